@@ -1,0 +1,154 @@
+"""The types that everything speaks: what a round asks of agents and what comes back.
+
+Backends carry them, the round loop consumes them, the agent side makes them. Nothing here does any work.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+AgentId = str
+Vector = npt.NDArray[np.float32]
+"""(d,) float32: a model's weights, or a change of them, flattened in the model's own order of tensors."""
+Matrix = npt.NDArray[np.float32]
+"""(n, d) float32: one row an agent."""
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Update:
+    """What one agent returns from a round of local training.
+
+    Attributes:
+        agent: who trained.
+        delta: (d,) float32, weights after less weights before.
+        windows: number of training windows the agent says it holds.
+        metrics: named figures of the training, e.g. `loss` (mean over its steps) and `train_s`.
+    """
+
+    agent: AgentId
+    delta: Vector
+    windows: int
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class RoundPlan:
+    """What a round asks for: these agents, starting from these weights.
+
+    Attributes:
+        round: number of the round, from 1.
+        agents: the agents chosen, in the order in which sums are made.
+        weights: (d,) float32, the global model.
+        timeout_s: agents that have not answered by then are late and cost their update, not the round.
+    """
+
+    round: int
+    agents: tuple[AgentId, ...]
+    weights: Vector
+    timeout_s: float
+
+
+@dataclass(frozen=True)
+class Phases:
+    """Where a round's time went on the backend's side, in seconds.
+
+    `send` is until the last task has the weights, `train` the longest sum of training seconds of one task, `collect`
+    the rest: queueing, transfer and copying of the deltas.
+    """
+
+    send_s: float
+    train_s: float
+    collect_s: float
+
+
+@dataclass(frozen=True)
+class RoundResult:
+    """What came back from a round.
+
+    Attributes:
+        updates: one an agent that answered, in the order of the plan, whatever order they arrived in.
+        deltas: (n, d) float32; row i is `updates[i].delta` (the same memory, so that nothing is copied twice).
+        missing: agents that gave no usable update, each with the reason: `late`, `lost`, `failed: ...` or
+            `wrong shape: ...`.
+        phases: where the time went.
+        bytes_down, bytes_up: payload bytes sent to and received from agents' hosts.
+        executors: how many resident tasks were alive at the end of the round.
+        reassigned: how many agents were taken from a lost task and trained by another.
+    """
+
+    updates: tuple[Update, ...]
+    deltas: Matrix
+    missing: Mapping[AgentId, str]
+    phases: Phases
+    bytes_down: int = 0
+    bytes_up: int = 0
+    executors: int = 1
+    reassigned: int = 0
+
+
+class Trainer(Protocol):
+    """The agent side, as a backend sees it: lives where the readings are, one per task, keeps shards it has loaded."""
+
+    def train(self, agent: AgentId, round_number: int, weights: Vector) -> Update:
+        """Trains `agent` from `weights`; the result depends on the arguments, the config's seed and the data only."""
+        ...
+
+    def evaluate(self, agent: AgentId, weights: Vector) -> Mapping[str, float]:
+        """Loss of `weights` on the agent's fixed sample of validation windows: `loss` and `windows`."""
+        ...
+
+    def holds(self, agent: AgentId) -> bool:
+        """Whether the agent's shard is in this trainer's memory, so that training it costs no loading."""
+        ...
+
+
+class TrainerFactory(Protocol):
+    """Makes a `Trainer` where the agents run. Picklable and small: paths and settings, never readings or weights."""
+
+    def __call__(self) -> Trainer:
+        """Called once a task."""
+        ...
+
+
+class Backend(Protocol):
+    """Where a round's agents run. A context manager: enters ready to run rounds, leaves nothing behind."""
+
+    def run(self, plan: RoundPlan) -> RoundResult:
+        """Trains the plan's agents. Raises only when no agent can be trained at all."""
+        ...
+
+    def evaluate(
+        self, agents: tuple[AgentId, ...], weights: Vector, timeout_s: float
+    ) -> dict[AgentId, dict[str, float]]:
+        """`Trainer.evaluate` of each of `agents`, in their order; agents that failed or were late are left out."""
+        ...
+
+    def __enter__(self) -> "Backend": ...
+
+    def __exit__(self, *exc: object) -> None: ...
+
+
+@dataclass(frozen=True)
+class TensorSpan:
+    """Where one of the model's tensors lies in the flat vector: columns `start` to `stop`."""
+
+    name: str
+    shape: tuple[int, ...]
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The order in which a model's tensors lie in the flat vector."""
+
+    spans: tuple[TensorSpan, ...] = field(default_factory=tuple)
+
+    @property
+    def size(self) -> int:
+        """Number of weights, d."""
+        return self.spans[-1].stop if self.spans else 0

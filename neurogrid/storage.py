@@ -1,0 +1,96 @@
+"""A URI to a filesystem and a path, and the writes that leave nothing half done. The only place that knows both.
+
+Local paths, `file://`, `s3://`, `gs://` and `hdfs://` all go through pyarrow.fs, so no Hadoop cloud jars are needed.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyarrow import fs
+
+from neurogrid.errors import InputError
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder or file somewhere: a filesystem and a path on it. Picklable, so it travels to Spark tasks."""
+
+    filesystem: fs.FileSystem
+    path: str
+
+    def __truediv__(self, name: str) -> "Place":
+        return Place(self.filesystem, f"{self.path}/{name}")
+
+    def __str__(self) -> str:
+        return self.path
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it lies on this machine's own filesystem."""
+        return bool(isinstance(self.filesystem, fs.LocalFileSystem))
+
+    def exists(self) -> bool:
+        """Whether a file or folder is there."""
+        return bool(self.filesystem.get_file_info(self.path).type != fs.FileType.NotFound)
+
+    def read_bytes(self) -> bytes:
+        """The whole file; raises FileNotFoundError."""
+        with self.filesystem.open_input_stream(self.path) as stream:
+            return bytes(stream.read())
+
+    def read_text(self) -> str:
+        """The whole file as UTF-8."""
+        return self.read_bytes().decode()
+
+    def children(self) -> list["Place"]:
+        """Files and folders directly under this folder, by name; none if the folder is missing."""
+        selector = fs.FileSelector(self.path, allow_not_found=True)
+        return sorted((Place(self.filesystem, i.path) for i in self.filesystem.get_file_info(selector)), key=str)
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return self.path.rsplit("/", 1)[-1]
+
+    def write(self, content: bytes | str) -> None:
+        """Writes the whole file or nothing, and returns when it is durable.
+
+        Local: written beside, flushed to disk, renamed. Object stores put objects whole, so there it is one put.
+        """
+        data = content.encode() if isinstance(content, str) else content
+        if not self.is_local:
+            with self.filesystem.open_output_stream(self.path) as stream:
+                stream.write(data)
+            return
+        target = Path(self.path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Hidden, so that a reader of the folder never takes it for data; the process id keeps two writers apart.
+        beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        with beside.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(target)
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def place(uri: str) -> Place:
+    """Resolves a path or URI.
+
+    Raises:
+        InputError: the scheme is unknown or the URI cannot be read.
+    """
+    if "://" not in uri:
+        return Place(fs.LocalFileSystem(), str(Path(uri).expanduser().absolute()))
+    try:
+        filesystem, path = fs.FileSystem.from_uri(uri)
+    except (ValueError, OSError) as error:
+        raise InputError(
+            f'cannot use "{uri}" as a place', found=str(error), fix="give a path, s3://, gs:// or hdfs:// URI"
+        ) from error
+    return Place(filesystem, path.rstrip("/"))
