@@ -1,0 +1,65 @@
+"""Clipping: no update, or no tensor of it, longer than a norm; the first thing the server does to what it received."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from neurogrid.fl.update import Floats, Layout, Matrix
+
+
+@dataclass(frozen=True)
+class ClipSettings:
+    """How deltas are clipped.
+
+    Attributes:
+        to: `median` clips to the round's median norm, which follows the norms down as the learning rate falls;
+            `fixed` to `norm`; `none` leaves deltas as they are.
+        per: `update` clips the whole vector; `tensor` each tensor of the model by itself, so that an update whose whole
+            length sits in one small tensor (an output bias) is cut too.
+        norm: L2 norm for `fixed`.
+    """
+
+    to: Literal["median", "fixed", "none"]
+    per: Literal["update", "tensor"]
+    norm: float
+
+
+def tensor_norms(deltas: Matrix, layout: Layout) -> Floats:
+    """(n, tensors) float64, L2 norm of each tensor of each delta; not finite where an entry is not, or overflows."""
+    norms = np.empty((len(deltas), len(layout.spans)))
+    with np.errstate(over="ignore", invalid="ignore"):
+        for k, span in enumerate(layout.spans):
+            part = deltas[:, span.start : span.stop]
+            norms[:, k] = np.sqrt(np.einsum("ij,ij->i", part, part, dtype=np.float64, casting="same_kind"))
+    return norms
+
+
+def clip(deltas: Matrix, norms: Floats, layout: Layout, settings: ClipSettings) -> Floats:
+    """Clips `deltas` in place.
+
+    Args:
+        deltas: (n, d), finite.
+        norms: (n, tensors), from `tensor_norms`.
+        layout: where the tensors lie.
+        settings: see there.
+
+    Returns:
+        (n,) factor by which each delta's whole length shrank; 1 where nothing was cut.
+    """
+    whole = np.sqrt(np.square(norms).sum(axis=1))
+    if settings.to == "none":
+        return np.ones(len(deltas))
+    judged = whole[:, None] if settings.per == "update" else norms
+    limits = np.median(judged, axis=0) if settings.to == "median" else np.full(judged.shape[1], settings.norm)
+    # A tensor that most agents left alone has a median norm of 0, so nobody may change it in this round.
+    factors = np.divide(limits, judged, out=np.ones_like(judged), where=judged > limits)
+    if settings.per == "update":
+        factors = np.repeat(factors, len(layout.spans), axis=1)
+    for k, span in enumerate(layout.spans):
+        cut = np.flatnonzero(factors[:, k] < 1)
+        if cut.size:
+            deltas[cut, span.start : span.stop] *= factors[cut, k].astype(np.float32)[:, None]
+    after = np.sqrt(np.square(norms * factors).sum(axis=1))
+    shrunk: Floats = np.divide(after, whole, out=np.ones_like(whole), where=whole > 0)
+    return shrunk

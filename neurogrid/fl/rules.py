@@ -1,0 +1,192 @@
+"""Robust rules: which updates, or which coordinates of them, may enter a mean when up to f of n agents are malicious.
+
+A rule looks at all agents' deltas at once and answers with a `Verdict`; aggregate.py makes the means. Rules are found
+by name in RULES. They see no weights: what an agent claims about itself must not buy it a better verdict.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from threadpoolctl import threadpool_limits
+
+from neurogrid.fl.update import Floats, Matrix
+
+BLOCK_COLUMNS = 4096
+"""Columns handled at once, so that no copy of the deltas larger than n x 4096 is ever made."""
+
+
+class TooFewAgentsError(ValueError):
+    """n agents cannot bear f malicious ones under this rule."""
+
+
+class NothingToTrimError(ValueError):
+    """A trimmed mean was asked to trim nobody; that is the mean, and has to be asked for by that name."""
+
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a rule decided.
+
+    Attributes:
+        rows: (n, d) float32 to average: the deltas themselves, or mixtures of them.
+        kept: (n,) bool, rows that may enter at all.
+        coordinates: for a block of `rows` (n, b), which entries may enter, (n, b) bool; None is every entry.
+        kept_share: share of coordinates that an average row keeps, to compare a row's own share with.
+        mixing: (n, n), row i of `rows` is `mixing[i] @ deltas`; None where rows are the deltas.
+        scores: (n,), how far out the rule found each agent (higher is further); NaN where the rule has no such figure
+            before the means are made (coordinate-wise rules: the share of the agent's coordinates that was cut).
+    """
+
+    rows: Matrix
+    kept: Mask
+    coordinates: Callable[[Matrix], Mask] | None
+    kept_share: float
+    mixing: Floats | None
+    scores: Floats
+
+
+Rule = Callable[[Matrix, int], Verdict]
+
+
+def _require(n: int, f: int, least: int, rule: str) -> None:
+    if n < least:
+        raise TooFewAgentsError(f"{rule} with f = {f} malicious agents needs at least {least} agents, got {n}")
+
+
+def _everything(deltas: Matrix, kept: Mask, scores: Floats) -> Verdict:
+    return Verdict(rows=deltas, kept=kept, coordinates=None, kept_share=1.0, mixing=None, scores=scores)
+
+
+def mean(deltas: Matrix, f: int) -> Verdict:
+    """Keeps everything: federated averaging (McMahan et al. 2017, arXiv:1602.05629). No defence of its own."""
+    n = len(deltas)
+    return _everything(deltas, np.ones(n, bool), np.zeros(n))
+
+
+def _between(block: Matrix, lowest: int) -> Mask:
+    """Entries whose rank in their column is from `lowest` to n - 1 - lowest; ties go by row, so the count is exact."""
+    n = len(block)
+    columns = np.sort(np.ascontiguousarray(block.T), axis=1)
+    low, high = columns[:, lowest], columns[:, n - 1 - lowest]
+    inside: Mask = (block >= low) & (block <= high)
+    tied = np.flatnonzero(np.count_nonzero(inside, axis=0) != n - 2 * lowest)
+    if tied.size:
+        ranks = np.argsort(np.argsort(block[:, tied], axis=0, kind="stable"), axis=0, kind="stable")
+        inside[:, tied] = (ranks >= lowest) & (ranks < n - lowest)
+    return inside
+
+
+def median(deltas: Matrix, f: int) -> Verdict:
+    """Keeps the middle one (n odd) or two (n even) of each coordinate (Yin et al. 2018, arXiv:1803.01498)."""
+    n = len(deltas)
+    _require(n, f, 2 * f + 1, "median")
+    lowest = (n - 1) // 2
+    return Verdict(
+        rows=deltas,
+        kept=np.ones(n, bool),
+        coordinates=lambda block: _between(block, lowest),
+        kept_share=(n - 2 * lowest) / n,
+        mixing=None,
+        scores=np.full(n, np.nan),
+    )
+
+
+def trimmed_mean(deltas: Matrix, f: int) -> Verdict:
+    """Drops the f largest and f smallest values of each coordinate (Yin et al. 2018, arXiv:1803.01498).
+
+    Raises:
+        NothingToTrimError: f is 0.
+        TooFewAgentsError: n < 2f + 3.
+    """
+    n = len(deltas)
+    if f == 0:
+        raise NothingToTrimError("a trimmed mean with f = 0 trims nobody: ask for the mean by its name")
+    _require(n, f, 2 * f + 3, "trimmed mean")
+    return Verdict(
+        rows=deltas,
+        kept=np.ones(n, bool),
+        coordinates=lambda block: _between(block, f),
+        kept_share=(n - 2 * f) / n,
+        mixing=None,
+        scores=np.full(n, np.nan),
+    )
+
+
+def squared_distances(deltas: Matrix) -> Floats:
+    """(n, n) float64, squared Euclidean distances between rows; time O(n^2 d), copies one block of columns at once."""
+    n, d = deltas.shape
+    gram = np.zeros((n, n))
+    # One BLAS thread: a sum split over threads may change in its last bits with the number of cores.
+    with threadpool_limits(1, user_api="blas"):
+        for start in range(0, d, BLOCK_COLUMNS):
+            block = deltas[:, start : start + BLOCK_COLUMNS].astype(np.float64)
+            gram += block @ block.T
+    squares = np.diag(gram)
+    distances: Floats = np.maximum(squares[:, None] + squares[None, :] - 2 * gram, 0)
+    np.fill_diagonal(distances, 0)
+    return distances
+
+
+def krum_scores(deltas: Matrix, f: int) -> Floats:
+    """(n,) sum of squared distances of each row to its n - f - 1 nearest others.
+
+    The form of Allouah et al. 2023 (arXiv:2302.01772); Blanchard et al. 2017 counted one neighbour fewer.
+    """
+    n = len(deltas)
+    _require(n, f, 2 * f + 3, "Krum")
+    nearest = np.sort(squared_distances(deltas), axis=1)
+    scores: Floats = nearest[:, 1 : n - f].sum(axis=1)
+    return scores
+
+
+def _lowest(scores: Floats, count: int) -> Mask:
+    kept = np.zeros(len(scores), bool)
+    kept[np.argsort(scores, kind="stable")[:count]] = True
+    return kept
+
+
+def krum(deltas: Matrix, f: int) -> Verdict:
+    """Keeps the one update with the lowest Krum score (Blanchard et al. 2017, NeurIPS). Raises when n < 2f + 3."""
+    scores = krum_scores(deltas, f)
+    return _everything(deltas, _lowest(scores, 1), scores)
+
+
+def multi_krum(deltas: Matrix, f: int) -> Verdict:
+    """Keeps the n - f updates with the lowest Krum scores (Blanchard et al. 2017). Raises when n < 2f + 3."""
+    scores = krum_scores(deltas, f)
+    return _everything(deltas, _lowest(scores, len(deltas) - f), scores)
+
+
+def nnm_trimmed_mean(deltas: Matrix, f: int) -> Verdict:
+    """Nearest-neighbour mixing, then the trimmed mean of the mixtures (Allouah et al. 2023, arXiv:2302.01772).
+
+    Each row becomes the mean of its n - f nearest rows, itself among them: a mask times the deltas, so memory stays at
+    one more (n, d). Raises when n < 2f + 3 or f is 0.
+    """
+    n = len(deltas)
+    _require(n, f, 2 * f + 3, "NNM + trimmed mean")
+    order = np.argsort(squared_distances(deltas), axis=1, kind="stable")[:, : n - f]
+    mixing = np.zeros((n, n))
+    np.put_along_axis(mixing, order, 1 / (n - f), axis=1)
+    mixed = np.empty_like(deltas)
+    with threadpool_limits(1, user_api="blas"):
+        for start in range(0, deltas.shape[1], BLOCK_COLUMNS):
+            columns = slice(start, start + BLOCK_COLUMNS)
+            mixed[:, columns] = mixing @ deltas[:, columns].astype(np.float64)
+    trimmed = trimmed_mean(mixed, f)
+    return Verdict(mixed, trimmed.kept, trimmed.coordinates, trimmed.kept_share, mixing, trimmed.scores)
+
+
+RULES: dict[str, Rule] = {
+    "mean": mean,
+    "median": median,
+    "trimmed_mean": trimmed_mean,
+    "krum": krum,
+    "multi_krum": multi_krum,
+    "nnm_trimmed_mean": nnm_trimmed_mean,
+}
