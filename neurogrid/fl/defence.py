@@ -1,4 +1,4 @@
-"""What the server makes of a round's updates: refuse what is no update, clip, filter, average; and say so of each agent.
+"""What the server makes of a round's updates: refuse what is no update, clip, filter, average, account for each agent.
 
 Knows nothing of who is malicious: that is the experiment's knowledge, added to the record by the loop.
 """

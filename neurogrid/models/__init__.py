@@ -1,0 +1,25 @@
+"""Forecasting models, found by name, all with one interface: see `Forecaster`."""
+
+import torch
+
+from neurogrid.models.city_lstm import CityLSTM
+from neurogrid.models.forecaster import Forecaster, ModelSettings, Shape, initialise
+from neurogrid.models.linear import LinearForecaster
+from neurogrid.models.loss import LossSettings, forecast_loss
+
+__all__ = ["MODELS", "Forecaster", "LossSettings", "ModelSettings", "Shape", "build", "forecast_loss"]
+
+MODELS: dict[str, type[Forecaster]] = {"city_lstm": CityLSTM, "linear": LinearForecaster}
+
+
+def build(settings: ModelSettings, shape: Shape, *, seed: int) -> Forecaster:
+    """A new model whose weights depend on the settings, the shape and `seed` alone; torch's own random state is left.
+
+    Raises:
+        KeyError: no model has that name.
+    """
+    with torch.device("meta"):  # no memory and, above all, no random numbers spent on weights that we set ourselves
+        model = MODELS[settings.name](settings, shape)
+    model.to_empty(device="cpu")
+    initialise(model, seed)
+    return model
