@@ -5,9 +5,19 @@ import torch
 from neurogrid.models.city_lstm import CityLSTM
 from neurogrid.models.forecaster import Forecaster, ModelSettings, Shape, initialise
 from neurogrid.models.linear import LinearForecaster
-from neurogrid.models.loss import LossSettings, forecast_loss
+from neurogrid.models.loss import LossSettings, Windows, forecast_loss, point_loss
 
-__all__ = ["MODELS", "Forecaster", "LossSettings", "ModelSettings", "Shape", "build", "forecast_loss"]
+__all__ = [
+    "MODELS",
+    "Forecaster",
+    "LossSettings",
+    "ModelSettings",
+    "Shape",
+    "Windows",
+    "build",
+    "forecast_loss",
+    "point_loss",
+]
 
 MODELS: dict[str, type[Forecaster]] = {"city_lstm": CityLSTM, "linear": LinearForecaster}
 

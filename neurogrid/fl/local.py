@@ -1,0 +1,127 @@
+"""One agent's training of one round: a few steps of gradient descent from the global weights on given batches."""
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from neurogrid.fl.update import Vector
+from neurogrid.fl.weights import FlatModel
+
+B = TypeVar("B")
+
+
+@dataclass(frozen=True)
+class LocalSettings:
+    """How an agent trains.
+
+    Attributes:
+        optimiser: `adam` (Kingma and Ba 2014, arXiv:1412.6980) or `sgd`; its state is new each round.
+        steps: gradient steps a round.
+        batch_size: windows a step.
+        learning_rate: of the first round.
+        final_learning_rate_share: what is left of it in the last round, by a cosine.
+        gradient_clip_norm: L2 norm to which a step's gradient is cut; 0 is no limit.
+        proximal_mu: FedProx (Li et al. 2020, arXiv:1812.06127): weight of half the squared distance from the start.
+    """
+
+    optimiser: Literal["adam", "sgd"]
+    steps: int
+    batch_size: int
+    learning_rate: float
+    final_learning_rate_share: float
+    gradient_clip_norm: float
+    proximal_mu: float
+
+
+@dataclass(frozen=True)
+class LocalResult:
+    """What came of it: the change of the weights (d,) float32, the mean loss over the steps, the seconds it took."""
+
+    delta: Vector
+    loss: float
+    seconds: float
+
+
+def learning_rate(settings: LocalSettings, round_number: int, rounds: int) -> float:
+    """The learning rate of a round: half a cosine from round 1 to round `rounds`, and level after it."""
+    progress = min((round_number - 1) / max(rounds - 1, 1), 1.0)
+    last = settings.final_learning_rate_share
+    return settings.learning_rate * (last + (1 - last) * (1 + math.cos(math.pi * progress)) / 2)
+
+
+def train(
+    model: FlatModel,
+    weights: Vector,
+    batches: Iterable[B],
+    loss: Callable[[B], Tensor],
+    *,
+    settings: LocalSettings,
+    rate: float,
+) -> LocalResult:
+    """Trains from `weights`, a step a batch; what it returns depends on its arguments only.
+
+    Args:
+        model: left with the trained weights.
+        weights: (d,) float32, the start.
+        batches: one for each step.
+        loss: the model's loss on a batch.
+        settings: how to train; `steps` and `batch_size` are the business of whoever makes `batches`.
+        rate: learning rate, see `learning_rate`.
+    """
+    began = time.perf_counter()
+    if weights.shape != tuple(model.weights.shape):
+        raise ValueError(f"{weights.shape} weights for a model that has {tuple(model.weights.shape)}")
+    start = torch.from_numpy(np.array(weights, np.float32))
+    model.weights.copy_(start)
+    step = _Adam(model, rate) if settings.optimiser == "adam" else _Sgd(model, rate)
+    losses = []
+    for batch in batches:
+        model.gradient.zero_()
+        value = loss(batch)
+        value.backward()  # type: ignore[no-untyped-call]
+        losses.append(value.item())
+        if settings.proximal_mu:
+            model.gradient.add_(model.weights - start, alpha=settings.proximal_mu)
+        if settings.gradient_clip_norm:
+            norm = float(torch.linalg.vector_norm(model.gradient))
+            if norm > settings.gradient_clip_norm:
+                model.gradient.mul_(settings.gradient_clip_norm / norm)
+        step()
+    if not losses:
+        raise ValueError("no batches to train on")
+    delta = (model.weights - start).numpy()
+    return LocalResult(delta, float(np.mean(losses)), time.perf_counter() - began)
+
+
+class _Sgd:
+    def __init__(self, model: FlatModel, rate: float) -> None:
+        self._model, self._rate = model, rate
+
+    def __call__(self) -> None:
+        self._model.weights.sub_(self._model.gradient, alpha=self._rate)
+
+
+class _Adam:
+    """Adam on the flat vector: seven calls a step, whatever the number of tensors."""
+
+    _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
+
+    def __init__(self, model: FlatModel, rate: float) -> None:
+        self._model, self._rate, self._steps = model, rate, 0
+        self._first = torch.zeros_like(model.weights)
+        self._second = torch.zeros_like(model.weights)
+
+    def __call__(self) -> None:
+        self._steps += 1
+        gradient = self._model.gradient
+        self._first.lerp_(gradient, 1 - self._BETA1)
+        self._second.mul_(self._BETA2).addcmul_(gradient, gradient, value=1 - self._BETA2)
+        scale = self._rate / (1 - self._BETA1**self._steps)
+        spread = self._second.sqrt().div_(math.sqrt(1 - self._BETA2**self._steps)).add_(self._EPSILON)
+        self._model.weights.addcdiv_(self._first, spread, value=-scale)

@@ -1,0 +1,82 @@
+"""What every model takes and gives, and how its weights begin."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """Which model, how large.
+
+    Attributes:
+        name: a key of MODELS.
+        hidden: width of the LSTMs and of the forecast's head; unused by `linear`.
+        layers: LSTM layers, each of encoder and decoder; unused by `linear`.
+        surge_hidden: width of the surge head.
+    """
+
+    name: str
+    hidden: int
+    layers: int
+    surge_hidden: int
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of a window: history slots, features of each, slots to forecast, features known in advance of each."""
+
+    history_slots: int
+    features: int
+    horizon_slots: int
+    known: int
+
+
+class Forecaster(nn.Module):
+    """A model of the coming slots.
+
+    `forward(history, known)` takes (B, H, F) and (B, h, K), scaled, and gives the forecast (B, h), in units of
+    `Batch.target`, and surge logits (B, h + 1): of each slot, then of any slot of the horizon.
+    """
+
+    def __init__(self, settings: ModelSettings, shape: Shape) -> None:
+        super().__init__()
+        self.settings, self.shape = settings, shape
+
+    def forward(self, history: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+        """See the class."""
+        raise NotImplementedError
+
+    def __call__(self, history: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+        """As `forward`, with types kept."""
+        forecast, surge = super().__call__(history, known)
+        return forecast, surge
+
+
+def initialise(model: Forecaster, seed: int) -> None:
+    """Uniform in +-1/sqrt(fan-in) as torch does, but zero in layers marked by `starts_at_zero`, and from `seed` only.
+
+    With its last layer at zero a model starts as the profile whose residual it forecasts.
+    """
+    random = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.LSTM):
+                bound, zero = 1 / math.sqrt(module.hidden_size), False
+            elif isinstance(module, nn.Linear):
+                bound, zero = 1 / math.sqrt(module.in_features), hasattr(module, "starts_at_zero")
+            else:
+                continue
+            for parameter in module.parameters(recurse=False):
+                if zero:
+                    parameter.zero_()
+                else:
+                    parameter.uniform_(-bound, bound, generator=random)
+
+
+class ZeroLinear(nn.Linear):
+    """A linear layer that starts at zero."""
+
+    starts_at_zero = True
