@@ -67,7 +67,7 @@ def test_training_takes_the_very_steps_of_torchs_own_optimiser(optimiser: str, c
         if clip:
             nn.utils.clip_grad_norm_(model.parameters(), clip)
         step.step()
-        losses.append(float(value))
+        losses.append(value.item())
     np.testing.assert_allclose(delta, flatten(model) - start, atol=2e-6)
     assert loss == pytest.approx(np.mean(losses))
 
