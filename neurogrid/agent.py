@@ -6,6 +6,7 @@ Backends get the factory from the command line's wiring and call it once a task;
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 import torch
@@ -97,7 +98,7 @@ class AgentTrainer:
             _batches(shard, origins[chosen]),
             lambda windows: forecast_loss(self._model, settings.loss, windows),
             settings=settings.local,
-            rate=local.learning_rate(settings.local, round_number, settings.rounds),
+            rates=repeat(local.learning_rate(settings.local, round_number, settings.rounds)),
         )
         metrics = {"loss": result.loss, "train_s": result.seconds}
         return Update(agent=agent, delta=result.delta, windows=len(origins), metrics=metrics)

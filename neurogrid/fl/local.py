@@ -50,9 +50,14 @@ class LocalResult:
 
 def learning_rate(settings: LocalSettings, round_number: int, rounds: int) -> float:
     """The learning rate of a round: half a cosine from round 1 to round `rounds`, and level after it."""
-    progress = min((round_number - 1) / max(rounds - 1, 1), 1.0)
+    return settings.learning_rate * cosine(settings, round_number - 1, rounds)
+
+
+def cosine(settings: LocalSettings, step: int, steps: int) -> float:
+    """Share of the learning rate at `step` of 0 to `steps` - 1."""
+    progress = min(step / max(steps - 1, 1), 1.0)
     last = settings.final_learning_rate_share
-    return settings.learning_rate * (last + (1 - last) * (1 + math.cos(math.pi * progress)) / 2)
+    return last + (1 - last) * (1 + math.cos(math.pi * progress)) / 2
 
 
 def train(
@@ -62,7 +67,7 @@ def train(
     loss: Callable[[B], Tensor],
     *,
     settings: LocalSettings,
-    rate: float,
+    rates: Iterable[float],
 ) -> LocalResult:
     """Trains from `weights`, a step a batch; what it returns depends on its arguments only.
 
@@ -72,16 +77,16 @@ def train(
         batches: one for each step.
         loss: the model's loss on a batch.
         settings: how to train; `steps` and `batch_size` are the business of whoever makes `batches`.
-        rate: learning rate, see `learning_rate`.
+        rates: the learning rate of each step.
     """
     began = time.perf_counter()
     if weights.shape != tuple(model.weights.shape):
         raise ValueError(f"{weights.shape} weights for a model that has {tuple(model.weights.shape)}")
     start = torch.from_numpy(np.array(weights, np.float32))
     model.weights.copy_(start)
-    step = _Adam(model, rate) if settings.optimiser == "adam" else _Sgd(model, rate)
+    step = _Adam(model) if settings.optimiser == "adam" else _Sgd(model)
     losses = []
-    for batch in batches:
+    for batch, rate in zip(batches, rates, strict=False):
         model.gradient.zero_()
         value = loss(batch)
         value.backward()  # type: ignore[no-untyped-call]
@@ -92,7 +97,7 @@ def train(
             norm = float(torch.linalg.vector_norm(model.gradient))
             if norm > settings.gradient_clip_norm:
                 model.gradient.mul_(settings.gradient_clip_norm / norm)
-        step()
+        step(rate)
     if not losses:
         raise ValueError("no batches to train on")
     delta = (model.weights - start).numpy()
@@ -100,11 +105,11 @@ def train(
 
 
 class _Sgd:
-    def __init__(self, model: FlatModel, rate: float) -> None:
-        self._model, self._rate = model, rate
+    def __init__(self, model: FlatModel) -> None:
+        self._model = model
 
-    def __call__(self) -> None:
-        self._model.weights.sub_(self._model.gradient, alpha=self._rate)
+    def __call__(self, rate: float) -> None:
+        self._model.weights.sub_(self._model.gradient, alpha=rate)
 
 
 class _Adam:
@@ -112,16 +117,16 @@ class _Adam:
 
     _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
 
-    def __init__(self, model: FlatModel, rate: float) -> None:
-        self._model, self._rate, self._steps = model, rate, 0
+    def __init__(self, model: FlatModel) -> None:
+        self._model, self._steps = model, 0
         self._first = torch.zeros_like(model.weights)
         self._second = torch.zeros_like(model.weights)
 
-    def __call__(self) -> None:
+    def __call__(self, rate: float) -> None:
         self._steps += 1
         gradient = self._model.gradient
         self._first.lerp_(gradient, 1 - self._BETA1)
         self._second.mul_(self._BETA2).addcmul_(gradient, gradient, value=1 - self._BETA2)
-        scale = self._rate / (1 - self._BETA1**self._steps)
+        scale = rate / (1 - self._BETA1**self._steps)
         spread = self._second.sqrt().div_(math.sqrt(1 - self._BETA2**self._steps)).add_(self._EPSILON)
         self._model.weights.addcdiv_(self._first, spread, value=-scale)

@@ -1,3 +1,5 @@
+from itertools import repeat
+
 import numpy as np
 import pytest
 import torch
@@ -43,7 +45,7 @@ def fit(settings: LocalSettings, steps: int, rate: float = 0.01) -> tuple[np.nda
         batches(steps),
         lambda b: nn.functional.mse_loss(model(b[0]), b[1]),
         settings=settings,
-        rate=rate,
+        rates=repeat(rate),
     )
     return result.delta, result.loss
 
@@ -96,7 +98,7 @@ def test_training_leaves_its_start_alone_and_takes_read_only_memory() -> None:
             batches(3),
             lambda b: nn.functional.mse_loss(model(b[0]), b[1]),
             settings=SETTINGS,
-            rate=0.01,
+            rates=repeat(0.01),
         ).delta
         for _ in range(2)
     ]
@@ -107,9 +109,9 @@ def test_training_leaves_its_start_alone_and_takes_read_only_memory() -> None:
 def test_training_on_nothing_or_from_weights_of_another_model_is_refused() -> None:
     model = FlatModel(net())
     with pytest.raises(ValueError, match="no batches"):
-        train(model, flatten(net()), [], lambda _: torch.zeros(()), settings=SETTINGS, rate=0.1)
+        train(model, flatten(net()), [], lambda _: torch.zeros(()), settings=SETTINGS, rates=[0.1])
     with pytest.raises(ValueError, match="weights for a model"):
-        train(model, np.zeros(3, np.float32), [], lambda _: torch.zeros(()), settings=SETTINGS, rate=0.1)
+        train(model, np.zeros(3, np.float32), [], lambda _: torch.zeros(()), settings=SETTINGS, rates=[0.1])
 
 
 @given(rounds=st.integers(2, 200))
