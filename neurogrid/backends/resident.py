@@ -1,0 +1,276 @@
+"""The task's side of the exchange: runs in a Spark task for the whole training, trains what the driver hands it.
+
+The protocol is described in exchange.py. A task reads in one thread, tells that it lives in another, trains in its
+main thread. When its stream breaks (the driver gave it up, or the network did) it comes back as a new arrival with
+the shards it has in memory; when it cannot, it fails, and Spark tries the task again elsewhere.
+"""
+
+import contextlib
+import json
+import queue
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import psutil
+import pyarrow as pa
+from pyarrow import flight
+from pyspark import TaskContext
+
+from neurogrid.backends.answers import failure, figures, misnamed, misshapen
+from neurogrid.backends.exchange import Hello, down_schema, parse, up_schema, vectors, vectors_array
+from neurogrid.fl.update import AgentId, Trainer, TrainerFactory, Update, Vector
+
+_FLUSH_S = 0.02
+"""Deltas wait at most this long for others to share their message."""
+_CLIENT_OPTIONS = [("grpc.use_local_subchannel_pool", 1)]  # a connection of its own, so that it can be cut alone
+
+
+@dataclass(frozen=True)
+class Invitation:
+    """What a task needs to join its driver. Travels in the Spark job's closure, never on the exchange.
+
+    Attributes:
+        location: `grpc+tls://host:port`.
+        certificate: PEM of the driver's certificate, the only one that is trusted.
+        token: shown to the driver.
+        n_weights: d.
+        heartbeat_s: seconds between two signs of life.
+        rows: most deltas in a message.
+        return_s: how long a task whose stream broke tries to come back.
+    """
+
+    location: str
+    certificate: bytes = field(repr=False)
+    token: str = field(repr=False)
+    n_weights: int
+    heartbeat_s: float
+    rows: int
+    return_s: float
+
+
+class StreamBroken(Exception):  # noqa: N818 - not an error of the user's
+    """The stream to the driver has ended without a word."""
+
+
+def reside(invitation: Invitation, factory: TrainerFactory, partition: int, _: Iterator[Any]) -> Iterator[int]:
+    """The body of a resident task: `functools.partial` of it goes to mapPartitionsWithIndex."""
+    context = TaskContext.get()
+    attempt = context.attemptNumber() if context is not None else 0
+    process = psutil.Process()
+    hello = Hello(partition, attempt, process.pid, socket.gethostname(), process.create_time())
+    trainer: Trainer | None = None
+    broken_since: float | None = None
+    while True:
+        try:
+            with TaskStream(invitation, hello) as stream:
+                if trainer is None:
+                    try:
+                        trainer = factory()
+                    except Exception as error:
+                        # The driver says it; failing here would only have Spark try the same three times more.
+                        stream.say({"say": "unfit", "reason": failure(error)})
+                        return iter(())
+                stream.say({"say": "ready"})
+                broken_since = None
+                stream.work(trainer)
+            return iter([partition])
+        except (StreamBroken, pa.ArrowException, OSError) as error:
+            broken_since = broken_since or time.monotonic()
+            if time.monotonic() - broken_since > invitation.return_s:
+                raise RuntimeError(f"the driver at {invitation.location} is not there any more") from error
+            time.sleep(0.1)
+
+
+class TaskStream:
+    """A task's end of its stream, from hello to stop. A context manager."""
+
+    def __init__(self, invitation: Invitation, hello: Hello) -> None:
+        self._invitation = invitation
+        self._hello = hello
+        self._inbox: queue.SimpleQueue[tuple[dict[str, Any], pa.RecordBatch | None] | None] = queue.SimpleQueue()
+        self._write_lock = threading.Lock()
+        self._closed = threading.Event()
+        self._dropped = 0  # the newest ticket that the driver has closed
+        self._stopping = False
+
+    def __enter__(self) -> "TaskStream":
+        invitation = self._invitation
+        self._client = flight.FlightClient(
+            invitation.location, tls_root_certs=invitation.certificate, generic_options=_CLIENT_OPTIONS
+        )
+        try:
+            options = flight.FlightCallOptions(headers=[(b"authorization", f"Bearer {invitation.token}".encode())])
+            descriptor = flight.FlightDescriptor.for_command(self._hello.to_json())
+            self._writer, self._reader = self._client.do_exchange(descriptor, options)
+            self._writer.begin(up_schema(invitation.n_weights))
+        except BaseException:
+            self._client.close()
+            raise
+        self._threads = [
+            threading.Thread(target=self._read, name="exchange-read", daemon=True),
+            threading.Thread(target=self._beat, name="exchange-beat", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        # Both threads end before the reader and the writer go: they must not be used after that.
+        self._closed.set()
+        with contextlib.suppress(pa.ArrowException, OSError), self._write_lock:
+            self._writer.done_writing()
+        self._threads[0].join(timeout=2.0)
+        if self._threads[0].is_alive():
+            self._reader.cancel()
+        for thread in self._threads:
+            thread.join()
+        with contextlib.suppress(pa.ArrowException, OSError):
+            self._writer.close()
+        self._client.close()
+
+    def say(self, message: dict[str, Any], batch: pa.RecordBatch | None = None) -> None:
+        """Sends a message; raises when the stream is broken."""
+        metadata = json.dumps(message).encode()
+        with self._write_lock:
+            if batch is None:
+                self._writer.write_metadata(metadata)
+            else:
+                self._writer.write_with_metadata(batch, metadata)
+
+    def work(self, trainer: Trainer) -> None:
+        """Does what the driver says until it says stop. Raises StreamBroken when the driver says nothing more."""
+        weights: Vector | None = None
+        while True:
+            item = self._inbox.get()
+            if item is None:
+                raise StreamBroken
+            message, batch = item
+            if batch is not None:
+                # A copy: the trainer may want to wrap it in a tensor, and what Arrow owns is read-only.
+                weights = vectors(batch.column(0), self._invitation.n_weights)[0].copy()
+            if message["do"] == "stop":
+                return
+            if message["do"] == "drop":
+                self.say({"say": "dropped", "ticket": message["ticket"]})
+            elif weights is not None:
+                {"train": self._train, "evaluate": self._evaluate}[message["do"]](trainer, message, weights)
+
+    def _train(self, trainer: Trainer, message: dict[str, Any], weights: Vector) -> None:
+        ticket, round_number = message["ticket"], message["round"]
+        outgoing = _Outgoing(self, ticket, min(self._invitation.rows, len(message["work"])), weights.size)
+        for index, agent in message["work"]:
+            if self._over(ticket):
+                return
+            began = time.perf_counter()
+            update, reason, retry = _train_one(trainer, agent, round_number, weights)
+            outgoing.busy_s += time.perf_counter() - began
+            if update is None:
+                outgoing.failed.append([index, reason, retry])
+            else:
+                outgoing.add(index, update, trainer.holds(agent))
+        outgoing.flush()
+
+    def _evaluate(self, trainer: Trainer, message: dict[str, Any], weights: Vector) -> None:
+        losses: list[list[Any]] = []
+        began = time.perf_counter()
+        for index, agent in message["work"]:
+            if self._over(message["ticket"]):
+                return
+            try:
+                metrics = trainer.evaluate(agent, weights)
+            except Exception:
+                metrics = None
+            losses.append([index, None if misnamed(metrics) else figures(metrics or {})])
+        busy_s = time.perf_counter() - began
+        self.say({"say": "losses", "ticket": message["ticket"], "busy_s": busy_s, "losses": losses})
+
+    def _over(self, ticket: int) -> bool:
+        return self._stopping or self._closed.is_set() or ticket <= self._dropped
+
+    def _read(self) -> None:
+        try:
+            if self._reader.schema != down_schema(self._invitation.n_weights):
+                raise ValueError("the driver sends another schema")
+            while True:
+                chunk = self._reader.read_chunk()
+                message = parse(chunk.app_metadata)
+                if chunk.data is not None:
+                    self.say({"say": "weights", "ticket": message["ticket"]})
+                if message["do"] == "drop":
+                    self._dropped = message["ticket"]
+                elif message["do"] == "stop":
+                    self._stopping = True
+                self._inbox.put((message, chunk.data))
+        except (StopIteration, pa.ArrowException, OSError, ValueError):
+            self._closed.set()
+            self._inbox.put(None)
+
+    def _beat(self) -> None:
+        with contextlib.suppress(pa.ArrowException, OSError):
+            while not self._closed.wait(self._invitation.heartbeat_s):
+                self.say({"say": "beat"})
+
+
+class _Outgoing:
+    """Deltas on their way into one message."""
+
+    def __init__(self, stream: TaskStream, ticket: int, rows: int, n_weights: int) -> None:
+        self._stream, self._ticket, self._rows, self._n_weights = stream, ticket, rows, n_weights
+        self.busy_s = 0.0
+        self.failed: list[list[Any]] = []
+        self._clear()
+
+    def _clear(self) -> None:
+        self._index: list[int] = []
+        self._updates: list[Update] = []
+        self._held: list[bool] = []
+        self._since = time.perf_counter()
+        self.busy_s = 0.0
+        self.failed = []
+
+    def add(self, index: int, update: Update, held: bool) -> None:
+        if not self._index:
+            # Fresh memory for each message: gRPC may still read the last one's.
+            self._deltas = np.empty((self._rows, self._n_weights), np.float32)
+        np.copyto(self._deltas[len(self._index)], update.delta)
+        self._index.append(index)
+        self._updates.append(update)
+        self._held.append(held)
+        if len(self._index) == self._rows or time.perf_counter() - self._since > _FLUSH_S:
+            self.flush()
+
+    def flush(self) -> None:
+        if not self._index and not self.failed:
+            return
+        message = {
+            "say": "updates",
+            "ticket": self._ticket,
+            "busy_s": self.busy_s,
+            "metrics": [figures(update.metrics) for update in self._updates],
+            "held": self._held,
+            "failed": self.failed,
+        }
+        batch = None
+        if self._index:
+            columns = [
+                pa.array(self._index, pa.int32()),
+                pa.array([int(update.windows) for update in self._updates], pa.int64()),
+                vectors_array(self._deltas[: len(self._index)]),
+            ]
+            batch = pa.RecordBatch.from_arrays(columns, schema=up_schema(self._n_weights))
+        self._stream.say(message, batch)
+        self._clear()
+
+
+def _train_one(trainer: Trainer, agent: AgentId, round_number: int, weights: Vector) -> tuple[Update | None, str, bool]:
+    try:
+        update = trainer.train(agent, round_number, weights)
+    except Exception as error:  # whatever an agent's code raises costs its update, not the round
+        return None, failure(error), True
+    reason = misshapen(update, agent, weights.size)
+    return (update, "", False) if reason is None else (None, reason, False)

@@ -1,0 +1,291 @@
+"""Agents in resident tasks of one Spark job that lasts for the whole training: Spark places, hosts and retries the
+tasks, exchange.py carries weights and deltas between them and the driver.
+
+The job is started in a thread when the backend is entered. If it fails as a whole (one of its tasks has failed too
+often) after it has been of use, it is submitted again.
+"""
+
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import threading
+import time
+import uuid
+from functools import partial
+from typing import Any
+
+import numpy as np
+import psutil
+from pyspark import InheritableThread
+from pyspark.sql import SparkSession
+
+from neurogrid.backends.certificate import certificate_for
+from neurogrid.backends.dispatch import Dispatcher
+from neurogrid.backends.exchange import ExchangeServer, ExchangeSettings, Hello, Stream
+from neurogrid.backends.resident import Invitation, reside
+from neurogrid.errors import RunError, UsageError
+from neurogrid.fl.update import AgentId, Matrix, Phases, RoundPlan, RoundResult, TrainerFactory, Update, Vector
+
+_BEATS = 6  # signs of life within lost_after_s
+_MAX_ROWS = 50
+_END_S = 10.0  # for what has been cancelled and killed to be gone
+
+
+class SparkBackend:
+    """Trains a round's agents in resident Spark tasks.
+
+    Args:
+        spark: the session; its free slots are all taken while the backend is entered.
+        factory: makes the trainer in each task.
+        n_weights: d.
+        settings: how driver and tasks work together.
+    """
+
+    def __init__(
+        self, spark: SparkSession, factory: TrainerFactory, n_weights: int, settings: ExchangeSettings
+    ) -> None:
+        self._context = spark.sparkContext
+        self._factory = factory
+        self._n_weights = n_weights
+        self._settings = settings
+        self._buffer: Matrix = np.empty((0, n_weights), np.float32)
+        self._group = f"neurogrid-{uuid.uuid4().hex}"
+        self._closing = threading.Event()
+        self._processes: dict[tuple[str, int], Hello] = {}
+        self._dispatcher: Dispatcher | None = None
+        self._server: ExchangeServer | None = None
+        self._threads: list[threading.Thread] = []
+
+    def __enter__(self) -> "SparkBackend":
+        """Starts the tasks and waits until they are ready, or some are when `join_timeout_s` has passed.
+
+        Raises:
+            UsageError: more tasks are asked for than there are free slots.
+            RunError: the trainer cannot be made, or no task became ready in time.
+        """
+        settings = self._settings
+        tasks = self._tasks()
+        self._closing.clear()
+        rows = int(max(1, min(_MAX_ROWS, settings.batch_bytes // (4 * self._n_weights))))
+        dispatcher = Dispatcher(self._n_weights, rows, settings.lost_after_s, settings.join_timeout_s)
+        self._dispatcher = dispatcher
+        try:
+            invitation = self._listen(dispatcher, rows)
+            self._start("neurogrid-job", partial(self._job, tasks, invitation))
+            self._start("neurogrid-watch", self._watch)
+            if not dispatcher.wait_ready(tasks, settings.join_timeout_s):
+                raise RunError(
+                    f"none of {tasks} Spark tasks became ready to train agents",
+                    found=self._job_error or f"waited {settings.join_timeout_s:g} s",
+                    fix="look at the executors' logs, or give them longer with join_timeout_s",
+                )
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    @property
+    def tasks(self) -> int:
+        """How many tasks are ready."""
+        return self._entered().ready
+
+    def worker_pids(self) -> list[int]:
+        """Process ids of the tasks on this machine."""
+        return sorted(hello.pid for hello in self._processes.values() if _process(hello) is not None)
+
+    def run(self, plan: RoundPlan) -> RoundResult:
+        """Trains the plan's agents. The result's deltas stay valid until the next call.
+
+        Raises:
+            RunError: no task is alive, and none comes back within `join_timeout_s`.
+        """
+        dispatcher = self._entered()
+        if plan.weights.shape != (self._n_weights,):
+            raise ValueError(f"weights are {plan.weights.shape}, the backend was made for ({self._n_weights},)")
+        deltas = self._rows(len(plan.agents))
+        began = time.perf_counter()
+        ticket = dispatcher.run("train", plan.round, plan.agents, plan.weights, plan.timeout_s, deltas)
+        updates: list[Update] = []
+        for index in sorted(ticket.answers):
+            row = len(updates)
+            if row != index:  # somebody before it is missing: close the gap
+                deltas[row] = deltas[index]
+            answer = ticket.answers[index]
+            updates.append(Update(plan.agents[index], deltas[row], answer.windows, answer.metrics))
+        wall_s = time.perf_counter() - began
+        return RoundResult(
+            updates=tuple(updates),
+            deltas=deltas[: len(updates)],
+            missing={plan.agents[index]: reason for index, reason in sorted(ticket.queue.missing.items())},
+            phases=Phases(ticket.send_s, ticket.train_s, max(0.0, wall_s - ticket.send_s - ticket.train_s)),
+            bytes_down=ticket.bytes_down,
+            bytes_up=ticket.bytes_up,
+            executors=ticket.executors,
+            reassigned=ticket.queue.reassigned,
+        )
+
+    def evaluate(
+        self, agents: tuple[AgentId, ...], weights: Vector, timeout_s: float
+    ) -> dict[AgentId, dict[str, float]]:
+        """`Trainer.evaluate` of each of `agents`, in their order; agents that failed or were late are left out."""
+        ticket = self._entered().run("evaluate", 0, agents, weights, timeout_s, None)
+        return {agents[index]: ticket.answers[index].metrics for index in sorted(ticket.answers)}
+
+    def close(self) -> None:
+        """Ends the tasks, the job and the server. Leaves no process of the training and no port; safe to call twice."""
+        self._closing.set()
+        if self._dispatcher is not None:
+            self._dispatcher.stop()
+            ended = self._dispatcher.wait_empty(self._settings.stop_grace_s)
+            job = next((t for t in self._threads if t.name == "neurogrid-job"), None)
+            if job is not None:
+                if ended:
+                    job.join(self._settings.stop_grace_s)
+                if job.is_alive():
+                    self._cancel()
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        for thread in self._threads:
+            thread.join(_END_S)
+        self._threads.clear()
+        self._processes.clear()
+        self._dispatcher = None
+        self._buffer = np.empty((0, self._n_weights), np.float32)
+
+    # The exchange.
+
+    def _listen(self, dispatcher: Dispatcher, rows: int) -> Invitation:
+        settings, local = self._settings, self._is_local()
+        host = settings.driver_host or ("127.0.0.1" if local else self._context.getConf().get("spark.driver.host"))
+        bind = settings.bind_address or ("127.0.0.1" if local else "0.0.0.0")  # noqa: S104 - guarded by TLS and token
+        certificate = certificate_for([host, "127.0.0.1", "localhost"])
+        token = secrets.token_urlsafe(32)
+        watched = _Watched(dispatcher, self._processes)
+        try:
+            self._server = ExchangeServer((bind, settings.port), certificate, token, self._n_weights, watched)
+        except OSError as error:
+            raise RunError(
+                f"cannot listen on {bind}:{settings.port} for the training's tasks",
+                found=str(error),
+                fix="choose another bind_address, or port 0 for any free one",
+            ) from error
+        return Invitation(
+            location=f"grpc+tls://{host}:{self._server.port}",
+            certificate=certificate.pem,
+            token=token,
+            n_weights=self._n_weights,
+            heartbeat_s=settings.lost_after_s / _BEATS,
+            rows=rows,
+            return_s=settings.join_timeout_s,
+        )
+
+    def _watch(self) -> None:
+        dispatcher = self._entered()
+        while not self._closing.wait(self._settings.lost_after_s / _BEATS):
+            for stream in dispatcher.look():
+                stream.cut()
+
+    # The Spark job.
+
+    def _job(self, tasks: int, invitation: Invitation) -> None:
+        dispatcher = self._entered()
+        body = partial(reside, invitation, self._factory)
+        while not self._closing.is_set():
+            before = dispatcher.joined
+            try:
+                self._context.setJobGroup(self._group, "NeuroGrid: agents of a training", interruptOnCancel=True)
+                self._context.parallelize(range(tasks), tasks).mapPartitionsWithIndex(body).collect()
+                reason = "the Spark job ended before the training"
+            except Exception as error:  # py4j's errors have no common base that is worth naming
+                reason = _first_line(error)
+            self._job_error = reason
+            if dispatcher.joined == before:
+                break  # nobody came: it would be the same again
+        dispatcher.job_ended(self._job_error)
+
+    _job_error = ""
+
+    def _start(self, name: str, target: Any) -> None:
+        thread = InheritableThread(target=target, name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _cancel(self) -> None:
+        """Ends a job whose tasks do not end by themselves: cancelled in Spark, and killed where we can reach them."""
+        with contextlib.suppress(Exception):  # a Spark that is gone already has ended the job
+            self._context.cancelJobGroup(self._group)
+        for hello in self._processes.values():
+            process = _process(hello)
+            if process is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGKILL)  # also ends one that is stopped, which nothing else does
+
+    def _tasks(self) -> int:
+        """How many tasks to start; raises UsageError when there are fewer free slots."""
+        jsc = self._context._jsc.sc()
+        profile = jsc.resourceProfileManager().defaultResourceProfile()
+        tracker = self._context.statusTracker()
+        deadline = time.monotonic() + (0 if self._is_local() else self._settings.join_timeout_s)
+        while True:
+            slots = jsc.maxNumConcurrentTasks(profile)
+            stages = [tracker.getStageInfo(stage) for stage in tracker.getActiveStageIds()]
+            busy = sum(stage.numActiveTasks for stage in stages if stage is not None)
+            free, wanted = slots - busy, self._settings.tasks or max(1, slots - busy)
+            if wanted <= free:
+                return int(wanted)
+            if time.monotonic() >= deadline:
+                raise UsageError(
+                    f"{wanted} resident tasks need as many free Spark slots",
+                    found=f"{free} free of {slots} on {self._context.master}",
+                    fix=f"ask for at most {free} tasks, or give Spark more cores" if free > 0 else "give Spark cores",
+                )
+            time.sleep(0.5)
+
+    def _is_local(self) -> bool:
+        return bool(self._context.master.startswith("local"))
+
+    def _entered(self) -> Dispatcher:
+        if self._dispatcher is None:
+            raise RunError("the Spark backend runs rounds only inside its `with` block")
+        return self._dispatcher
+
+    def _rows(self, agents: int) -> Matrix:
+        # Kept from round to round: touching fresh memory costs more than the copies into it.
+        if self._buffer.shape[0] < agents:
+            self._buffer = np.empty((agents, self._n_weights), np.float32)
+        return self._buffer[:agents]
+
+
+class _Watched:
+    """Passes the streams on to the dispatcher and remembers whose processes they are, to end them at the end."""
+
+    def __init__(self, dispatcher: Dispatcher, processes: dict[tuple[str, int], Hello]) -> None:
+        self._processes = processes
+        self._dispatcher = dispatcher
+        self.received, self.left = dispatcher.received, dispatcher.left
+
+    def arrived(self, stream: Stream) -> None:
+        self._dispatcher.arrived(stream)
+        self._processes[stream.hello.host, stream.hello.pid] = stream.hello
+
+
+def _process(hello: Hello) -> psutil.Process | None:
+    """The process that said hello, if it runs on this machine and is still the same one."""
+    if hello.host != socket.gethostname():
+        return None
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(hello.pid)
+        if abs(process.create_time() - hello.started) < 0.1 and process.status() != psutil.STATUS_ZOMBIE:
+            return process
+    return None
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0][:400] if text else type(error).__name__
