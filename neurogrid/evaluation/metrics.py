@@ -1,0 +1,151 @@
+"""Figures out of sums: errors, shares, precision and recall, each with a bootstrap interval over households.
+
+A household is the unit throughout: windows of one household are alike, so intervals over windows would be too narrow.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from neurogrid.data.household import Household
+from neurogrid.fl.randomness import generator
+
+Floats = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
+RESAMPLES = 1000
+SCORE_LIMIT, SCORE_STEP = 10.0, 0.05
+SCORE_BINS = int(2 * SCORE_LIMIT / SCORE_STEP) + 1
+"""Surge scores are logits, rounded to steps of 0.05 between -10 and 10 and counted: sums over households stay exact."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A value with its 95% confidence interval; NaN where it is not defined."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Resampler:
+    """Draws of households with replacement.
+
+    Attributes:
+        counts: (RESAMPLES, n) how often each household stands in each draw.
+    """
+
+    counts: Floats
+
+    @classmethod
+    def of(cls, households: int, seed: int, group: str) -> "Resampler":
+        """Draws that depend on the seed, the group's name and its size alone."""
+        chosen = generator(seed, "bootstrap", group).integers(0, max(households, 1), (RESAMPLES, households))
+        counts = np.zeros((RESAMPLES, households))
+        np.add.at(counts, (np.arange(RESAMPLES)[:, None], chosen), 1)
+        return cls(counts)
+
+    def mean(self, values: Floats) -> Figure:
+        """Mean over households of (n,) values; households with NaN are left out."""
+        return self.ratio(np.where(np.isnan(values), 0, values), (~np.isnan(values)).astype(float))
+
+    def ratio(self, numerators: Floats, denominators: Floats) -> Figure:
+        """Sum of (n,) over sum of (n,)."""
+        return self._figure(_divide(numerators.sum(), denominators.sum()), numerators, denominators)
+
+    def _figure(self, value: Floats, numerators: Floats, denominators: Floats) -> Figure:
+        drawn = _divide(self.counts @ numerators, self.counts @ denominators)
+        return interval(float(value), drawn)
+
+
+def interval(value: float, drawn: Floats) -> Figure:
+    """The middle 95% of the draws around a value."""
+    drawn = drawn[~np.isnan(drawn)]
+    low, high = np.percentile(drawn, [2.5, 97.5]) if len(drawn) else (np.nan, np.nan)
+    return Figure(value, float(low), float(high))
+
+
+def _divide(numerator: Floats, denominator: Floats) -> Floats:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(denominator != 0, np.divide(numerator, denominator), np.nan)
+
+
+def mase_scale_kwh(household: Household) -> float:
+    """What MASE divides by: mean absolute change from the day before, over the training period's measured pairs.
+
+    Hyndman and Koehler 2006 (doi:10.1016/j.ijforecast.2006.03.001), with a season of a day. NaN where it would be 0.
+    """
+    day, end = 1440 // household.meta.cadence_minutes, household.slot(household.meta.train_end)
+    kwh, observed = household.kwh[:end].astype(np.float64), household.observed[:end]
+    pairs = observed[day:] & observed[:-day]
+    change = np.abs(kwh[day:] - kwh[:-day])[pairs]
+    return float(change.mean()) if change.any() else float("nan")
+
+
+def count_scores(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.float32]) -> Counts:
+    """Counts of the rounded scores of (B, o) logits by output and label: (o, 2, SCORE_BINS)."""
+    bins = np.rint((np.clip(logits, -SCORE_LIMIT, SCORE_LIMIT) + SCORE_LIMIT) / SCORE_STEP).astype(np.int64)
+    outputs = logits.shape[1]
+    flat = (np.arange(outputs) * 2 + labels.astype(np.int64)) * SCORE_BINS + bins
+    return np.bincount(flat.ravel(), minlength=outputs * 2 * SCORE_BINS).reshape(outputs, 2, SCORE_BINS)
+
+
+def best_cut(counts: Counts) -> int:
+    """The bin from which to say "surge" so that F1 is highest; of equal ones the highest bin. (2, SCORE_BINS) in."""
+    hits, said = _from_above(counts)
+    f1 = _f1(hits, said, counts[1].sum())
+    return int(SCORE_BINS - 1 - np.argmax(f1[::-1]))
+
+
+def average_precision(counts: Floats | Counts) -> Floats:
+    """Sum of precision times the step in recall, over the cuts from high to low; (..., 2, SCORE_BINS) to (...)."""
+    hits, said = _from_above(counts)
+    positives = counts[..., 1, :].sum(-1)
+    precision = _divide(hits, said)
+    area = np.nansum(np.where(counts[..., 1, :] > 0, precision * counts[..., 1, :], 0), axis=-1)
+    return _divide(area, positives)
+
+
+def confusion(counts: Counts, cut: int) -> Counts:
+    """Saying "surge" from bin `cut` on: true positives, false positives, false and true negatives, (..., 4)."""
+    no, yes = counts[..., 0, :], counts[..., 1, :]
+    parts = (yes[..., cut:].sum(-1), no[..., cut:].sum(-1), yes[..., :cut].sum(-1), no[..., :cut].sum(-1))
+    return np.stack(parts, axis=-1)
+
+
+@dataclass(frozen=True)
+class Detection:
+    """How well surges are told, pooled over households' windows; `average_precision` is NaN where there is no score."""
+
+    precision: Figure
+    recall: Figure
+    f1: Figure
+    accuracy: Figure
+    average_precision: Figure
+
+
+def detection(confusions: Counts, scores: Counts | None, resampler: Resampler) -> Detection:
+    """Figures of (n, 4) confusions, one row a household, and of (n, 2, SCORE_BINS) counted scores."""
+    hit, false, missed, right = confusions.astype(np.float64).T
+    ranked = Figure(float("nan"), float("nan"), float("nan"))
+    if scores is not None:
+        drawn = (resampler.counts @ scores.reshape(len(scores), -1)).reshape(-1, *scores.shape[1:])
+        ranked = interval(float(average_precision(scores.sum(0))), average_precision(drawn))
+    return Detection(
+        precision=resampler.ratio(hit, hit + false),
+        recall=resampler.ratio(hit, hit + missed),
+        f1=resampler.ratio(2 * hit, 2 * hit + false + missed),
+        accuracy=resampler.ratio(hit + right, hit + false + missed + right),
+        average_precision=ranked,
+    )
+
+
+def _from_above(counts: Floats | Counts) -> tuple[Floats, Floats]:
+    """For each bin: positives, and all, from it upwards."""
+    above = np.cumsum(counts[..., ::-1], axis=-1, dtype=np.float64)[..., ::-1]
+    return above[..., 1, :], above.sum(-2)
+
+
+def _f1(hits: Floats, said: Floats, positives: float) -> Floats:
+    return np.nan_to_num(_divide(2 * hits, said + positives))
