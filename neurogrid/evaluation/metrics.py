@@ -14,6 +14,7 @@ from neurogrid.fl.randomness import generator
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
 RESAMPLES = 1000
+RANKING_RESAMPLES = 200  # of average precision, whose every draw needs all scores
 SCORE_LIMIT, SCORE_STEP = 10.0, 0.05
 SCORE_BINS = int(2 * SCORE_LIMIT / SCORE_STEP) + 1
 """Surge scores are logits, rounded to steps of 0.05 between -10 and 10 and counted: sums over households stay exact."""
@@ -130,8 +131,10 @@ def detection(confusions: Counts, scores: Counts | None, resampler: Resampler) -
     hit, false, missed, right = confusions.astype(np.float64).T
     ranked = Figure(float("nan"), float("nan"), float("nan"))
     if scores is not None:
-        drawn = (resampler.counts @ scores.reshape(len(scores), -1)).reshape(-1, *scores.shape[1:])
-        ranked = interval(float(average_precision(scores.sum(0))), average_precision(drawn))
+        drawn = resampler.counts[:RANKING_RESAMPLES] @ scores.reshape(len(scores), -1)
+        ranked = interval(
+            float(average_precision(scores.sum(0))), average_precision(drawn.reshape(-1, *scores.shape[1:]))
+        )
     return Detection(
         precision=resampler.ratio(hit, hit + false),
         recall=resampler.ratio(hit, hit + missed),

@@ -27,7 +27,7 @@ LOCAL = LocalSettings(
     gradient_clip_norm=1.0,
     proximal_mu=0.0,
 )
-CENTRAL = CentralSettings(WINDOWS, MODEL, LOSS, LOCAL, 150, (0.01, 0.001), 100, seed=5)
+CENTRAL = CentralSettings(WINDOWS, MODEL, LOSS, LOCAL, 60, (0.02, 0.001), 100, seed=5)
 SETTINGS = EvaluationSettings(WINDOWS, MODEL, ("ridge", "alone", "pooled"), CENTRAL, CENTRAL, seed=5)
 
 

@@ -39,7 +39,7 @@ def test_average_precision_is_what_sklearn_says(seed: int, windows: int) -> None
 
 
 @given(seed=st.integers(0, 10_000), windows=st.integers(1, 300))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 def test_the_cut_gives_the_highest_f1_that_any_cut_gives(seed: int, windows: int) -> None:
     logits, labels = draw(seed, windows)
     counts = count_scores(logits, labels)[0]
