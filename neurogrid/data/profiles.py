@@ -1,0 +1,169 @@
+"""What kind of household is it: a few figures of its load, from its training period only. Used by sampling.py.
+
+One Spark pass over the warehouse's meters: a task reads several household files with Arrow and sends back one small
+profile each, with the file's SHA-256, so that readings stay where they are and every file is read once.
+"""
+
+import hashlib
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import fs
+from pyspark.sql import SparkSession
+
+from neurogrid.data.household import METADATA_KEY, OBSERVED, HouseholdMeta
+from neurogrid.errors import InputError
+from neurogrid.storage import Place
+
+MEASURES = (
+    "mean_kwh",
+    "std_kwh",
+    "peak_kwh",
+    "load_factor",
+    "missing_share",
+    "zero_share",
+    "night_share",
+    "evening_share",
+    "weekend_ratio",
+    "temperature_correlation",
+)
+"""Figures of a profile. kWh are of a slot; `load_factor` is mean over peak; shares are 0 to 1, of slots (missing, zero)
+or of energy (night 0-6 h, evening 17-22 h, local time); `weekend_ratio` is the mean load of weekend days over that of
+working days; `temperature_correlation` is -1 to 1, NaN without weather. All but `missing_share` of observed slots."""
+
+NIGHT_HOURS, EVENING_HOURS = (0, 6), (17, 22)
+_COLUMNS = ["kWh", "load_tier", "hour_sin", "hour_cos", "is_weekend", "Temperature_avg_hourly", "weather_tier"]
+_FILES_A_TASK = 8
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One household file, seen once.
+
+    Attributes:
+        path: under the warehouse's root.
+        sha256: of the file.
+        meta: what the file says of itself; None when it could not be read.
+        observed_training_slots: measured slots before `meta.train_end`.
+        measures: one value for each of MEASURES; empty when nothing was observed in training.
+        problem: why it could not be read, or "".
+    """
+
+    path: str
+    sha256: str
+    meta: HouseholdMeta | None
+    observed_training_slots: int
+    measures: dict[str, float]
+    problem: str = ""
+
+    @property
+    def household_id(self) -> str:
+        """The household's id: the file's own, or that of its folder if it cannot be read."""
+        return self.meta.household_id if self.meta else self.path.split("Household_ID=")[-1].split("/")[0]
+
+
+def profile_households(spark: SparkSession, warehouse: Place) -> list[Profile]:
+    """Profiles of all households under `meters/`, by household id.
+
+    Raises:
+        InputError: there is no household file.
+    """
+    files = [
+        household.path
+        for station in (warehouse / "meters").children()
+        for household in station.children()
+        if "Household_ID=" in household.name
+    ]
+    if not files:
+        raise InputError(
+            f"{warehouse}/meters has no household to sample",
+            found="no meters/Weather_ID=.../Household_ID=... folder",
+            fix="run `neurogrid etl` first, or point the warehouse at the folder that it wrote",
+        )
+    filesystem, root = warehouse.filesystem, warehouse.path
+
+    def profiles(paths: Iterable[str]) -> Iterator[Profile]:
+        return (_profile_file(filesystem, root, f"{path}/part-0.parquet") for path in paths)
+
+    tasks = max(spark.sparkContext.defaultParallelism, len(files) // _FILES_A_TASK)
+    found = spark.sparkContext.parallelize(files, min(tasks, len(files))).mapPartitions(profiles).collect()
+    return sorted(found, key=lambda profile: (profile.household_id, profile.path))
+
+
+def _profile_file(filesystem: fs.FileSystem, root: str, path: str) -> Profile:
+    name = path.removeprefix(f"{root}/")
+    try:
+        content = Place(filesystem, path).read_bytes()
+    except OSError as error:
+        return Profile(name, "", None, 0, {}, problem=f"cannot be read: {str(error).splitlines()[0]}")
+    sha256 = hashlib.sha256(content).hexdigest()
+    try:
+        table = pq.read_table(pa.BufferReader(content), columns=_COLUMNS, use_threads=False)
+        meta = HouseholdMeta.from_json(table.schema.metadata[METADATA_KEY])
+    # A damaged file is one household less, with a word; which of these pyarrow raises depends on where it is damaged.
+    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+        return Profile(name, sha256, None, 0, {}, problem=f"not a household file: {str(error).splitlines()[0]}")
+    observed, measures = measure(table, meta)
+    return Profile(name, sha256, meta, observed, measures)
+
+
+def measure(table: pa.Table, meta: HouseholdMeta) -> tuple[int, dict[str, float]]:
+    """Number of observed training slots of a household's table, and its MEASURES over them (none if there are none).
+
+    The hour is read off the table's own calendar features, so it is local wherever the ETL knew the time zone.
+    """
+    seconds = (meta.train_end - meta.first).total_seconds()
+    training = table.slice(0, max(0, math.ceil(seconds / (60 * meta.cadence_minutes))))
+    column = {name: training.column(name).to_numpy().astype(np.float64) for name in _COLUMNS}
+    observed = column["load_tier"] == OBSERVED
+    slots, count = len(observed), int(observed.sum())
+    if count == 0:
+        return 0, {}
+
+    def feature(name: str) -> Floats:
+        scale = meta.scales.get(name)
+        values: Floats = column[name][observed]
+        return values * scale.std + scale.mean if scale else values
+
+    kwh = column["kWh"][observed]
+    total, mean, peak = float(kwh.sum()), float(kwh.mean()), float(kwh.max())
+    turn = np.arctan2(feature("hour_sin"), feature("hour_cos")) / (2 * np.pi)
+    # A little is added since a whole hour must not round down to the hour before.
+    hour = np.floor((turn % 1.0) * 24 + 1e-3) % 24
+    weekend = feature("is_weekend") > 0.5
+
+    def share_of_energy(hours: tuple[int, int]) -> float:
+        inside = (hour >= hours[0]) & (hour < hours[1])
+        return float(kwh[inside].sum()) / total if total > 0 else 0.0
+
+    working_mean = float(kwh[~weekend].mean()) if (~weekend).any() else 0.0
+    weekend_mean = float(kwh[weekend].mean()) if weekend.any() else 0.0
+    return count, {
+        "mean_kwh": mean,
+        "std_kwh": float(kwh.std()),
+        "peak_kwh": peak,
+        "load_factor": mean / peak if peak > 0 else 0.0,
+        "missing_share": 1 - count / slots,
+        "zero_share": float((kwh == 0).mean()),
+        "night_share": share_of_energy(NIGHT_HOURS),
+        "evening_share": share_of_energy(EVENING_HOURS),
+        "weekend_ratio": weekend_mean / working_mean if working_mean > 0 else 1.0,
+        "temperature_correlation": _temperature_correlation(column, observed),
+    }
+
+
+def _temperature_correlation(column: dict[str, Floats], observed: npt.NDArray[np.bool_]) -> float:
+    # Correlation does not mind the scaling of the temperature.
+    both = observed & (column["weather_tier"] == OBSERVED) & np.isfinite(column["Temperature_avg_hourly"])
+    if int(both.sum()) < 2:
+        return math.nan
+    load, temperature = column["kWh"][both], column["Temperature_avg_hourly"][both]
+    if float(load.std()) == 0 or float(temperature.std()) == 0:
+        return math.nan
+    return float(np.corrcoef(load, temperature)[0, 1])
