@@ -1,0 +1,36 @@
+"""A run's folder: durable round records in a hash chain, audit tables, checkpoints, resume, summary, verification.
+
+    config.yaml                         the whole config of the run
+    run.json                            the first record of the chain: what the run is made from
+    W_global/round=0000/W.pt            the start; then one checkpoint a round: weights and server momentum
+    audit/agent_round_audit/            one Parquet file a round, one row an agent
+    audit/district_round_summary/       likewise, one row a district
+    rounds/round=0001.json              the record that makes a round durable; written last, names the others by hash
+    round_metrics.parquet               the records as one table
+    W_final.pt run_summary.json .md     written at the end
+    end.json                            the last record of the chain
+
+Every record carries the SHA-256 of the one before it. Nothing here imports a backend.
+"""
+
+from neurogrid.ledger.checkpoint import named_tensors
+from neurogrid.ledger.journal import Genesis, Ledger, Resumed
+from neurogrid.ledger.summary import RunSummary, summarise_run
+from neurogrid.ledger.table import AGENT_AUDIT, DISTRICT_AUDIT, ROUND_METRICS, read_agent_audit, read_round_metrics
+from neurogrid.ledger.verify import Verification, verify
+
+__all__ = [
+    "AGENT_AUDIT",
+    "DISTRICT_AUDIT",
+    "ROUND_METRICS",
+    "Genesis",
+    "Ledger",
+    "Resumed",
+    "RunSummary",
+    "Verification",
+    "named_tensors",
+    "read_agent_audit",
+    "read_round_metrics",
+    "summarise_run",
+    "verify",
+]

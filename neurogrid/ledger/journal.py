@@ -1,0 +1,276 @@
+"""Writing a run's folder, and taking up a run that was interrupted.
+
+A round is durable once `rounds/round=NNNN.json` is there: it is written last and names the round's other files by
+hash. Writing happens in one thread beside the next round's training, in order, so a kill loses at most the rounds in flight.
+"""
+
+import json
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from neurogrid.errors import RunError, UsageError
+from neurogrid.fl.record import Round, weights_sha256
+from neurogrid.fl.rounds import Federation, State
+from neurogrid.fl.update import Layout, Vector
+from neurogrid.ledger.chain import Record, is_intact, seal, sha256, to_text
+from neurogrid.ledger.checkpoint import flat_vector, named_tensors, pack, unpack
+from neurogrid.ledger.lock import RunLock
+from neurogrid.ledger.summary import summarise_run, to_markdown
+from neurogrid.ledger.table import AGENT_AUDIT, DISTRICT_AUDIT, ROUND_METRICS, to_parquet
+from neurogrid.storage import Place
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Genesis:
+    """What a run is made from: the first record of its chain, without the hashes of what lies beside it."""
+
+    run_id: str
+    manifest_id: str
+    manifest_sha256: str
+    neurogrid_version: str
+    git_sha: str
+    seed: int
+    model: str
+    n_weights: int
+    n_agents: int
+    rounds: int
+    rule: str
+    attack: str
+    started: str
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """A run taken up again: the state after its last durable round, and the weights it began with."""
+
+    state: State
+    start: Vector
+    genesis: Record
+
+
+def round_name(number: int) -> str:
+    """`round=0001`: sorts as it counts up to 9999 rounds, and by length after them."""
+    return f"round={number:04d}"
+
+
+def read_rounds(run: Place) -> list[Record]:
+    """The durable rounds' records in order, up to the first gap."""
+    records: list[Record] = []
+    while True:
+        place = run / "rounds" / f"{round_name(len(records) + 1)}.json"
+        if not place.exists():
+            return records
+        records.append(json.loads(place.read_text()))
+
+
+class Ledger:
+    """Observer of `federate` that makes every round durable. Close it, or use it as a context manager."""
+
+    def __init__(self, run: Place, layout: Layout, records: list[Record], lock: RunLock) -> None:
+        self._run, self._layout, self._records, self._lock = run, layout, records, lock
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="ledger")
+        self._pending: Future[None] | None = None
+
+    @classmethod
+    def create(cls, run: Place, genesis: Genesis, config_yaml: str, federation: Federation) -> "Ledger":
+        """Begins a new run's folder.
+
+        Raises:
+            UsageError: the folder has a run in it already, or another process holds it.
+        """
+        lock = RunLock(run)
+        if (run / "run.json").exists():
+            lock.release()
+            raise UsageError(
+                f"run {run.name} exists already",
+                found=str(run),
+                fix=f"go on with it: neurogrid train --resume {run.name}; or choose another --run-id",
+            )
+        start = pack({"weights": named_tensors(federation.start, federation.layout)})
+        (run / "W_global" / round_name(0) / "W.pt").write(start)
+        (run / "config.yaml").write(config_yaml)
+        files = {f"W_global/{round_name(0)}/W.pt": sha256(start), "config.yaml": sha256(config_yaml.encode())}
+        record = seal({"version": VERSION, **asdict(genesis), "files": files}, "")
+        (run / "run.json").write(to_text(record))
+        return cls(run, federation.layout, [record], lock)
+
+    @classmethod
+    def resume(cls, run: Place, layout: Layout) -> tuple["Ledger", Resumed]:
+        """Takes up a run after its last durable round.
+
+        Raises:
+            UsageError: there is no such run, it has ended, or another process holds it.
+            RunError: its records or its last checkpoint are not what they were.
+        """
+        if not (run / "run.json").exists():
+            raise UsageError(f"there is no run {run.name}", found=f"no {run}/run.json", fix="see `neurogrid status`")
+        lock = RunLock(run)
+        try:
+            genesis = json.loads((run / "run.json").read_text())
+            if (run / "end.json").exists():
+                end = json.loads((run / "end.json").read_text())
+                raise UsageError(f"run {run.name} has ended: {end['reason']}", fix="start a new run with another id")
+            rounds = read_rounds(run)
+            _check_chain([genesis, *rounds], run)
+            start = _load(run, round_name(0), genesis, layout)["weights"]
+            state = _state_after(run, rounds, layout, start)
+        except BaseException:
+            lock.release()
+            raise
+        return cls(run, layout, [genesis, *rounds], lock), Resumed(state, start, genesis)
+
+    @property
+    def head(self) -> str:
+        """SHA-256 of the newest record."""
+        return str(self._records[-1]["sha256"])
+
+    def after_round(self, record: Round, state: State) -> None:
+        """Waits for the round before to be durable, then writes this one beside the next round's training."""
+        self.flush()
+        self._pending = self._writer.submit(self._persist, record, state)
+
+    def flush(self) -> None:
+        """Returns when all rounds so far are durable; raises what went wrong in writing them."""
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            try:
+                pending.result()
+            except OSError as error:
+                raise RunError(
+                    f"a round of run {self._run.name} could not be written",
+                    found=str(error),
+                    fix=f"make room or access there, then: neurogrid train --resume {self._run.name}",
+                ) from error
+
+    def _persist(self, record: Round, state: State) -> None:
+        began = time.perf_counter()
+        name = round_name(record.round_id)
+        contents = {
+            f"W_global/{name}/W.pt": pack(
+                {
+                    "weights": named_tensors(state.weights, self._layout),
+                    "momentum": named_tensors(state.momentum, self._layout),
+                }
+            ),
+            f"audit/agent_round_audit/{name}.parquet": to_parquet(map(asdict, record.agents), AGENT_AUDIT),
+            f"audit/district_round_summary/{name}.parquet": to_parquet(map(asdict, record.districts), DISTRICT_AUDIT),
+        }
+        for path, content in contents.items():
+            (self._run / path).write(content)
+        figures = {f.name: getattr(record, f.name) for f in fields(record) if f.name not in ("agents", "districts")}
+        sealed = seal(
+            {
+                **figures,
+                "persist_s": time.perf_counter() - began,
+                "files": {path: sha256(content) for path, content in contents.items()},
+            },
+            self.head,
+        )
+        (self._run / "rounds" / f"{name}.json").write(to_text(sealed))
+        self._records.append(sealed)
+        (self._run / "round_metrics.parquet").write(self._metrics())
+
+    def _metrics(self) -> bytes:
+        return to_parquet(map(metrics_row, self._records[1:]), ROUND_METRICS)
+
+    def finish(self, state: State, reason: str, facts: Mapping[str, Any]) -> Record:
+        """Closes the chain: final weights, metrics, summary.
+
+        Args:
+            state: the last.
+            reason: why the run ended.
+            facts: further figures for the summary, by name.
+        """
+        self.flush()
+        final = pack(named_tensors(state.weights, self._layout))
+        genesis, rounds = self._records[0], self._records[1:]
+        summary = summarise_run(genesis, rounds, reason, weights_sha256(state.weights), facts)
+        contents: dict[str, bytes] = {
+            "W_final.pt": final,
+            "round_metrics.parquet": self._metrics(),
+            "run_summary.json": (json.dumps(summary, indent=2, sort_keys=True, allow_nan=False) + "\n").encode(),
+            "run_summary.md": to_markdown(summary).encode(),
+        }
+        for path, content in contents.items():
+            (self._run / path).write(content)
+        end = seal(
+            {
+                "reason": reason,
+                "rounds": state.round,
+                "w_final_sha256": weights_sha256(state.weights),
+                "files": {path: sha256(content) for path, content in contents.items()},
+            },
+            self.head,
+        )
+        (self._run / "end.json").write(to_text(end))
+        self._records.append(end)
+        return end
+
+    def close(self) -> None:
+        """Waits for what is being written and lets go of the run."""
+        try:
+            self.flush()
+        finally:
+            self._writer.shutdown()
+            self._lock.release()
+
+    def __enter__(self) -> "Ledger":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def metrics_row(record: Record) -> dict[str, Any]:
+    """A round's record as its row of round_metrics; what JSON could not hold is NaN again."""
+    row = {name: record.get(name) for name in ROUND_METRICS.names}
+    row["record_sha256"] = record["sha256"]
+    floats = {f.name for f in ROUND_METRICS if str(f.type) == "double"}
+    return {name: float("nan") if value is None and name in floats else value for name, value in row.items()}
+
+
+def _check_chain(records: list[Record], run: Place) -> None:
+    previous = ""
+    for number, record in enumerate(records):
+        if not is_intact(record) or record["previous_sha256"] != previous:
+            raise RunError(
+                f"the record of round {number} of run {run.name} is not the one that was written",
+                fix=f"neurogrid audit {run.name} says what was changed; a changed run is not resumed",
+            )
+        previous = record["sha256"]
+
+
+def _load(run: Place, name: str, record: Record, layout: Layout) -> dict[str, Vector]:
+    path = f"W_global/{name}/W.pt"
+    content = (run / path).read_bytes() if (run / path).exists() else b""
+    if sha256(content) != record["files"][path]:
+        raise RunError(
+            f"the checkpoint {path} of run {run.name} is missing or not the one that was written",
+            fix=f"neurogrid audit {run.name} says what was changed; a changed run is not resumed",
+        )
+    return {key: flat_vector(tensors, layout) for key, tensors in unpack(content).items()}
+
+
+def _state_after(run: Place, rounds: list[Record], layout: Layout, start: Vector) -> State:
+    if not rounds:
+        return State(0, start, np.zeros_like(start))
+    loaded = _load(run, round_name(len(rounds)), rounds[-1], layout)
+    rows = [metrics_row(record) for record in rounds]
+    void = 0
+    for row in rows:
+        void = 0 if row["aggregated"] else void + 1
+    return State(
+        round=len(rounds),
+        weights=loaded["weights"],
+        momentum=loaded["momentum"],
+        held_out=tuple(row["held_out_loss"] for row in rows),
+        relative_updates=tuple(row["relative_update"] for row in rows),
+        void_in_a_row=void,
+    )
