@@ -1,7 +1,7 @@
 """Writing a run's folder, and taking up a run that was interrupted.
 
 A round is durable once `rounds/round=NNNN.json` is there: it is written last and names the round's other files by
-hash. Writing happens in one thread beside the next round's training, in order, so a kill loses at most the rounds in flight.
+hash. Writing happens in one thread beside the next round's training, in order, so a kill loses little.
 """
 
 import json
