@@ -1,0 +1,315 @@
+"""The one YAML config: every key with its default, its unit and what it means. Only the command line reads it.
+
+Unknown keys are refused with the nearest right name. `schema()` is what docs/config.md is made from.
+"""
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from neurogrid.errors import ConfigError
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+
+class SparkSection(_Section):
+    """Where Spark runs."""
+
+    master: str = Field("local[*]", description="Spark master; a plain local[n] is made one that retries tasks")
+    options: dict[str, str] = Field({}, description="further Spark settings, by their own names")
+
+
+class SourceSection(_Section):
+    """The raw readings."""
+
+    kind: Literal["heapo", "sgsc"] = Field(
+        "heapo", description="layout of the files: HEAPO's, or Smart-Grid Smart-City's"
+    )
+    path: str = Field("data", description="folder that holds them (--data-dir)")
+    exclude: list[str] = Field([], description="names or patterns of household files to leave out, e.g. 1408.csv")
+    limit_households: int = Field(0, ge=0, description="use only the first so many household files by name; 0 is all")
+
+
+class EtlSection(_Section):
+    """From raw files to clean tables."""
+
+    cadence_minutes: int | None = Field(
+        15, ge=1, le=60, description="length of a slot in minutes; null keeps the source's own"
+    )
+    train_share: float = Field(
+        0.72, gt=0, lt=1, description="share of each household's time to train on, from its start"
+    )
+    validation_share: float = Field(0.08, gt=0, lt=1, description="share after that to tune on; the rest is for test")
+    trailing_slots: Count = Field(5, description="a gap takes the mean of the measured among so many slots before it")
+    weather_hold_hours: int = Field(3, ge=0, description="hours for which the last known weather stands in for a gap")
+    max_kwh_per_hour: float = Field(
+        200.0, gt=0, description="readings above this are counted as absurd and taken as missing, kWh per hour"
+    )
+
+
+class SamplingSection(_Section):
+    """Who the agents are."""
+
+    manifest: str = Field("", description="id or path of a manifest to use as it is (--manifest); empty draws one")
+    agents: Count = Field(61, description="number of agents (--agents)")
+    districts: Count = Field(3, description="number of districts that agents are dealt to")
+    clusters: int = Field(4, ge=2, description="k of KMeans over the households' profiles")
+    held_out_share: Share = Field(0.2, description="share of usable households that never train")
+    partition: Literal["natural", "iid", "dirichlet"] = Field(
+        "natural", description="an agent is a household; or agents hold weeks of many households"
+    )
+    dirichlet_alpha: float = Field(0.5, gt=0, description="concentration of the dirichlet partition; small is unlike")
+    min_observed_slots: Count = Field(960, description="households with fewer measured training slots are not used")
+    max_zero_share: float = Field(
+        0.95, gt=0, le=1, description="households that measured zero more often in training are not used"
+    )
+
+
+class ModelSection(_Section):
+    """The forecaster."""
+
+    name: Literal["city_lstm", "linear"] = Field("city_lstm", description="encoder-decoder LSTM, or a linear model")
+    hidden: Count = Field(48, description="width of the LSTMs and of the forecast's head")
+    layers: Count = Field(1, description="LSTM layers, each of encoder and decoder")
+    surge_hidden: Count = Field(48, description="width of the surge head")
+    history_slots: Count = Field(48, description="slots that the model sees")
+    horizon_slots: Count = Field(4, description="slots that it forecasts")
+    known_future: bool = Field(
+        True, description="the decoder sees what is known of the target slots: lags and profiles of past days"
+    )
+    residual: bool = Field(True, description="forecast the difference from the 28-day median of the slot")
+
+
+class LocalSection(_Section):
+    """What an agent does in a round."""
+
+    optimiser: Literal["adam", "sgd"] = Field("adam", description="its state is new each round")
+    steps: Count = Field(20, description="gradient steps a round")
+    batch_size: Count = Field(64, description="windows a step")
+    learning_rate: float = Field(3e-3, gt=0, description="in the first round")
+    final_learning_rate_share: float = Field(
+        0.05, gt=0, le=1, description="what is left of it in the last round, by a cosine"
+    )
+    gradient_clip_norm: float = Field(1.0, ge=0, description="L2 norm to which a step's gradient is cut; 0 is no limit")
+    proximal_mu: float = Field(0.0, ge=0, description="FedProx: pull towards the round's start; 0 is FedAvg")
+    loss: Literal["l1", "huber", "mse"] = Field("l1", description="l1 for MAE, mse for RMSE and sums over households")
+    huber_delta: float = Field(1.0, gt=0, description="where Huber's loss turns linear, in the household's deviations")
+    surge_weight: float = Field(1.0, ge=0, description="weight of the surge head's cross-entropy; 0 trains none")
+
+
+class RoundsSection(_Section):
+    """The rounds."""
+
+    count: Count = Field(60, description="rounds (--rounds)")
+    agents_per_round: Count = Field(15, description="agents that train in a round; all, if there are fewer")
+    min_agents: Count = Field(1, description="with fewer usable updates a round is void: the model stays as it is")
+    timeout_s: Seconds = Field(120.0, description="agents that have not answered by then cost their update, seconds")
+    server_momentum: float = Field(0.9, ge=0, lt=1, description="of the server's running sum of changes; 0 is FedAvg")
+    server_step: float = Field(0.5, gt=0, description="share of that sum that is applied")
+    panel_agents: int = Field(16, ge=0, description="agents on whose validation windows each round's model is judged")
+    panel_windows: Count = Field(64, description="validation windows of each of them")
+    patience_rounds: int = Field(0, ge=0, description="stop after so many rounds without improvement; 0 never stops")
+    min_improvement: float = Field(
+        0.001, ge=0, lt=1, description="share of the held-out loss that counts as improvement"
+    )
+    converged_update: float = Field(
+        0.0,
+        ge=0,
+        description="stop when the relative change of the weights stays below this for patience_rounds; 0 never",
+    )
+
+
+class ClipSection(_Section):
+    """How updates are clipped before anything else."""
+
+    to: Literal["median", "fixed", "none"] = Field("median", description="the round's median norm, or `norm`")
+    per: Literal["tensor", "update"] = Field(
+        "tensor", description="clip each tensor by itself (stops concentrated updates), or the whole update"
+    )
+    norm: float = Field(1.0, gt=0, description="L2 norm for `fixed`")
+
+
+class AggregationSection(_Section):
+    """How updates become one change of the model."""
+
+    rule: Literal["mean", "median", "trimmed_mean", "krum", "multi_krum", "nnm_trimmed_mean"] = Field(
+        "trimmed_mean", description="robust filter over all agents, before district and city means"
+    )
+    byzantine_share: float = Field(
+        0.2, ge=0, lt=0.5, description="share of a round's agents that the rule bears as malicious; f is its whole part"
+    )
+    weight_cap: float = Field(2.0, ge=1, description="no agent weighs more than so many times the median agent")
+    clip: ClipSection = Field(ClipSection(), description="clipping of updates")
+
+
+class AttackSection(_Section):
+    """Malicious agents, for experiments."""
+
+    kind: Literal["none", "scale", "sign_flip", "noise"] = Field("none", description="attack (--byzantine-attack)")
+    fraction: float = Field(0.2, ge=0, lt=1, description="share of agents that attack (--byzantine-fraction)")
+    placement: Literal["fixed", "per_round"] = Field(
+        "fixed", description="the same agents throughout, or as many of each round's agents anew"
+    )
+    scale: float = Field(10.0, description="factor of the scale attack")
+    noise_std: float = Field(1.0, gt=0, description="standard deviation of the noise attack, in the weights' unit")
+
+
+class BackendSection(_Section):
+    """Where a round's agents run. Changes no result."""
+
+    kind: Literal["spark", "inline"] = Field("spark", description="resident Spark tasks, or this process")
+    tasks: int = Field(0, ge=0, description="resident tasks; 0 is one for each free core")
+    cache_mb: Count = Field(2000, description="memory that one task may spend on agents' readings, MB")
+    driver_host: str = Field("", description="name under which tasks reach the driver; empty finds it")
+    bind_address: str = Field("", description="address on which the driver listens; empty finds it")
+    port: int = Field(0, ge=0, le=65535, description="port on which the driver listens; 0 is any free one")
+    lost_after_s: Seconds = Field(
+        5.0, description="a task silent for so long is lost and its agents go to others, seconds"
+    )
+    join_timeout_s: Seconds = Field(60.0, description="how long to wait for tasks before giving up, seconds")
+    stop_grace_s: Seconds = Field(5.0, description="how long a task may take to end at the end, seconds")
+    batch_bytes: Count = Field(2_000_000, description="most bytes of deltas in one message")
+
+
+class EvaluationSection(_Section):
+    """What the model is compared with."""
+
+    comparisons: list[Literal["ridge", "alone", "pooled"]] = Field(
+        ["ridge"], description="dearer comparisons: ridge, the same model trained alone, and pooled"
+    )
+    alone_steps: Count = Field(600, description="gradient steps of each household that trains alone")
+    pooled_steps: Count = Field(6000, description="gradient steps of the pooled model")
+    learning_rates: list[float] = Field([1e-3, 3e-3], min_length=1, description="tried for both, best on validation")
+
+
+class Config(_Section):
+    """Everything that can be set."""
+
+    warehouse: str = Field("warehouse", description="path or URI (s3://, gs://, hdfs://) of all that NeuroGrid writes")
+    seed: int = Field(1, ge=0, description="of everything that is drawn")
+    run_id: str = Field(
+        "", pattern=r"^[A-Za-z0-9._-]*$", description="name of the run; empty makes one from config and manifest"
+    )
+    spark: SparkSection = Field(SparkSection(), description="where Spark runs")
+    source: SourceSection = Field(SourceSection(), description="the raw readings")
+    etl: EtlSection = Field(EtlSection(), description="from raw files to clean tables")
+    sampling: SamplingSection = Field(SamplingSection(), description="who the agents are")
+    model: ModelSection = Field(ModelSection(), description="the forecaster")
+    local: LocalSection = Field(LocalSection(), description="what an agent does in a round")
+    rounds: RoundsSection = Field(RoundsSection(), description="the rounds")
+    aggregation: AggregationSection = Field(AggregationSection(), description="how updates become one change")
+    attack: AttackSection = Field(AttackSection(), description="malicious agents, for experiments")
+    backend: BackendSection = Field(BackendSection(), description="where a round's agents run; changes no result")
+    evaluation: EvaluationSection = Field(EvaluationSection(), description="what the model is compared with")
+
+    @property
+    def byzantine_f(self) -> int:
+        """How many malicious agents the rule has to bear in a round."""
+        asked = min(self.rounds.agents_per_round, self.sampling.agents)
+        return int(self.aggregation.byzantine_share * asked + 1e-9)
+
+    @model_validator(mode="after")
+    def _possible(self) -> "Config":
+        """Refuses pairs of values that cannot work together, before anything starts."""
+        if self.etl.train_share + self.etl.validation_share >= 1:
+            raise ValueError(
+                f"etl.train_share + etl.validation_share must leave time to test on: "
+                f"{self.etl.train_share} + {self.etl.validation_share} is not below 1"
+            )
+        asked = min(self.rounds.agents_per_round, self.sampling.agents)
+        f, rule = self.byzantine_f, self.aggregation.rule
+        if rule in ("trimmed_mean", "nnm_trimmed_mean") and f == 0:
+            raise ValueError(
+                f"aggregation.rule {rule} would trim nobody: aggregation.byzantine_share "
+                f"{self.aggregation.byzantine_share} of {asked} agents is f = 0; raise it, or use aggregation.rule: mean"
+            )
+        if rule != "mean" and asked < 2 * f + 3:
+            raise ValueError(
+                f"{asked} agents a round cannot bear f = {f} malicious ones: {rule} needs 2f + 3 = {2 * f + 3} or more; "
+                "lower aggregation.byzantine_share, or raise rounds.agents_per_round and sampling.agents"
+            )
+        if self.rounds.min_agents > asked:
+            raise ValueError(f"rounds.min_agents {self.rounds.min_agents} is more than the {asked} agents of a round")
+        if self.sampling.districts > self.sampling.agents:
+            raise ValueError(
+                f"sampling.districts {self.sampling.districts} is more than sampling.agents {self.sampling.agents}"
+            )
+        return self
+
+
+def load(text: str, overrides: Sequence[str] = (), *, where: str = "config") -> Config:
+    """Reads YAML and applies `a.b=c` overrides (values are YAML too).
+
+    Raises:
+        ConfigError: it is no YAML mapping, a key is unknown, or a value cannot be used; all problems are listed.
+    """
+    try:
+        raw = yaml.safe_load(text) if text.strip() else {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{where} is not YAML", found=" ".join(str(error).split())) from error
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{where} must be a mapping of keys to values", found=f"{type(raw).__name__}: {text[:60]!r}")
+    for override in overrides:
+        _override(raw, override)
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as error:
+        problems = [_explain(dict(problem)) for problem in error.errors(include_url=False)]
+        raise ConfigError(
+            f"{where} cannot be used",
+            found="; ".join(problems),
+            fix="neurogrid config schema lists every key with its meaning",
+        ) from error
+
+
+def _override(raw: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError("--set takes key=value", found=override, fix="for example --set rounds.count=20")
+    *folders, name = key.strip().split(".")
+    section = raw
+    for folder in folders:
+        inner = section.setdefault(folder, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"--set {key}: {folder} is a value, not a section", found=str(inner))
+        section = inner
+    try:
+        section[name] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {key}: the value is not YAML", found=value) from error
+
+
+def keys(model: type[BaseModel] = Config, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every key with its pydantic field, sections before what is in them, in the order of the config."""
+    for name, field in model.model_fields.items():
+        yield prefix + name, field
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from keys(inner, f"{prefix}{name}.")
+
+
+def _explain(problem: Mapping[str, Any]) -> str:
+    path = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        known = [key for key, _ in keys()]
+        same_name = [key for key in known if key.rsplit(".", 1)[-1] == path.rsplit(".", 1)[-1]]
+        near = same_name or difflib.get_close_matches(path, known, 1, 0.6)
+        return f"there is no key {path}" + (f" (did you mean {near[0]}?)" if near else "")
+    message = problem["msg"].removeprefix("Value error, ")
+    if not path:
+        return str(message)
+    return f"{path}: {message[0].lower()}{message[1:]}, found {problem['input']!r}"
+
+
+def to_yaml(config: Config) -> str:
+    """The whole config, defaults included, as YAML that `load` reads back to the same."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
