@@ -230,11 +230,11 @@ class Config(_Section):
         if rule in ("trimmed_mean", "nnm_trimmed_mean") and f == 0:
             raise ValueError(
                 f"aggregation.rule {rule} would trim nobody: aggregation.byzantine_share "
-                f"{self.aggregation.byzantine_share} of {asked} agents is f = 0; raise it, or use aggregation.rule: mean"
+                f"{self.aggregation.byzantine_share} of {asked} agents is f = 0; raise it, or use the rule mean"
             )
         if rule != "mean" and asked < 2 * f + 3:
             raise ValueError(
-                f"{asked} agents a round cannot bear f = {f} malicious ones: {rule} needs 2f + 3 = {2 * f + 3} or more; "
+                f"{asked} agents a round cannot bear f = {f} malicious ones: {rule} needs 2f + 3 = {2 * f + 3}; "
                 "lower aggregation.byzantine_share, or raise rounds.agents_per_round and sampling.agents"
             )
         if self.rounds.min_agents > asked:
