@@ -13,7 +13,7 @@
 Every record carries the SHA-256 of the one before it. Nothing here imports a backend.
 """
 
-from neurogrid.ledger.checkpoint import named_tensors
+from neurogrid.ledger.checkpoint import unpack
 from neurogrid.ledger.journal import Genesis, Ledger, Resumed
 from neurogrid.ledger.summary import RunSummary, summarise_run
 from neurogrid.ledger.table import AGENT_AUDIT, DISTRICT_AUDIT, ROUND_METRICS, read_agent_audit, read_round_metrics
@@ -28,9 +28,9 @@ __all__ = [
     "Resumed",
     "RunSummary",
     "Verification",
-    "named_tensors",
     "read_agent_audit",
     "read_round_metrics",
     "summarise_run",
+    "unpack",
     "verify",
 ]

@@ -17,8 +17,9 @@ from neurogrid.errors import RunError, UsageError
 from neurogrid.fl.record import Round, weights_sha256
 from neurogrid.fl.rounds import Federation, State
 from neurogrid.fl.update import Layout, Vector
+from neurogrid.fl.weights import from_state_dict, state_dict
 from neurogrid.ledger.chain import Record, is_intact, seal, sha256, to_text
-from neurogrid.ledger.checkpoint import flat_vector, named_tensors, pack, unpack
+from neurogrid.ledger.checkpoint import pack, unpack
 from neurogrid.ledger.lock import RunLock
 from neurogrid.ledger.summary import summarise_run, to_markdown
 from neurogrid.ledger.table import AGENT_AUDIT, DISTRICT_AUDIT, ROUND_METRICS, to_parquet
@@ -93,7 +94,7 @@ class Ledger:
                 found=str(run),
                 fix=f"go on with it: neurogrid train --resume {run.name}; or choose another --run-id",
             )
-        start = pack({"weights": named_tensors(federation.start, federation.layout)})
+        start = pack({"weights": state_dict(federation.layout, federation.start)})
         (run / "W_global" / round_name(0) / "W.pt").write(start)
         (run / "config.yaml").write(config_yaml)
         files = {f"W_global/{round_name(0)}/W.pt": sha256(start), "config.yaml": sha256(config_yaml.encode())}
@@ -155,8 +156,8 @@ class Ledger:
         contents = {
             f"W_global/{name}/W.pt": pack(
                 {
-                    "weights": named_tensors(state.weights, self._layout),
-                    "momentum": named_tensors(state.momentum, self._layout),
+                    "weights": state_dict(self._layout, state.weights),
+                    "momentum": state_dict(self._layout, state.momentum),
                 }
             ),
             f"audit/agent_round_audit/{name}.parquet": to_parquet(map(asdict, record.agents), AGENT_AUDIT),
@@ -189,7 +190,7 @@ class Ledger:
             facts: further figures for the summary, by name.
         """
         self.flush()
-        final = pack(named_tensors(state.weights, self._layout))
+        final = pack(state_dict(self._layout, state.weights))
         genesis, rounds = self._records[0], self._records[1:]
         summary = summarise_run(genesis, rounds, reason, weights_sha256(state.weights), facts)
         contents: dict[str, bytes] = {
@@ -255,7 +256,7 @@ def _load(run: Place, name: str, record: Record, layout: Layout) -> dict[str, Ve
             f"the checkpoint {path} of run {run.name} is missing or not the one that was written",
             fix=f"neurogrid audit {run.name} says what was changed; a changed run is not resumed",
         )
-    return {key: flat_vector(tensors, layout) for key, tensors in unpack(content).items()}
+    return {key: from_state_dict(layout, tensors) for key, tensors in unpack(content).items()}
 
 
 def _state_after(run: Place, rounds: list[Record], layout: Layout, start: Vector) -> State:
