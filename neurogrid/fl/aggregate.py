@@ -13,6 +13,9 @@ import numpy.typing as npt
 from neurogrid.fl.rules import BLOCK_COLUMNS, Rule, Verdict
 from neurogrid.fl.update import Floats, Matrix, Vector
 
+BLOCK_ROWS = 8
+"""Rows made float64 at once where whole rows are summed."""
+
 
 @dataclass(frozen=True)
 class Aggregate:
@@ -78,13 +81,20 @@ def _whole_rows(rows: Matrix, weights: Floats, members: list[npt.NDArray[np.int6
         if district.size == 0:
             continue
         weight = float(sum(weights[i] for i in district))
-        mean = np.zeros(d)
-        for i in district:
-            mean += rows[i] * (weights[i] / weight)
-            share[i] = weights[i] / everyone
+        mean = _weighted_sum(rows, district, weights[district] / weight)
+        share[district] = weights[district] / everyone
         norms[k] = np.linalg.norm(mean)
         total += mean * (weight / everyone)
     return total.astype(np.float32), share, norms
+
+
+def _weighted_sum(rows: Matrix, chosen: npt.NDArray[np.int64], weights: Floats) -> Floats:
+    """(d,) sum of `chosen` rows, each times its weight, in float64 and in order; a few rows at once stay in cache."""
+    total = np.zeros(rows.shape[1])
+    for start in range(0, len(chosen), BLOCK_ROWS):
+        part = rows[chosen[start : start + BLOCK_ROWS]].astype(np.float64)
+        total += np.einsum("i,ij->j", weights[start : start + BLOCK_ROWS], part)
+    return total
 
 
 def _by_coordinate(verdict: Verdict, weights: Floats, members: list[npt.NDArray[np.int64]]) -> Aggregate:

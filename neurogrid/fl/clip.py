@@ -7,6 +7,9 @@ import numpy as np
 
 from neurogrid.fl.update import Floats, Layout, Matrix
 
+BLOCK_ROWS = 4
+"""Rows made float64 at once to measure them; that many stay in cache."""
+
 
 @dataclass(frozen=True)
 class ClipSettings:
@@ -27,11 +30,14 @@ class ClipSettings:
 
 def tensor_norms(deltas: Matrix, layout: Layout) -> Floats:
     """(n, tensors) float64, L2 norm of each tensor of each delta; not finite where an entry is not, or overflows."""
-    norms = np.empty((len(deltas), len(layout.spans)))
+    squares = np.empty((len(deltas), len(layout.spans)))
     with np.errstate(over="ignore", invalid="ignore"):
-        for k, span in enumerate(layout.spans):
-            part = deltas[:, span.start : span.stop]
-            norms[:, k] = np.sqrt(np.einsum("ij,ij->i", part, part, dtype=np.float64, casting="same_kind"))
+        for start in range(0, len(deltas), BLOCK_ROWS):
+            rows = deltas[start : start + BLOCK_ROWS].astype(np.float64)
+            for k, span in enumerate(layout.spans):
+                part = rows[:, span.start : span.stop]
+                squares[start : start + BLOCK_ROWS, k] = np.einsum("ij,ij->i", part, part)
+    norms: Floats = np.sqrt(squares)
     return norms
 
 
@@ -56,10 +62,11 @@ def clip(deltas: Matrix, norms: Floats, layout: Layout, settings: ClipSettings) 
     factors = np.divide(limits, judged, out=np.ones_like(judged), where=judged > limits)
     if settings.per == "update":
         factors = np.repeat(factors, len(layout.spans), axis=1)
-    for k, span in enumerate(layout.spans):
-        cut = np.flatnonzero(factors[:, k] < 1)
-        if cut.size:
-            deltas[cut, span.start : span.stop] *= factors[cut, k].astype(np.float32)[:, None]
+    widths = [span.stop - span.start for span in layout.spans]
+    for row in np.flatnonzero((factors < 1).any(axis=1)):
+        # float32 cannot hold the factor of an update that was sent absurdly large; float64 takes twice as long.
+        precision = np.float32 if factors[row].min() > np.finfo(np.float32).tiny else np.float64
+        deltas[row] = deltas[row] * np.repeat(factors[row].astype(precision), widths)
     after = np.sqrt(np.square(norms * factors).sum(axis=1))
     shrunk: Floats = np.divide(after, whole, out=np.ones_like(whole), where=whole > 0)
     return shrunk

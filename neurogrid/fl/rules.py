@@ -72,7 +72,8 @@ def _between(block: Matrix, lowest: int) -> Mask:
     """Entries whose rank in their column is from `lowest` to n - 1 - lowest; ties go by row, so the count is exact."""
     n = len(block)
     columns = np.sort(np.ascontiguousarray(block.T), axis=1)
-    low, high = columns[:, lowest], columns[:, n - 1 - lowest]
+    # Contiguous, since every row is compared with them.
+    low, high = columns[:, lowest].copy(), columns[:, n - 1 - lowest].copy()
     inside: Mask = (block >= low) & (block <= high)
     tied = np.flatnonzero(np.count_nonzero(inside, axis=0) != n - 2 * lowest)
     if tied.size:
