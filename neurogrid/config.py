@@ -31,8 +31,8 @@ class SparkSection(_Section):
 class SourceSection(_Section):
     """The raw readings."""
 
-    kind: Literal["heapo", "sgsc"] = Field(
-        "heapo", description="layout of the files: HEAPO's, or Smart-Grid Smart-City's"
+    kind: Literal["auto", "heapo", "sgsc"] = Field(
+        "auto", description="layout of the files: HEAPO, Smart-Grid Smart-City; auto takes what is there"
     )
     path: str = Field("data", description="folder that holds them (--data-dir)")
     exclude: list[str] = Field([], description="names or patterns of household files to leave out, e.g. 1408.csv")
@@ -197,7 +197,7 @@ class Config(_Section):
     warehouse: str = Field("warehouse", description="path or URI (s3://, gs://, hdfs://) of all that NeuroGrid writes")
     seed: int = Field(1, ge=0, description="of everything that is drawn")
     run_id: str = Field(
-        "", pattern=r"^[A-Za-z0-9._-]*$", description="name of the run; empty makes one from config and manifest"
+        "", pattern=r"^[A-Za-z0-9._-]*$", description="name of the run; empty takes the time of its start"
     )
     spark: SparkSection = Field(SparkSection(), description="where Spark runs")
     source: SourceSection = Field(SourceSection(), description="the raw readings")

@@ -5,8 +5,11 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 from pyspark.sql import SparkSession
+
+from neurogrid.errors import RunError
 
 _LOCAL = re.compile(r"local(\[(?P<cores>\d+|\*)\])?$")
 
@@ -18,13 +21,37 @@ def retrying(master: str) -> str:
 
 
 @contextmanager
-def spark_session(app_name: str, master: str, options: Mapping[str, str]) -> Iterator[SparkSession]:
+def _stderr_to(log: Path | None) -> Iterator[None]:
+    """What is started inside (the JVM, its workers) writes its stderr to `log`, for good; this process does not."""
+    if log is None:
+        yield
+        return
+    log.parent.mkdir(parents=True, exist_ok=True)
+    sys.stderr.flush()
+    ours = os.dup(2)
+    try:
+        with log.open("ab") as file:
+            os.dup2(file.fileno(), 2)
+        yield
+    finally:
+        os.dup2(ours, 2)
+        os.close(ours)
+
+
+@contextmanager
+def spark_session(
+    app_name: str, master: str, options: Mapping[str, str], log: Path | None = None
+) -> Iterator[SparkSession]:
     """A session with NeuroGrid's settings, stopped at the end.
 
     Args:
         app_name: shown in Spark's UI.
         master: Spark master; a plain `local[n]` is made one that retries tasks.
         options: further Spark settings, which win over ours.
+        log: file for what Spark writes to stderr; None leaves it on the terminal.
+
+    Raises:
+        RunError: Spark does not start.
     """
     if "local" in master:
         # Workers must be this very interpreter; without an address Spark looks the host's name up, which may hang.
@@ -43,7 +70,15 @@ def spark_session(app_name: str, master: str, options: Mapping[str, str]) -> Ite
     builder = SparkSession.builder.appName(app_name).master(retrying(master))
     for key, value in settings.items():
         builder = builder.config(key, value)
-    spark = builder.getOrCreate()
+    try:
+        with _stderr_to(log):
+            spark = builder.getOrCreate()
+    except Exception as error:  # py4j and pyspark raise several kinds without a common base
+        raise RunError(
+            f"Spark does not start on {master}",
+            found=str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__,
+            fix=f"Java 17 must be on the PATH or in JAVA_HOME; Spark's own words are in {log}" if log else "",
+        ) from error
     try:
         yield spark
     finally:

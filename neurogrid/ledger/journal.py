@@ -36,7 +36,6 @@ class Genesis:
     manifest_id: str
     manifest_sha256: str
     neurogrid_version: str
-    git_sha: str
     seed: int
     model: str
     n_weights: int

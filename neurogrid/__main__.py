@@ -1,0 +1,5 @@
+"""`python -m neurogrid`."""
+
+from neurogrid.cli import main
+
+main()

@@ -1,0 +1,66 @@
+"""The config's reference page, made from the schema: docs/config.md is this text."""
+
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel
+
+from neurogrid.config import keys
+
+
+def reference() -> str:
+    """Markdown: a table a section, one row a key."""
+    lines = [
+        "# Config",
+        "",
+        "One YAML file; every key can also be given as `--set section.key=value`. Made by `neurogrid config schema`.",
+    ]
+    sections = [(name, field) for name, field in keys() if _is_section(field)]
+    tops = [(name, field) for name, field in keys() if "." not in name and not _is_section(field)]
+    lines += ["", *_table(tops)]
+    for section, field in sections:
+        inner = [(name, f) for name, f in keys() if name.rpartition(".")[0] == section and not _is_section(f)]
+        lines += ["", f"## {section}", "", f"{_sentence(field.description)}", "", *_table(inner)]
+    return "\n".join(lines) + "\n"
+
+
+def _is_section(field: Any) -> bool:
+    return isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+
+
+def _table(rows: list[tuple[str, Any]]) -> list[str]:
+    table = ["| key | default | values | meaning |", "|---|---|---|---|"]
+    for name, field in rows:
+        table.append(f"| `{name}` | `{_yaml(field.default)}` | {_values(field)} | {field.description} |")
+    return table
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _yaml(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return '""' if value == "" else str(value)
+
+
+def _values(field: Any) -> str:
+    kind = field.annotation
+    if get_origin(kind) is Literal:
+        return ", ".join(f"`{choice}`" for choice in get_args(kind))
+    limits = []
+    for rule in field.metadata:
+        for attribute, words in (("gt", "above"), ("ge", "from"), ("lt", "below"), ("le", "to")):
+            limit = getattr(rule, attribute, None)
+            if limit is not None:
+                limits.append(f"{words} {limit}")
+    name = {int: "whole number", float: "number", str: "text", bool: "true or false"}.get(kind, "")
+    if get_origin(kind) is list:
+        name = "list"
+    elif get_origin(kind) is dict:
+        name = "mapping"
+    elif not name:
+        name = "whole number or null" if int in get_args(kind) else "text"
+    return " ".join([name, *limits])

@@ -1,0 +1,134 @@
+"""From the config to the values that the rest takes. With steps.py the only reader of config sections."""
+
+from pathlib import Path
+
+from neurogrid.agent import TrainingSettings
+from neurogrid.backends.exchange import ExchangeSettings
+from neurogrid.config import Config
+from neurogrid.data.etl import EtlSettings
+from neurogrid.data.sampling import SamplingSettings
+from neurogrid.data.sources import Source, open_source
+from neurogrid.data.windows import WindowSettings
+from neurogrid.evaluation import CentralSettings, EvaluationSettings
+from neurogrid.fl.attack import AttackSettings
+from neurogrid.fl.clip import ClipSettings
+from neurogrid.fl.defence import DefenceSettings
+from neurogrid.fl.local import LocalSettings
+from neurogrid.fl.rounds import RoundSettings
+from neurogrid.models import LossSettings, ModelSettings
+from neurogrid.storage import place
+
+
+def source(config: Config) -> Source:
+    """The raw readings; raises InputError where there are none."""
+    section = config.source
+    return open_source(section.kind, place(section.path), section.exclude, section.limit_households or None)
+
+
+def etl(config: Config) -> EtlSettings:
+    """See EtlSettings."""
+    return EtlSettings(**config.etl.model_dump())
+
+
+def sampling(config: Config) -> SamplingSettings:
+    """See SamplingSettings."""
+    values = config.sampling.model_dump(exclude={"manifest"})
+    return SamplingSettings(seed=config.seed, byzantine=config.byzantine_f, **values)
+
+
+def windows(config: Config) -> WindowSettings:
+    """See WindowSettings."""
+    model = config.model
+    return WindowSettings(model.history_slots, model.horizon_slots, model.known_future, model.residual)
+
+
+def model(config: Config) -> ModelSettings:
+    """See ModelSettings."""
+    section = config.model
+    return ModelSettings(section.name, section.hidden, section.layers, section.surge_hidden)
+
+
+def loss(config: Config) -> LossSettings:
+    """See LossSettings."""
+    return LossSettings(config.local.loss, config.local.huber_delta, config.local.surge_weight)
+
+
+def local(config: Config) -> LocalSettings:
+    """See LocalSettings."""
+    return LocalSettings(**config.local.model_dump(exclude={"loss", "huber_delta", "surge_weight"}))
+
+
+def training(config: Config) -> TrainingSettings:
+    """See TrainingSettings."""
+    return TrainingSettings(
+        windows=windows(config),
+        model=model(config),
+        loss=loss(config),
+        local=local(config),
+        rounds=config.rounds.count,
+        validation_windows=config.rounds.panel_windows,
+        cache_mb=config.backend.cache_mb,
+        seed=config.seed,
+    )
+
+
+def rounds(config: Config) -> RoundSettings:
+    """See RoundSettings."""
+    section, aggregation = config.rounds, config.aggregation
+    return RoundSettings(
+        rounds=section.count,
+        agents_per_round=section.agents_per_round,
+        timeout_s=section.timeout_s,
+        server_momentum=section.server_momentum,
+        server_step=section.server_step,
+        panel_agents=section.panel_agents,
+        patience_rounds=section.patience_rounds,
+        min_improvement=section.min_improvement,
+        converged_update=section.converged_update,
+        defence=DefenceSettings(
+            rule=aggregation.rule,
+            byzantine_share=aggregation.byzantine_share,
+            weight_cap=aggregation.weight_cap,
+            min_agents=section.min_agents,
+            clip=ClipSettings(**aggregation.clip.model_dump()),
+        ),
+        attack=AttackSettings(**config.attack.model_dump()),
+    )
+
+
+def exchange(config: Config) -> ExchangeSettings:
+    """See ExchangeSettings."""
+    return ExchangeSettings(**config.backend.model_dump(exclude={"kind", "cache_mb"}))
+
+
+def evaluation(config: Config) -> EvaluationSettings:
+    """See EvaluationSettings."""
+    section = config.evaluation
+
+    def central(steps: int) -> CentralSettings:
+        return CentralSettings(
+            windows=windows(config),
+            model=model(config),
+            loss=loss(config),
+            local=local(config),
+            steps=steps,
+            learning_rates=tuple(section.learning_rates),
+            validation_windows=config.rounds.panel_windows * config.rounds.panel_agents or 1024,
+            seed=config.seed,
+        )
+
+    return EvaluationSettings(
+        windows=windows(config),
+        model=model(config),
+        comparisons=tuple(section.comparisons),
+        alone=central(section.alone_steps),
+        pooled=central(section.pooled_steps),
+        seed=config.seed,
+    )
+
+
+def spark_log(config: Config) -> Path | None:
+    """Where Spark's own words go: beside a local warehouse; on the terminal otherwise, as pods' logs need."""
+    if "://" in config.warehouse or not config.spark.master.startswith("local"):
+        return None
+    return Path(config.warehouse).expanduser() / "logs" / "spark.log"

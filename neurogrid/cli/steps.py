@@ -1,0 +1,321 @@
+"""What each command does, step by step: config to values, values to work, work to what the person is told.
+
+Each step returns a dictionary for `--json`.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from pyspark.sql import SparkSession
+
+import neurogrid
+from neurogrid.agent import AgentTrainerFactory, new_model
+from neurogrid.backends.inline import InlineBackend
+from neurogrid.backends.spark import SparkBackend
+from neurogrid.cli import settings, show
+from neurogrid.config import Config, load, to_yaml
+from neurogrid.data.etl import run_etl
+from neurogrid.data.manifest import Manifest
+from neurogrid.data.sampling import check, sample
+from neurogrid.errors import ConfigError, InputError, RunError, UsageError
+from neurogrid.evaluation import evaluate
+from neurogrid.fl.record import weights_sha256
+from neurogrid.fl.rounds import Federation, Finish, State, VoidRoundsError, federate
+from neurogrid.fl.update import Backend
+from neurogrid.fl.weights import flatten, from_state_dict, layout
+from neurogrid.ledger import Genesis, Ledger, unpack, verify
+from neurogrid.report import render_report
+from neurogrid.session import spark_session
+from neurogrid.storage import Place, place
+
+Result = dict[str, Any]
+
+
+@contextmanager
+def session(config: Config) -> Iterator[SparkSession]:
+    """The one Spark session of a command."""
+    with spark_session("neurogrid", config.spark.master, config.spark.options, settings.spark_log(config)) as spark:
+        yield spark
+
+
+def do_etl(config: Config, spark: SparkSession) -> Result:
+    """Raw files to clean tables."""
+    source = settings.source(config)
+    warehouse = place(config.warehouse)
+    show.heading("ETL")
+    show.facts([("from", f"{config.source.path} ({source.kind})"), ("to", f"{warehouse}/meters")])
+    with show.bar("household files") as bar:
+        report = run_etl(spark, source, warehouse, settings.etl(config), bar)
+    show.facts(report.headlines())
+    return report.to_dict()
+
+
+def do_sample(config: Config, spark: SparkSession) -> tuple[Manifest, Result]:
+    """Clean tables to a manifest."""
+    show.heading("Sampling")
+    warehouse = place(config.warehouse)
+    with show.console.status("  profiles, clusters, agents"):
+        manifest = sample(spark, warehouse, settings.sampling(config))
+    _show_manifest(manifest)
+    path = f"{warehouse}/manifests/{manifest.sha256[:12]}/manifest.json"
+    return manifest, {"manifest_id": manifest.sha256[:12], "path": path, "agents": len(manifest.agents)}
+
+
+def _show_manifest(manifest: Manifest) -> None:
+    rows = sum(agent.rows for agent in manifest.agents)
+    show.facts(
+        [
+            ("manifest", manifest.sha256[:12]),
+            ("agents", f"{len(manifest.agents)} in {manifest.districts} districts, {rows:,} slots"),
+            ("held out", f"{len(manifest.held_out)} households"),
+            ("not used", f"{len(manifest.unused)} households"),
+            *((f"cluster {c.number}", f"{c.households} households: {c.description}") for c in manifest.clusters),
+        ]
+    )
+
+
+def find_manifest(config: Config) -> Manifest:
+    """The manifest that the config names, or the only one of the warehouse.
+
+    Raises:
+        InputError: there is none, it cannot be read, or several are there and none is named.
+    """
+    folder, wanted = place(config.warehouse) / "manifests", config.sampling.manifest
+    if wanted:
+        candidates = [folder / wanted / "manifest.json", place(wanted), place(wanted) / "manifest.json"]
+    else:
+        candidates = [child / "manifest.json" for child in folder.children()]
+        if len([c for c in candidates if c.exists()]) > 1:
+            raise InputError(
+                "several manifests are in the warehouse: say which",
+                found=", ".join(c.path.split("/")[-2] for c in candidates),
+                fix="give one with --manifest",
+            )
+    for candidate in candidates:
+        if candidate.exists() and candidate.name.endswith(".json"):
+            return _read_manifest(candidate)
+    raise InputError(
+        f'there is no manifest "{wanted}"' if wanted else "there is no manifest in the warehouse",
+        found=", ".join(child.name for child in folder.children()) or f"nothing in {folder}",
+        fix="make one with `neurogrid sample`",
+    )
+
+
+def _read_manifest(file: Place) -> Manifest:
+    try:
+        return Manifest.from_json(file.read_bytes())
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{file} is no manifest that can be read", found=str(error), fix="make one with `neurogrid sample`"
+        ) from error
+
+
+def do_train(config: Config, spark: SparkSession | None, manifest: Manifest, resume: str = "") -> Result:
+    """Rounds of federated learning, from the start or from a run's last durable round."""
+    warehouse = place(config.warehouse)
+    check(manifest, warehouse)
+    _refuse_unbearable(config, manifest)
+    training, rounds = settings.training(config), settings.rounds(config)
+    model = new_model(training)
+    start = flatten(model)
+    federation = Federation(
+        agents=tuple(agent.agent_id for agent in manifest.agents),
+        districts={agent.agent_id: agent.district for agent in manifest.agents},
+        layout=layout(model),
+        start=start,
+        seed=config.seed,
+    )
+    run_id = resume or config.run_id or datetime.now(UTC).strftime("r%Y%m%d-%H%M%S")
+    run = warehouse / "runs" / run_id
+    show.heading(f"Training, run {run_id}")
+    _show_plan(config, manifest, federation)
+    ledger, state = open_ledger(run, config, manifest, federation, resumed=bool(resume))
+    factory = AgentTrainerFactory(warehouse, manifest.agents, training)
+    backend: Backend
+    if config.backend.kind == "inline":
+        backend = InlineBackend(factory)
+    else:
+        assert spark is not None
+        backend = SparkBackend(spark, factory, federation.layout.size, settings.exchange(config))
+    with ledger:
+        try:
+            with show.RoundTable(config.rounds.count, state.round) as table:
+                with show.console.status("  starting the tasks"):
+                    backend.__enter__()
+                with backend:
+                    finish = federate(state, federation, rounds, backend, [ledger, table])
+        except VoidRoundsError as error:
+            raise RunError(str(error), fix="see rounds.min_agents, and the audit of the run for the reasons") from error
+        except KeyboardInterrupt:
+            ledger.flush()
+            show.say(f"stopped; go on with: neurogrid train --resume {run_id}{_where(config)}")
+            raise
+        end = ledger.finish(finish.state, finish.reason, {"manifest_sha256": manifest.sha256})
+    _show_finish(run, finish, end["sha256"])
+    summary: Result = json.loads((run / "run_summary.json").read_text())
+    return {**summary, "path": str(run), "head_sha256": end["sha256"]}
+
+
+def _where(config: Config) -> str:
+    return "" if config.warehouse == "warehouse" else f" --warehouse {config.warehouse}"
+
+
+def _refuse_unbearable(config: Config, manifest: Manifest) -> None:
+    """The config's own check knows what was wished for; a manifest may hold fewer agents."""
+    if len(manifest.agents) < config.sampling.agents:
+        load(to_yaml(config), [f"sampling.agents={len(manifest.agents)}"], where="config with this manifest's agents")
+
+
+def open_ledger(
+    run: Place, config: Config, manifest: Manifest, federation: Federation, *, resumed: bool
+) -> tuple[Ledger, State]:
+    """The run's ledger and the state to go on from."""
+    if resumed:
+        ledger, found = Ledger.resume(run, federation.layout)
+        if found.genesis["manifest_sha256"] != manifest.sha256:
+            ledger.close()
+            raise UsageError(
+                f"run {run.name} was made with another manifest",
+                found=f"{manifest.sha256[:12]}, the run has {found.genesis['manifest_id']}",
+                fix=f"give --manifest {found.genesis['manifest_id']}",
+            )
+        show.say(f"  goes on after round {found.state.round}")
+        return ledger, found.state
+    genesis = Genesis(
+        run_id=run.name,
+        manifest_id=manifest.sha256[:12],
+        manifest_sha256=manifest.sha256,
+        neurogrid_version=neurogrid.__version__,
+        seed=config.seed,
+        model=config.model.name,
+        n_weights=federation.layout.size,
+        n_agents=len(federation.agents),
+        rounds=config.rounds.count,
+        rule=config.aggregation.rule,
+        attack=config.attack.kind,
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    ledger = Ledger.create(run, genesis, to_yaml(config), federation)
+    return ledger, State(0, federation.start, np.zeros_like(federation.start))
+
+
+def _show_plan(config: Config, manifest: Manifest, federation: Federation) -> None:
+    section, clip = config.rounds, config.aggregation.clip
+    asked = min(section.agents_per_round, len(federation.agents))
+    clipped = "not clipped" if clip.to == "none" else f"clipped to the {clip.to} norm of each {clip.per}"
+    attack = config.attack
+    minutes = config.model.horizon_slots * manifest.cadence_minutes
+    show.facts(
+        [
+            ("rounds", f"{section.count} of {asked} out of {len(federation.agents)} agents"),
+            ("model", f"{config.model.name}, {federation.layout.size:,} weights, {minutes} min ahead"),
+            (
+                "each agent",
+                f"{config.local.steps} steps of {config.local.batch_size} windows, loss {config.local.loss}",
+            ),
+            ("updates", f"{clipped}, {config.aggregation.rule} against f = {config.byzantine_f} malicious"),
+            ("attack", attack.kind if attack.kind == "none" else f"{attack.kind} by {attack.fraction:.0%} of agents"),
+            ("runs on", config.backend.kind if config.backend.kind == "inline" else f"Spark, {config.spark.master}"),
+        ]
+    )
+
+
+def _show_finish(run: Place, finish: Finish, head: str) -> None:
+    finite = [loss for loss in finish.state.held_out if np.isfinite(loss)]
+    change = f"{show.number(finite[0])} to {show.number(finite[-1])}" if finite else "not measured"
+    show.facts(
+        [
+            ("ended", f"{finish.reason}, after round {finish.state.round}"),
+            ("held-out loss", change),
+            ("weights", weights_sha256(finish.state.weights)),
+            ("ledger", head),
+            ("folder", str(run)),
+        ]
+    )
+
+
+def run_config(warehouse_uri: str, run_id: str, overrides: list[str]) -> Config:
+    """A run's own config; of it only where it runs may be set anew.
+
+    Raises:
+        UsageError: there is no such run, or an override would change its result.
+    """
+    warehouse = place(warehouse_uri)
+    file = warehouse / "runs" / run_id / "config.yaml"
+    if not run_id or not file.exists():
+        there = [child.name for child in (warehouse / "runs").children()]
+        raise UsageError(
+            f'there is no run "{run_id}" in {warehouse}',
+            found=", ".join(there) if there else "no runs at all",
+            fix="name one of these, or give the warehouse with --warehouse",
+        )
+    changing = [o for o in overrides if not o.startswith(("backend.", "spark.", "evaluation."))]
+    if changing:
+        raise ConfigError(
+            "a run keeps the config that it began with",
+            found=", ".join(changing),
+            fix="only backend.*, spark.* and evaluation.* may be set for a run that exists; or start a new run",
+        )
+    text = file.read_text()
+    return load(text, [*overrides, f"warehouse={json.dumps(warehouse_uri)}"], where=str(file))
+
+
+def do_evaluate(config: Config, spark: SparkSession | None, run_id: str, manifest: Manifest) -> Result:
+    """Scores a finished run's weights on held-out time and households."""
+    warehouse = place(config.warehouse)
+    run = warehouse / "runs" / run_id
+    if not (run / "W_final.pt").exists():
+        raise UsageError(
+            f"run {run_id} has no final weights yet", found=str(run), fix=f"neurogrid train --resume {run_id}"
+        )
+    check(manifest, warehouse)
+    show.heading(f"Evaluation of run {run_id}")
+    where = layout(new_model(settings.training(config)))
+    weights = from_state_dict(where, unpack((run / "W_final.pt").read_bytes()))  # type: ignore[arg-type]
+    with show.bar("evaluation") as bar:
+        found = evaluate(spark, warehouse, manifest, {"federated": weights}, settings.evaluation(config), bar.step)
+    content = {"w_final_sha256": weights_sha256(weights), **found.to_dict()}
+    (run / "evaluation.json").write(json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n")
+    (run / "evaluation.md").write(found.to_markdown())
+    show.say(found.to_markdown())
+    return content
+
+
+def do_report(warehouse_uri: str, run_id: str) -> Result:
+    """The run's HTML report."""
+    warehouse = place(warehouse_uri)
+    run = warehouse / "runs" / run_id
+    with show.console.status("  report"):
+        content = render_report(run, warehouse)
+    (run / "report.html").write(content)
+    show.facts([("report", f"{run}/report.html")])
+    return {"path": f"{run}/report.html"}
+
+
+def do_audit(warehouse_uri: str, run_id: str) -> Result:
+    """Whether a run's folder is what was written; raises RunError where it is not."""
+    run = place(warehouse_uri) / "runs" / run_id
+    found = verify(run)
+    show.facts(
+        [
+            ("rounds", str(found.rounds)),
+            ("files", str(found.files)),
+            ("ledger", found.head),
+            ("state", "ended" if found.ended else "not ended"),
+        ]
+    )
+    if found.problems:
+        raise RunError(f"run {run_id} is not what was written", found="\n         ".join(found.problems))
+    show.say("  every record and file is as it was written")
+    return asdict(found)
+
+
+def run_manifest(config: Config, run_id: str) -> str:
+    """Id of the manifest that a run was made with."""
+    genesis = json.loads((place(config.warehouse) / "runs" / run_id / "run.json").read_text())
+    return str(genesis["manifest_id"])
