@@ -50,10 +50,20 @@ class EtlSection(_Section):
     )
     validation_share: float = Field(0.08, gt=0, lt=1, description="share after that to tune on; the rest is for test")
     trailing_slots: Count = Field(5, description="a gap takes the mean of the measured among so many slots before it")
-    weather_hold_hours: int = Field(3, ge=0, description="hours for which the last known weather stands in for a gap")
-    max_kwh_per_hour: float = Field(
-        200.0, gt=0, description="readings above this are counted as absurd and taken as missing, kWh per hour"
+    weather_last_known_hours: int = Field(
+        3, ge=0, description="hours for which the last known weather stands in for a gap"
     )
+    surge_percentile: float = Field(
+        95.0, gt=50, lt=100, description="a slot above this percentile of the household's training load is a surge"
+    )
+    max_power_kw: float = Field(
+        200.0, gt=0, description="readings of more mean power are absurd: counted and taken as missing, kW"
+    )
+    longest_gap_days: float = Field(
+        400.0, gt=0, description="readings further than this from most others are dropped, days"
+    )
+    listed_per_kind: Count = Field(20, description="faults of a kind that are listed for a file; all are counted")
+    compression: Literal["snappy", "zstd", "lz4", "none"] = Field("zstd", description="of the Parquet files")
 
 
 class SamplingSection(_Section):

@@ -5,7 +5,7 @@ from pathlib import Path
 from neurogrid.agent import TrainingSettings
 from neurogrid.backends.exchange import ExchangeSettings
 from neurogrid.config import Config
-from neurogrid.data.etl import EtlSettings
+from neurogrid.data.clean import EtlSettings
 from neurogrid.data.sampling import SamplingSettings
 from neurogrid.data.sources import Source, open_source
 from neurogrid.data.windows import WindowSettings

@@ -51,8 +51,22 @@ def do_etl(config: Config, spark: SparkSession) -> Result:
     show.facts([("from", f"{config.source.path} ({source.kind})"), ("to", f"{warehouse}/meters")])
     with show.bar("household files") as bar:
         report = run_etl(spark, source, warehouse, settings.etl(config), bar)
-    show.facts(report.headlines())
-    return report.to_dict()
+    faults = {
+        **report.faults,
+        **{f"weather {kind}": n for own in report.weather_faults.values() for kind, n in own.items()},
+    }
+    show.facts(
+        [
+            ("files", f"{report.files}, of which {len(report.unusable)} unusable"),
+            ("rows read", f"{report.file_rows:,}"),
+            ("tables", f"{report.households} households, {report.slots:,} slots of {report.cadence_minutes} min"),
+            ("measured", f"{report.load_tiers['observed'] / max(report.slots, 1):.1%} of slots, the rest imputed"),
+            ("faults", ", ".join(f"{kind} {n:,}" for kind, n in sorted(faults.items())) or "none"),
+            ("report", f"{warehouse}/quality/report.md"),
+            ("took", f"{report.seconds:.1f} s"),
+        ]
+    )
+    return {**json.loads(report.to_json()), "seconds": report.seconds}
 
 
 def do_sample(config: Config, spark: SparkSession) -> tuple[Manifest, Result]:
