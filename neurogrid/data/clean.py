@@ -1,0 +1,286 @@
+"""One household's file to its clean table. This runs inside a Spark task, one file after another, on Arrow and numpy.
+
+It imports no Spark, so a Python worker starts with nothing but what the work needs. etl.py deals the files out.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from neurogrid.data.faults import Fault, FaultLog, FaultNote
+from neurogrid.data.features import calendar, observed_scale, scaled
+from neurogrid.data.grid import Grid, change_cadence, coarse_bounds, to_grid
+from neurogrid.data.household import (
+    FEATURES,
+    METADATA_KEY,
+    OBSERVED,
+    SCHEMA,
+    HouseholdMeta,
+    Scale,
+    household_path,
+)
+from neurogrid.data.impute import impute
+from neurogrid.data.local_time import DAY_MINUTES, local_minutes
+from neurogrid.data.periods import Periods, cut
+from neurogrid.data.readings import UnusableFileError
+from neurogrid.data.sources import NO_WEATHER, MeterFile, Source
+from neurogrid.data.weather import NO_STATION, VARIABLES, SlotWeather, Station, known_weather, station_once
+from neurogrid.storage import Place
+
+
+@dataclass(frozen=True)
+class EtlSettings:
+    """How readings become tables.
+
+    Attributes:
+        cadence_minutes: length of a slot of the tables; None keeps the source's own.
+        trailing_slots: how many slots back the first tier of imputation looks.
+        weather_last_known_hours: for how long the last weather reading stands in for missing ones.
+        train_share, validation_share: of each household's time, in this order; the rest is for testing.
+        surge_percentile: of the observed training load, above which a slot is a surge.
+        max_power_kw: a reading of more than this mean power is absurd and taken as missing.
+        longest_gap_days: readings separated from most others by more than this are dropped.
+        listed_per_kind: how many faults of a kind are listed for a household; all are counted.
+        compression: of the Parquet files: snappy, zstd, lz4 or none.
+    """
+
+    cadence_minutes: int | None
+    trailing_slots: int
+    weather_last_known_hours: int
+    train_share: float
+    validation_share: float
+    surge_percentile: float
+    max_power_kw: float
+    longest_gap_days: float
+    listed_per_kind: int
+    compression: str
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What one household's table holds, for the report: slots by tier, energy in and out.
+
+    Energy read is what the file's usable values sum to; it ends in the table, or was dropped with its row. What the
+    table holds beyond it was imputed.
+    """
+
+    file_rows: int
+    load_tiers: tuple[int, int, int, int]
+    weather_tiers: tuple[int, int, int, int]
+    energy_read_kwh: float
+    energy_dropped_kwh: float
+    energy_imputed_kwh: float
+    energy_written_kwh: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a task returns of one file: no reading, only counts. `meta` and `counts` are None for an unusable file."""
+
+    household_id: str
+    file: str
+    meta: HouseholdMeta | None
+    counts: Counts | None
+    faults: Counter[str]
+    notes: tuple[FaultNote, ...]
+
+
+@dataclass(frozen=True)
+class HouseholdTable:
+    """A household's table before it is written."""
+
+    table: pa.Table
+    meta: HouseholdMeta
+    counts: Counts
+
+
+class Stations:
+    """The weather stations that a task's files ask for."""
+
+    def __init__(self, source: Source, listed_per_kind: int) -> None:
+        self._source, self._listed_per_kind = source, listed_per_kind
+        self._read: dict[str, Station | str] = {}
+
+    def get(self, weather_id: str) -> Station | str:
+        """The station, or why it cannot be used."""
+        if weather_id not in self._read:
+            self._read[weather_id] = self._load(weather_id)
+        return self._read[weather_id]
+
+    def _load(self, weather_id: str) -> Station | str:
+        file = self._source.weather_file(weather_id)
+        if file is None:
+            return f"no file for station {weather_id}"
+        try:
+            return station_once(file, self._listed_per_kind)
+        except UnusableFileError as error:
+            return f"{file.name}: {error.fault}: {error.text}"
+
+    def faults(self) -> dict[str, FaultLog]:
+        """Faults of the stations that were read."""
+        return {name: station.faults for name, station in self._read.items() if isinstance(station, Station)}
+
+
+def clean_file(
+    source: Source, file: MeterFile, stations: Stations, warehouse: Place, cadence_minutes: int, settings: EtlSettings
+) -> Outcome:
+    """Reads, cleans and writes one household; a file that gives no table is an outcome, not an error."""
+    faults = FaultLog(settings.listed_per_kind)
+    try:
+        readings = source.read(file, settings.max_power_kw, faults)
+        grid = to_grid(readings.table, source.cadence_minutes, settings.longest_gap_days, faults)
+        station: Station | str = NO_STATION if file.weather_id == NO_WEATHER else stations.get(file.weather_id)
+        if isinstance(station, str):
+            faults.add(Fault.NO_WEATHER_STATION, station)
+            station = NO_STATION
+        household = clean_household(file, grid, station, source.timezone, cadence_minutes, settings)
+    except UnusableFileError as error:
+        faults.add(error.fault, error.text)
+        return Outcome(file.household_id, file.place.name, None, None, faults.counts, tuple(faults.notes))
+    target = Place(warehouse.filesystem, household_path(warehouse.path, file.weather_id, file.household_id))
+    target.write(parquet_bytes(household, settings.compression))
+    return Outcome(
+        file.household_id,
+        file.place.name,
+        household.meta,
+        replace(household.counts, file_rows=readings.file_rows),
+        faults.counts,
+        tuple(faults.notes),
+    )
+
+
+def clean_household(
+    file: MeterFile, grid: Grid, station: Station, timezone: str, cadence_minutes: int, settings: EtlSettings
+) -> HouseholdTable:
+    """The clean table of gridded readings.
+
+    Gaps are filled at the source's cadence, then the cadence is changed, so that energy is conserved either way.
+
+    Raises:
+        UnusableFileError: nothing was measured in the training period, so that there is no scale.
+    """
+    wide = coarse_bounds(grid, cadence_minutes)
+    native = local_minutes(wide.first, len(wide.kwh), wide.cadence_minutes, timezone)
+    day, minute = np.divmod(native, DAY_MINUTES)
+    filled, tier = impute(
+        wide.kwh, day, minute // wide.cadence_minutes, DAY_MINUTES // wide.cadence_minutes, settings.trailing_slots
+    )
+    first, kwh, tier = change_cadence(wide.first, filled, tier, wide.cadence_minutes, cadence_minutes)
+    local = native
+    if cadence_minutes != wide.cadence_minutes:
+        local = local_minutes(first, len(kwh), cadence_minutes, timezone)
+    slots = Grid(first, cadence_minutes, kwh, grid.dropped_kwh)
+    weather = known_weather(station, slots.starts_us, settings.weather_last_known_hours)
+    periods = cut(len(kwh), settings.train_share, settings.validation_share)
+    training = kwh[: periods.train_end][tier[: periods.train_end] == OBSERVED]
+    if len(training) == 0:
+        raise UnusableFileError(
+            Fault.NO_TRAINING_READINGS, f"none in the first {periods.train_end} of {len(kwh)} slots"
+        )
+    scales = {FEATURES[0]: observed_scale(training)} | _weather_scales(weather, periods)
+    table = _table(slots, tier, calendar(local, cadence_minutes), weather, scales)
+    meta = HouseholdMeta(
+        household_id=file.household_id,
+        weather_id=file.weather_id,
+        cadence_minutes=cadence_minutes,
+        first=_moment(slots, 0),
+        last=_moment(slots, len(kwh) - 1),
+        rows=len(kwh),
+        observed=int((tier == OBSERVED).sum()),
+        train_end=_moment(slots, periods.train_end),
+        validation_end=_moment(slots, periods.validation_end),
+        scales=scales,
+        surge_threshold_kwh=float(np.quantile(training, settings.surge_percentile / 100)),
+    )
+    return HouseholdTable(table, meta, _counts(wide, filled, table, tier, weather))
+
+
+def _weather_scales(weather: SlotWeather, periods: Periods) -> dict[str, Scale]:
+    hour = weather.hour[: periods.train_end]
+    values, observed = weather.values[hour], weather.observed[hour]
+    return {name: observed_scale(values[observed[:, column], column]) for column, name in enumerate(VARIABLES)}
+
+
+def _table(
+    slots: Grid,
+    tier: npt.NDArray[np.uint8],
+    calendar_columns: list[pa.Array],
+    weather: SlotWeather,
+    scales: Mapping[str, Scale],
+) -> pa.Table:
+    # Meters count in steps, so energies repeat: encode once, for the energy and for its scaled form.
+    coded = pa.array(slots.kwh).dictionary_encode()
+    distinct = coded.dictionary.to_numpy()
+    load = pa.DictionaryArray.from_arrays(coded.indices, pa.array(scaled(distinct, scales[FEATURES[0]])))
+    kwh = pa.DictionaryArray.from_arrays(coded.indices, pa.array(distinct.astype(np.float32)))
+    by_hour = [scaled(weather.values[:, column], scales[name]) for column, name in enumerate(VARIABLES)]
+    slot_tier = weather.tier[weather.hour]
+    return pa.table(
+        [
+            pa.array(slots.starts_us).cast(SCHEMA.field("Timestamp").type),
+            load,
+            *calendar_columns,
+            *(pa.array(values[weather.hour]) for values in by_hour),
+            pa.array((slot_tier != OBSERVED).astype(np.float32)),
+            pa.array((tier != OBSERVED).astype(np.float32)),
+            kwh,
+            pa.array(tier),
+            pa.array(slot_tier),
+        ],
+        names=SCHEMA.names,
+    )
+
+
+def _counts(
+    wide: Grid, filled: npt.NDArray[np.float64], table: pa.Table, tier: npt.NDArray[np.uint8], weather: SlotWeather
+) -> Counts:
+    measured = float(np.nansum(wide.kwh))
+    coded = table.column("kWh").combine_chunks()
+    times = np.bincount(coded.indices.to_numpy(), minlength=len(coded.dictionary))
+    written = float(times @ coded.dictionary.to_numpy().astype(np.float64))
+    return Counts(
+        file_rows=0,
+        load_tiers=_tiers(tier),
+        weather_tiers=_tiers(weather.tier[weather.hour]),
+        energy_read_kwh=measured + wide.dropped_kwh,
+        energy_dropped_kwh=wide.dropped_kwh,
+        energy_imputed_kwh=float(filled[np.isnan(wide.kwh)].sum()),
+        energy_written_kwh=written,
+    )
+
+
+def _tiers(tier: npt.NDArray[np.uint8]) -> tuple[int, int, int, int]:
+    observed, trailing, slot_mean, zero = (int(count) for count in np.bincount(tier, minlength=4))
+    return observed, trailing, slot_mean, zero
+
+
+def _moment(slots: Grid, index: int) -> datetime:
+    minutes = (slots.first + index) * slots.cadence_minutes
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(minutes=minutes)
+
+
+def parquet_bytes(household: HouseholdTable, compression: str) -> bytes:
+    """The file's bytes; the same for the same table.
+
+    The Arrow schema is left out, so that columns which Parquet holds as dictionaries are read back as plain numbers.
+    """
+    sink = pa.BufferOutputStream()
+    plain = ("Timestamp", *VARIABLES)
+    with pq.ParquetWriter(
+        sink,
+        household.table.schema,
+        compression=compression,
+        use_dictionary=[name for name in SCHEMA.names if name not in plain],
+        column_encoding={"Timestamp": "DELTA_BINARY_PACKED"},
+        write_statistics=["Timestamp"],
+        store_schema=False,
+    ) as writer:
+        writer.write_table(household.table, row_group_size=max(household.table.num_rows, 1))
+        writer.add_key_value_metadata({METADATA_KEY.decode(): household.meta.to_json()})
+    return bytes(sink.getvalue().to_pybytes())

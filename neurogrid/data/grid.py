@@ -1,0 +1,166 @@
+"""Readings onto the full UTC grid: every slot from a household's first to its last reading, missing ones included.
+
+A slot is named by its number since 1970 at the grid's cadence, so grids of all households line up with UTC and nest.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from neurogrid.data.faults import Fault, FaultLog
+from neurogrid.data.readings import UnusableFileError
+from neurogrid.errors import InputError
+
+DAY_MINUTES = 1440
+MINUTE_US = 60_000_000
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Energy by slot.
+
+    Attributes:
+        first: number of the first slot since 1970.
+        cadence_minutes: length of a slot.
+        kwh: (T,) float64; NaN where nothing was measured.
+        dropped_kwh: energy of readings that found no place (duplicates, off the grid, far from the rest).
+    """
+
+    first: int
+    cadence_minutes: int
+    kwh: npt.NDArray[np.float64]
+    dropped_kwh: float
+
+    @property
+    def starts_us(self) -> npt.NDArray[np.int64]:
+        """(T,) start of each slot, microseconds since 1970, UTC."""
+        step = self.cadence_minutes * MINUTE_US
+        return np.arange(self.first, self.first + len(self.kwh), dtype=np.int64) * step
+
+
+def to_grid(readings: pa.Table, cadence_minutes: int, longest_gap_days: float, faults: FaultLog) -> Grid:
+    """Places readings (schema READINGS) on the grid; the first of two readings of a slot is kept.
+
+    Args:
+        readings: in the file's order.
+        cadence_minutes: the source's own; a reading that starts between two slots is off the grid.
+        longest_gap_days: readings on the far side of a longer gap than this (a wrong year, say) are dropped.
+        faults: what was dropped is logged here.
+
+    Raises:
+        UnusableFileError: no reading is left.
+    """
+    step = cadence_minutes * MINUTE_US
+    starts = np.asarray(readings.column("Timestamp").cast(pa.int64()).to_numpy(), np.int64)
+    kwh = readings.column("kWh").to_numpy()
+    lines = readings.column("line").to_numpy()
+    total_kwh = kwh.sum()
+    slots, rest = np.divmod(starts, step)
+    if rest.any():
+        off = rest != 0
+        faults.add_rows(Fault.OFF_GRID, lines[off], (_time(start) for start in starts[off]))
+        slots, kwh, lines = slots[~off], kwh[~off], lines[~off]
+    if len(slots) == 0:
+        raise UnusableFileError(Fault.NO_READINGS, "no row has a usable value")
+    if not (np.diff(slots) > 0).all():
+        order = np.argsort(slots, kind="stable")
+        slots, kwh, lines = slots[order], kwh[order], lines[order]
+    slots, kwh, lines = _near_the_rest(
+        slots, kwh, lines, longest_gap_days * DAY_MINUTES / cadence_minutes, step, faults
+    )
+    again = np.flatnonzero(slots[1:] == slots[:-1]) + 1
+    if len(again):
+        again = again[np.argsort(lines[again])]
+        faults.add_rows(Fault.DUPLICATE, lines[again], (f"{_time(slots[r] * step)}, {kwh[r]:g} kWh" for r in again))
+        keep = np.ones(len(slots), bool)
+        keep[again] = False
+        slots, kwh = slots[keep], kwh[keep]
+    full = np.full(int(slots[-1] - slots[0]) + 1, np.nan)
+    full[slots - slots[0]] = kwh
+    return Grid(int(slots[0]), cadence_minutes, full, float(total_kwh - kwh.sum()))
+
+
+def _near_the_rest(
+    slots: npt.NDArray[np.int64],
+    kwh: npt.NDArray[np.float64],
+    lines: npt.NDArray[np.int32],
+    longest_gap: float,
+    step: int,
+    faults: FaultLog,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.int32]]:
+    """The longest run of readings without a longer gap. One stray year would make a grid of millions of slots."""
+    if slots[-1] - slots[0] <= longest_gap:
+        return slots, kwh, lines
+    cuts = np.flatnonzero(np.diff(slots) > longest_gap) + 1
+    if len(cuts) == 0:
+        return slots, kwh, lines
+    bounds = np.concatenate([[0], cuts, [len(slots)]])
+    longest = int(np.argmax(np.diff(bounds)))
+    keep = np.zeros(len(slots), bool)
+    keep[bounds[longest] : bounds[longest + 1]] = True
+    faults.add_rows(Fault.FAR_FROM_THE_REST, lines[~keep], (_time(slot * step) for slot in slots[~keep]))
+    return slots[keep], kwh[keep], lines[keep]
+
+
+def _time(microseconds: int) -> str:
+    return str(np.datetime64(int(microseconds), "us").astype("datetime64[s]")) + "Z"
+
+
+def check_cadence(source_minutes: int, wanted_minutes: int | None) -> int:
+    """The cadence of the output.
+
+    Raises:
+        InputError: the wanted cadence neither divides the source's nor is a multiple of it, or does not divide a day.
+    """
+    wanted = wanted_minutes or source_minutes
+    if wanted < 1 or DAY_MINUTES % wanted or (wanted % source_minutes and source_minutes % wanted):
+        fitting = [
+            m
+            for m in (5, 10, 15, 20, 30, 60, 120, 180, 240, 360, 720, DAY_MINUTES)
+            if not (m % source_minutes and source_minutes % m)
+        ]
+        raise InputError(
+            f"etl: slots of {wanted} minutes cannot be made from slots of {source_minutes} minutes",
+            found=f"cadence_minutes = {wanted}",
+            fix=f"use one of {', '.join(map(str, fitting))}, or none for the source's own",
+        )
+    return wanted
+
+
+def change_cadence(
+    first: int,
+    kwh: npt.NDArray[np.float64],
+    tier: npt.NDArray[np.uint8],
+    cadence_minutes: int,
+    wanted_minutes: int,
+) -> tuple[int, npt.NDArray[np.float64], npt.NDArray[np.uint8]]:
+    """A filled series at another cadence; its sum stays the same.
+
+    Finer: a slot's energy is spread evenly over its parts, which share its tier. Coarser: a slot's energy is the sum
+    of its parts, measured and filled, and its tier is the worst of theirs, so a slot of which a part was not measured
+    counts as not observed although the measured part of its energy is in its value. `first` must be a multiple of the
+    wanted cadence and the series end with a whole slot, see `coarse_bounds`.
+
+    Returns:
+        The first slot's number, energies and tiers at the wanted cadence.
+    """
+    if wanted_minutes < cadence_minutes:
+        parts = cadence_minutes // wanted_minutes
+        return first * parts, np.repeat(kwh / parts, parts), np.repeat(tier, parts)
+    parts = wanted_minutes // cadence_minutes
+    if parts == 1:
+        return first, kwh, tier
+    return first // parts, kwh.reshape(-1, parts).sum(axis=1), tier.reshape(-1, parts).max(axis=1)
+
+
+def coarse_bounds(grid: Grid, wanted_minutes: int) -> Grid:
+    """The grid, widened by missing slots to whole slots of a coarser cadence."""
+    parts = max(wanted_minutes // grid.cadence_minutes, 1)
+    before = grid.first % parts
+    after = -(grid.first + len(grid.kwh)) % parts
+    if before == 0 and after == 0:
+        return grid
+    kwh = np.concatenate([np.full(before, np.nan), grid.kwh, np.full(after, np.nan)])
+    return Grid(grid.first - before, grid.cadence_minutes, kwh, grid.dropped_kwh)

@@ -1,0 +1,267 @@
+"""The data-quality report: what came in, what was wrong with it, what went out. As JSON for tools, Markdown for people.
+
+It says nothing of time or place of the run, so the same data gives the same bytes.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
+
+from neurogrid.data.clean import Outcome
+from neurogrid.data.faults import MEANINGS, Fault, FaultLog
+from neurogrid.data.household import HouseholdMeta
+
+TIERS = ("observed", "trailing_mean", "slot_mean", "zero")
+WORST_LISTED = 10
+UNUSABLE_LISTED = 50
+ENERGY_TOLERANCE = 1e-5
+"""Energies are written as 32-bit floats, so what goes out may differ from what came in by this share."""
+
+
+@dataclass(frozen=True)
+class HouseholdRow:
+    """One household of the report's tables."""
+
+    household_id: str
+    weather_id: str
+    rows: int
+    observed: int
+    faults: int
+    energy_kwh: float
+
+    @property
+    def missing_share(self) -> float:
+        """Share of slots that were not measured."""
+        return 1 - self.observed / self.rows
+
+
+@dataclass(frozen=True)
+class QualityReport:
+    """What an ETL run found and made.
+
+    Attributes:
+        source: kind of the source.
+        cadence_minutes: length of a slot of the tables.
+        files: household files found; `excluded` of them not counted.
+        file_rows: rows of the files that gave a table.
+        households: tables written.
+        slots: rows of all tables; `slots - load_tiers["observed"]` were missing.
+        load_tiers, weather_tiers: slots by how their value came to be.
+        faults: of all household files, by kind.
+        unusable: file name and reason of each file that gave no table.
+        weather_faults: by station and kind.
+        worst: households with the largest share of missing slots.
+        energy_read_kwh: of usable values; `energy_dropped_kwh` of it stood in rows that found no slot.
+        energy_imputed_kwh: filled into slots; `energy_written_kwh` is what the tables hold.
+        removed: tables of an earlier run that this one's source no longer has.
+        seconds: wall time of the run; not part of the files.
+    """
+
+    source: str
+    cadence_minutes: int
+    files: int
+    excluded: tuple[str, ...]
+    file_rows: int
+    households: int
+    slots: int
+    load_tiers: Mapping[str, int]
+    weather_tiers: Mapping[str, int]
+    faults: Mapping[str, int]
+    unusable: Mapping[str, str]
+    weather_faults: Mapping[str, Mapping[str, int]]
+    worst: tuple[HouseholdRow, ...]
+    energy_read_kwh: float
+    energy_dropped_kwh: float
+    energy_imputed_kwh: float
+    energy_written_kwh: float
+    removed: tuple[str, ...]
+    seconds: float
+
+    @property
+    def energy_balanced(self) -> bool:
+        """Whether the tables hold what was read, less what was dropped, plus what was imputed."""
+        expected = self.energy_read_kwh - self.energy_dropped_kwh + self.energy_imputed_kwh
+        return abs(self.energy_written_kwh - expected) <= ENERGY_TOLERANCE * max(abs(expected), 1.0)
+
+    def to_json(self) -> str:
+        """Canonical JSON: sorted keys, two spaces; without `seconds`."""
+        content = {name: value for name, value in vars(self).items() if name != "seconds"}
+        content["worst"] = [vars(row) | {"missing_share": row.missing_share} for row in self.worst]
+        return json.dumps(content | {"energy_balanced": self.energy_balanced}, sort_keys=True, indent=2) + "\n"
+
+    def to_markdown(self) -> str:
+        """A page for an engineer: totals, faults with what was done about them, worst households, unusable files."""
+        return "\n".join([*self._totals(), *self._faults(), *self._worst(), *self._unusable()]) + "\n"
+
+    def _totals(self) -> list[str]:
+        missing = self.slots - self.load_tiers[TIERS[0]]
+        lines = [
+            f"# Data quality: {self.source}, {self.cadence_minutes}-minute slots",
+            "",
+            "| | |",
+            "| --- | ---: |",
+            f"| Household files | {self.files:,} ({len(self.excluded):,} more left out by the user) |",
+            f"| Files that could not be used | {len(self.unusable):,} |",
+            f"| Households written | {self.households:,} |",
+            f"| Rows in their files | {self.file_rows:,} |",
+            f"| Slots written | {self.slots:,} |",
+            f"| Slots not measured | {missing:,} ({missing / max(self.slots, 1):.2%}) |",
+            f"| Energy read | {self.energy_read_kwh:,.1f} kWh |",
+            f"| Energy dropped with its row | {self.energy_dropped_kwh:,.1f} kWh |",
+            f"| Energy imputed | {self.energy_imputed_kwh:,.1f} kWh |",
+            f"| Energy written | {self.energy_written_kwh:,.1f} kWh |",
+            f"| Read - dropped + imputed = written | {'yes' if self.energy_balanced else '**NO**'} |",
+            "",
+            "## How values came to be",
+            "",
+            "| | load | share | weather | share |",
+            "| --- | ---: | ---: | ---: | ---: |",
+        ]
+        for tier in TIERS:
+            load, weather = self.load_tiers[tier], self.weather_tiers[tier]
+            total = max(self.slots, 1)
+            lines.append(f"| {tier} | {load:,} | {load / total:.3%} | {weather:,} | {weather / total:.3%} |")
+        return lines
+
+    def _faults(self) -> list[str]:
+        lines = ["", "## Faults", ""]
+        if not self.faults and not self.weather_faults:
+            return [*lines, "None."]
+        lines += ["| fault | count | what it is and what was done |", "| --- | ---: | --- |"]
+        lines += [
+            f"| {kind} | {count:,} | {MEANINGS[Fault(kind)]} |"
+            for kind, count in sorted(self.faults.items(), key=lambda item: (-item[1], item[0]))
+        ]
+        lines += ["", "Each is listed with its file and line in faults.parquet (the first of each kind a household)."]
+        if self.weather_faults:
+            lines += ["", "| weather station | fault | count |", "| --- | --- | ---: |"]
+            lines += [
+                f"| {station} | {kind} | {count:,} |"
+                for station, faults in self.weather_faults.items()
+                for kind, count in faults.items()
+            ]
+        return lines
+
+    def _worst(self) -> list[str]:
+        header = [
+            "| household | station | slots | missing | faults | kWh |",
+            "| --- | --- | ---: | ---: | ---: | ---: |",
+        ]
+        return ["", "## Households with most slots missing", "", *header] + [
+            f"| {row.household_id} | {row.weather_id} | {row.rows:,} | {row.missing_share:.2%} | {row.faults:,} "
+            f"| {row.energy_kwh:,.1f} |"
+            for row in self.worst
+        ]
+
+    def _unusable(self) -> list[str]:
+        lines = ["", "## Files that could not be used", ""]
+        if not self.unusable:
+            return [*lines, "None."]
+        shown = list(self.unusable.items())[:UNUSABLE_LISTED]
+        lines += ["| file | reason |", "| --- | --- |"]
+        lines += [f"| {name} | {_cell(reason)} |" for name, reason in shown]
+        if len(shown) < len(self.unusable):
+            lines += ["", f"and {len(self.unusable) - len(shown):,} more in report.json"]
+        return lines
+
+
+def _cell(text: str) -> str:
+    """Text that neither ends a cell of a Markdown table nor breaks its line."""
+    return " ".join(text.split()).replace("|", "/")
+
+
+def quality_report(
+    source: str,
+    cadence_minutes: int,
+    outcomes: Sequence[Outcome],
+    listed: Mapping[str, FaultLog],
+    excluded: Sequence[str],
+    weather_faults: Mapping[str, FaultLog],
+) -> QualityReport:
+    """Adds up the outcomes of all files, in the order of households; `removed` and `seconds` are still empty."""
+    used = [(o, o.meta, o.counts) for o in outcomes if o.meta is not None and o.counts is not None]
+    faults: Counter[str] = Counter()
+    for outcome in outcomes:
+        faults.update({str(kind): count for kind, count in outcome.faults.items() if count})
+    for log in listed.values():
+        faults.update({str(kind): count for kind, count in log.counts.items()})
+    rows = [_row(o, meta) for o, meta, _ in used]
+    energies = {o.household_id: counts.energy_written_kwh for o, _, counts in used}
+    rows = [replace(row, energy_kwh=energies[row.household_id]) for row in rows]
+    worst = sorted(rows, key=lambda row: (-row.missing_share, row.household_id))[:WORST_LISTED]
+    return QualityReport(
+        source=source,
+        cadence_minutes=cadence_minutes,
+        files=len(outcomes),
+        excluded=tuple(excluded),
+        file_rows=sum(counts.file_rows for _, _, counts in used),
+        households=len(used),
+        slots=sum(meta.rows for _, meta, _ in used),
+        load_tiers=_sum_tiers([counts.load_tiers for _, _, counts in used]),
+        weather_tiers=_sum_tiers([counts.weather_tiers for _, _, counts in used]),
+        faults=dict(sorted(faults.items())),
+        unusable={o.file: _reason(o) for o in outcomes if o.meta is None},
+        weather_faults={
+            station: {str(kind): count for kind, count in sorted(log.counts.items()) if count}
+            for station, log in sorted(weather_faults.items())
+            if sum(log.counts.values())
+        },
+        worst=tuple(worst),
+        energy_read_kwh=sum(counts.energy_read_kwh for _, _, counts in used),
+        energy_dropped_kwh=sum(counts.energy_dropped_kwh for _, _, counts in used),
+        energy_imputed_kwh=sum(counts.energy_imputed_kwh for _, _, counts in used),
+        energy_written_kwh=sum(counts.energy_written_kwh for _, _, counts in used),
+        removed=(),
+        seconds=0.0,
+    )
+
+
+def _row(outcome: Outcome, meta: HouseholdMeta) -> HouseholdRow:
+    faults = sum(outcome.faults.values())
+    return HouseholdRow(outcome.household_id, meta.weather_id, meta.rows, meta.observed, faults, 0.0)
+
+
+def _sum_tiers(tiers: Sequence[tuple[int, ...]]) -> dict[str, int]:
+    return {name: sum(counts[tier] for counts in tiers) for tier, name in enumerate(TIERS)}
+
+
+def _reason(outcome: Outcome) -> str:
+    """The fault that made the file unusable is the last that was found."""
+    if not outcome.notes:
+        return "see the counts of faults"
+    note = outcome.notes[-1]
+    return f"{note.kind}: {note.text}"
+
+
+def households_table(outcomes: Sequence[Outcome]) -> pa.Table:
+    """One row a household that has a table: its metadata, its scales, its counts, its faults by kind."""
+    rows = []
+    for outcome in outcomes:
+        if outcome.meta is None or outcome.counts is None:
+            continue
+        meta = vars(outcome.meta) | {}
+        scales = meta.pop("scales")
+        row = meta | {"file": outcome.file, "file_rows": outcome.counts.file_rows}
+        for name, scale in sorted(scales.items()):
+            row |= {f"{name}_mean": scale.mean, f"{name}_std": scale.std}
+        for name, tiers in (("load", outcome.counts.load_tiers), ("weather", outcome.counts.weather_tiers)):
+            row |= {f"{name}_{tier}_slots": count for tier, count in zip(TIERS, tiers, strict=True)}
+        row |= {name: value for name, value in vars(outcome.counts).items() if name.startswith("energy_")}
+        row |= {f"fault_{kind}": outcome.faults[kind] for kind in Fault}
+        rows.append(row)
+    return pa.Table.from_pylist(rows)
+
+
+def faults_table(
+    outcomes: Sequence[Outcome], listed: Mapping[str, FaultLog], weather_faults: Mapping[str, FaultLog]
+) -> pa.Table:
+    """Every fault that is listed: whose, of which file, where, what stood there."""
+    schema = pa.schema([("household_id", pa.string()), ("file", pa.string()), ("kind", pa.string())])
+    schema = schema.append(pa.field("line", pa.int32())).append(pa.field("text", pa.string()))
+    rows = [(o.household_id, o.file, str(n.kind), n.line, n.text) for o in outcomes for n in o.notes]
+    rows += [(house, "", str(n.kind), n.line, n.text) for house, log in listed.items() for n in log.notes]
+    rows += [("", station, str(n.kind), n.line, n.text) for station, log in weather_faults.items() for n in log.notes]
+    return pa.Table.from_pylist([dict(zip(schema.names, row, strict=True)) for row in rows], schema=schema)

@@ -1,0 +1,152 @@
+"""Hourly readings of a weather station, joined to slots as they were known when the slot began.
+
+A label of 10:00 describes 09:00 to 10:00 and is known from 10:00 on: a slot that starts at 10:00 may use it, one that
+starts at 09:45 may not. Gaps are filled from the past alone. A station is read once a process and kept.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from neurogrid.data.faults import Fault, FaultLog
+from neurogrid.data.grid import MINUTE_US
+from neurogrid.data.household import OBSERVED, SLOT_MEAN, TRAILING_MEAN, ZERO
+from neurogrid.data.readings import UTC_TIME, UnusableFileError, read_columns
+from neurogrid.storage import Place
+
+VARIABLES = ("Temperature_avg_hourly", "Humidity_avg_hourly", "Sunshine_duration_hourly")
+HOUR_US = 60 * MINUTE_US
+
+
+@dataclass(frozen=True)
+class Station:
+    """One station's hours.
+
+    Attributes:
+        first: number of the first label's hour since 1970.
+        values: (H, 3) as measured, columns as VARIABLES, NaN where missing.
+        faults: of the station's file.
+    """
+
+    first: int
+    values: npt.NDArray[np.float64]
+    faults: FaultLog
+
+
+@dataclass(frozen=True)
+class SlotWeather:
+    """Weather by slot.
+
+    Attributes:
+        hour: (T,) row of each slot in the other arrays.
+        values: (H, 3) filled, columns as VARIABLES.
+        observed: (H, 3) whether it was measured.
+        tier: (H,) worst tier of the variables that the station measures.
+    """
+
+    hour: npt.NDArray[np.int64]
+    values: npt.NDArray[np.float64]
+    observed: npt.NDArray[np.bool_]
+    tier: npt.NDArray[np.uint8]
+
+
+NO_STATION = Station(0, np.empty((0, len(VARIABLES))), FaultLog(0))
+
+
+def read_station(file: Place, faults: FaultLog) -> Station:
+    """Reads an hourly file; what cannot be used is logged, labels that stand twice keep the first row.
+
+    Raises:
+        UnusableFileError: the file gives no hour at all.
+    """
+    columns = read_columns(file, {"Timestamp": UTC_TIME} | dict.fromkeys(VARIABLES, pa.float64()), ";", faults)
+    valid = np.asarray(columns.table.column("Timestamp").is_valid().to_numpy(), bool)
+    columns = columns if valid.all() else columns.rows(valid)
+    labels = columns.times("Timestamp")
+    hours, rest = np.divmod(labels, HOUR_US)
+    faults.add_rows(Fault.OFF_GRID, columns.line[rest != 0], (f"label {row}" for row in labels[rest != 0]))
+    good = rest == 0
+    if not good.any():
+        raise UnusableFileError(Fault.NO_READINGS, "no row has a usable timestamp")
+    values = np.column_stack([columns.numbers(name) for name in VARIABLES])
+    infinite = np.isinf(values).any(axis=1)
+    faults.add_rows(Fault.NOT_FINITE, columns.line[infinite], ("an infinite value" for _ in range(infinite.sum())))
+    values[np.isinf(values)] = np.nan
+    hours, values, lines = hours[good], values[good], columns.line[good]
+    unique, rows = np.unique(hours, return_index=True)
+    if len(unique) < len(hours):
+        again = np.setdiff1d(np.arange(len(hours)), rows)
+        faults.add_rows(Fault.DUPLICATE, lines[again], (f"hour {hours[row]} stands twice" for row in again))
+    full = np.full((int(unique[-1] - unique[0]) + 1, len(VARIABLES)), np.nan)
+    full[unique - unique[0]] = values[rows]
+    return Station(int(unique[0]), full, faults)
+
+
+_STATIONS: dict[tuple[str, int | None, int, int], Station] = {}
+"""Stations read by this process, which outlives a task: by path, time of change, size, faults listed."""
+
+
+def station_once(file: Place, listed_per_kind: int) -> Station:
+    """`read_station`, once a process for the same file."""
+    info = file.filesystem.get_file_info(file.path)
+    key = (file.path, info.mtime_ns, info.size, listed_per_kind)
+    if key not in _STATIONS:
+        if len(_STATIONS) >= 64:
+            _STATIONS.clear()
+        _STATIONS[key] = read_station(file, FaultLog(listed_per_kind))
+    return _STATIONS[key]
+
+
+def known_weather(station: Station, starts_us: npt.NDArray[np.int64], last_known_hours: int) -> SlotWeather:
+    """The weather known at the start of each slot.
+
+    A missing hour takes the last measured value of up to `last_known_hours` before, then the mean of all earlier days
+    at that hour (UTC), then zero. A variable that the station never reports is zero and does not make an hour missing.
+    """
+    hour = starts_us // HOUR_US
+    first, last = int(hour[0]), int(hour[-1])
+    hours = last - first + 1
+    ever = ~np.isnan(station.values).all(axis=0)
+    if not ever.any():
+        empty = np.zeros((hours, len(VARIABLES)))
+        return SlotWeather(hour - first, empty, empty > 0, np.full(hours, ZERO, np.uint8))
+    # Wide enough for the slots and for all that the station measured before them.
+    begin = min(first, station.first)
+    end = max(last + 1, station.first + len(station.values))
+    series = np.full((end - begin, len(VARIABLES)), np.nan)
+    series[station.first - begin : station.first - begin + len(station.values)] = station.values
+    wanted = slice(first - begin, last + 1 - begin)
+    observed = ~np.isnan(series)[wanted]
+    tier = np.zeros(hours, np.uint8)
+    for column in np.flatnonzero(ever):
+        series[:, column], tiers = fill_hours(series[:, column], begin, last_known_hours)
+        tier = np.maximum(tier, tiers[wanted])
+    return SlotWeather(hour - first, np.where(ever, series[wanted], 0.0), observed, tier)
+
+
+def fill_hours(
+    values: npt.NDArray[np.float64], first_hour: int, last_known_hours: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.uint8]]:
+    """One variable's hours, filled from the past; (H,) values and tiers (TRAILING_MEAN stands for the last known)."""
+    there = ~np.isnan(values)
+    if there.all():
+        return values, np.zeros(len(values), np.uint8)
+    position = np.arange(len(values))
+    last_known = np.maximum.accumulate(np.where(there, position, -1))
+    age = np.where(last_known >= 0, position - last_known, len(values) + last_known_hours)
+    lead = first_hour % 24
+    days = -(-(lead + len(values)) // 24)
+    padded = np.full(days * 24, np.nan)
+    padded[lead : lead + len(values)] = values
+    by_day = padded.reshape(days, 24)
+    sums, counts = np.zeros((days, 24)), np.zeros((days, 24), np.int64)
+    np.cumsum(np.nan_to_num(by_day[:-1]), axis=0, out=sums[1:])
+    np.cumsum(~np.isnan(by_day[:-1]), axis=0, out=counts[1:])
+    count = counts.ravel()[lead : lead + len(values)]
+    mean = sums.ravel()[lead : lead + len(values)] / np.maximum(count, 1)
+    recent = age <= last_known_hours
+    filled = np.where(recent, values[np.maximum(last_known, 0)], np.where(count > 0, mean, 0.0))
+    tier = np.where(recent, TRAILING_MEAN, np.where(count > 0, SLOT_MEAN, ZERO))
+    return np.where(there, values, filled), np.where(there, OBSERVED, tier).astype(np.uint8)
