@@ -4,6 +4,7 @@ Local paths, `file://`, `s3://`, `gs://` and `hdfs://` all go through pyarrow.fs
 """
 
 import os
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,19 +65,37 @@ class Place:
                 stream.write(data)
             return
         target = Path(self.path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # Hidden, so that a reader of the folder never takes it for data; the process id keeps two writers apart.
-        beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        with beside.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(target)
-        folder = os.open(target.parent, os.O_RDONLY)
+        _make_folder(target.parent)
+        # Hidden, so that a reader of the folder never takes it for data; process and thread keep two writers apart.
+        beside = target.with_name(f".{target.name}.{os.getpid()}-{threading.get_ident()}.tmp")
         try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+            with beside.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(target)
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
+        _flush_names(target.parent)
+
+
+def _make_folder(folder: Path) -> None:
+    """Makes the folder and those above it durably: a file is only as durable as the names that lead to it."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    _flush_names(folder.parent)
+
+
+def _flush_names(folder: Path) -> None:
+    """Returns when the names in the folder are on disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def place(uri: str) -> Place:

@@ -114,6 +114,7 @@ def _audit(
 ) -> tuple[AgentRecord, ...]:
     """One line an agent, in the plan's order."""
     answered = {update.agent: row for row, update in enumerate(result.updates)}
+    whole = np.sqrt(np.square(norms).sum(axis=1)).tolist()
     records = []
     for agent in plan.agents:
         row, verdict = answered.get(agent), judged.get(agent, _Judged())
@@ -127,7 +128,7 @@ def _audit(
                 answered=row is not None,
                 accepted=verdict.accepted,
                 share=verdict.share,
-                norm=NAN if row is None else float(np.linalg.norm(norms[row])),
+                norm=NAN if row is None else whole[row],
                 clip_factor=verdict.clip_factor,
                 score=verdict.score,
                 reason="" if verdict.accepted else reasons.get(agent, why),

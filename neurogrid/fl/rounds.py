@@ -4,6 +4,7 @@
 the durations it reports, no config and no environment, and writes nothing: observers do.
 """
 
+import math
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
+from neurogrid.fl.aggregate import length
 from neurogrid.fl.attack import AttackSettings, attack, count, malicious
 from neurogrid.fl.defence import DefenceSettings, defend
 from neurogrid.fl.randomness import generator
@@ -144,10 +146,11 @@ def stop_reason(state: State, settings: RoundSettings) -> str:
     patient = len(updates) >= max(1, settings.patience_rounds)
     if settings.converged_update > 0 and patient and all(0 < u < settings.converged_update for u in updates):
         return "converged"
-    losses = np.array(state.held_out)
-    if settings.patience_rounds > 0 and len(losses) > settings.patience_rounds and np.isfinite(losses).any():
-        recent, before = losses[-settings.patience_rounds :], losses[: -settings.patience_rounds]
-        if np.nanmin(recent) > np.nanmin(before) * (1 - settings.min_improvement):
+    if settings.patience_rounds > 0:
+        recent, before = state.held_out[-settings.patience_rounds :], state.held_out[: -settings.patience_rounds]
+        # A round without a measured loss says nothing, for or against going on.
+        lately, once = [x for x in recent if math.isfinite(x)], [x for x in before if math.isfinite(x)]
+        if lately and once and min(lately) > min(once) * (1 - settings.min_improvement):
             return "no improvement"
     return ""
 
@@ -174,8 +177,8 @@ def _one_round(
     held_out = _held_out_loss(backend, panel, weights, settings.timeout_s)
     ended = time.perf_counter()
 
-    change = float(np.linalg.norm(weights.astype(np.float64) - state.weights))
-    relative = change / max(float(np.linalg.norm(state.weights)), 1e-12)
+    change = length(weights.astype(np.float64) - state.weights)
+    relative = change / max(length(state.weights), 1e-12)
     after = State(
         round=number,
         weights=weights,
@@ -195,7 +198,7 @@ def _one_round(
         weights=weights,
         update_norm=change,
         relative_update=relative,
-        drift=float(np.linalg.norm(weights.astype(np.float64) - federation.start)),
+        drift=length(weights.astype(np.float64) - federation.start),
         held_out_loss=held_out,
         converged=stop_reason(after, settings) == "converged",
         aggregate_s=aggregated - returned,
@@ -206,8 +209,12 @@ def _one_round(
 
 
 def _held_out_loss(backend: Backend, panel: tuple[AgentId, ...], weights: Vector, timeout_s: float) -> float:
-    """Mean over the panel of each agent's validation loss, in the panel's order; NaN if nobody answered."""
+    """Mean over the panel of each agent's validation loss, in the panel's order; NaN if nobody answered.
+
+    NaN also where the mean is infinite: the record on disk has one word for both, and a resumed run must see the same.
+    """
     if not panel:
         return float("nan")
     losses = [metrics["loss"] for metrics in backend.evaluate(panel, weights, timeout_s).values()]
-    return sum(losses) / len(losses) if losses else float("nan")
+    loss = sum(losses) / len(losses) if losses else math.nan
+    return loss if math.isfinite(loss) else math.nan

@@ -38,7 +38,10 @@ def seal(content: Mapping[str, Any], previous_sha256: str) -> Record:
 def is_intact(record: Mapping[str, Any]) -> bool:
     """Whether a record's own hash is that of what it says."""
     content = {key: value for key, value in record.items() if key != "sha256"}
-    return bool(record.get("sha256") == sha256(_canonical(content).encode()))
+    try:
+        return bool(record.get("sha256") == sha256(_canonical(content).encode()))
+    except ValueError:  # NaN or an infinity, which no record was ever written with
+        return False
 
 
 def to_text(record: Mapping[str, Any]) -> str:

@@ -6,8 +6,9 @@ hash. Writing happens in one thread beside the next round's training, in order, 
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -55,6 +56,19 @@ class Resumed:
     genesis: Record
 
 
+@contextmanager
+def _writing(run: Place, what: str, fix: str) -> Iterator[None]:
+    """What the disk says, in words: full, not allowed, not a folder."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"{what} of run {run.name} could not be written", found=str(error), fix=fix) from error
+
+
+def _resume_with(run: Place) -> str:
+    return f"make room or access there, then: neurogrid train --resume {run.name}"
+
+
 def round_name(number: int) -> str:
     """`round=0001`: sorts as it counts up to 9999 rounds, and by length after them."""
     return f"round={number:04d}"
@@ -84,10 +98,20 @@ class Ledger:
 
         Raises:
             UsageError: the folder has a run in it already, or another process holds it.
+            RunError: it cannot be written to.
         """
-        lock = RunLock(run)
+        with _writing(run, "the folder", "make room or access there, or choose another place for runs"):
+            lock = RunLock(run)
+            try:
+                record = cls._begin(run, genesis, config_yaml, federation)
+            except BaseException:
+                lock.release()
+                raise
+        return cls(run, federation.layout, [record], lock)
+
+    @staticmethod
+    def _begin(run: Place, genesis: Genesis, config_yaml: str, federation: Federation) -> Record:
         if (run / "run.json").exists():
-            lock.release()
             raise UsageError(
                 f"run {run.name} exists already",
                 found=str(run),
@@ -99,7 +123,7 @@ class Ledger:
         files = {f"W_global/{round_name(0)}/W.pt": sha256(start), "config.yaml": sha256(config_yaml.encode())}
         record = seal({"version": VERSION, **asdict(genesis), "files": files}, "")
         (run / "run.json").write(to_text(record))
-        return cls(run, federation.layout, [record], lock)
+        return record
 
     @classmethod
     def resume(cls, run: Place, layout: Layout) -> tuple["Ledger", Resumed]:
@@ -110,15 +134,16 @@ class Ledger:
             RunError: its records or its last checkpoint are not what they were.
         """
         if not (run / "run.json").exists():
-            raise UsageError(f"there is no run {run.name}", found=f"no {run}/run.json", fix="see `neurogrid status`")
-        lock = RunLock(run)
+            raise UsageError(
+                f"there is no run {run.name}", found=f"no {run}/run.json", fix="a run's id is the name of its folder"
+            )
+        with _writing(run, "the lock", _resume_with(run)):
+            lock = RunLock(run)
         try:
-            genesis = json.loads((run / "run.json").read_text())
             if (run / "end.json").exists():
-                end = json.loads((run / "end.json").read_text())
-                raise UsageError(f"run {run.name} has ended: {end['reason']}", fix="start a new run with another id")
-            rounds = read_rounds(run)
-            _check_chain([genesis, *rounds], run)
+                raise UsageError(f"run {run.name} has ended", fix="start a new run with another id")
+            records = _whole_chain(run)
+            genesis, rounds = records[0], records[1:]
             start = _load(run, round_name(0), genesis, layout)["weights"]
             state = _state_after(run, rounds, layout, start)
         except BaseException:
@@ -140,14 +165,8 @@ class Ledger:
         """Returns when all rounds so far are durable; raises what went wrong in writing them."""
         if self._pending is not None:
             pending, self._pending = self._pending, None
-            try:
+            with _writing(self._run, "a round", _resume_with(self._run)):
                 pending.result()
-            except OSError as error:
-                raise RunError(
-                    f"a round of run {self._run.name} could not be written",
-                    found=str(error),
-                    fix=f"make room or access there, then: neurogrid train --resume {self._run.name}",
-                ) from error
 
     def _persist(self, record: Round, state: State) -> None:
         began = time.perf_counter()
@@ -187,8 +206,15 @@ class Ledger:
             state: the last.
             reason: why the run ended.
             facts: further figures for the summary, by name.
+
+        Raises:
+            RunError: it could not be written.
         """
         self.flush()
+        with _writing(self._run, "the end", _resume_with(self._run)):
+            return self._finish(state, reason, facts)
+
+    def _finish(self, state: State, reason: str, facts: Mapping[str, Any]) -> Record:
         final = pack(state_dict(self._layout, state.weights))
         genesis, rounds = self._records[0], self._records[1:]
         summary = summarise_run(genesis, rounds, reason, weights_sha256(state.weights), facts)
@@ -236,26 +262,40 @@ def metrics_row(record: Record) -> dict[str, Any]:
     return {name: float("nan") if value is None and name in floats else value for name, value in row.items()}
 
 
-def _check_chain(records: list[Record], run: Place) -> None:
+def _changed(run: Place, what: str) -> RunError:
+    return RunError(what, fix=f"neurogrid audit {run.name} says what was changed; a changed run is not resumed")
+
+
+def _whole_chain(run: Place) -> list[Record]:
+    """The first record and all rounds'; raises RunError unless they are those that were written, without a gap."""
+    try:
+        records = [json.loads((run / "run.json").read_text()), *read_rounds(run)]
+    except ValueError as error:
+        raise _changed(run, f"a record of run {run.name} is not JSON any more") from error
     previous = ""
     for number, record in enumerate(records):
-        if not is_intact(record) or record["previous_sha256"] != previous:
-            raise RunError(
-                f"the record of round {number} of run {run.name} is not the one that was written",
-                fix=f"neurogrid audit {run.name} says what was changed; a changed run is not resumed",
-            )
+        if not isinstance(record, dict) or not is_intact(record) or record["previous_sha256"] != previous:
+            raise _changed(run, f"the record of round {number} of run {run.name} is not the one that was written")
         previous = record["sha256"]
+    stored = sum(place.name.endswith(".json") for place in (run / "rounds").children())
+    if stored != len(records) - 1:
+        raise _changed(run, f"the record of round {len(records)} of run {run.name} is missing, later ones are there")
+    return records
 
 
 def _load(run: Place, name: str, record: Record, layout: Layout) -> dict[str, Vector]:
     path = f"W_global/{name}/W.pt"
     content = (run / path).read_bytes() if (run / path).exists() else b""
     if sha256(content) != record["files"][path]:
-        raise RunError(
-            f"the checkpoint {path} of run {run.name} is missing or not the one that was written",
-            fix=f"neurogrid audit {run.name} says what was changed; a changed run is not resumed",
-        )
-    return {key: from_state_dict(layout, tensors) for key, tensors in unpack(content).items()}
+        raise _changed(run, f"the checkpoint {path} of run {run.name} is missing or not the one that was written")
+    try:
+        return {key: from_state_dict(layout, tensors) for key, tensors in unpack(content).items()}
+    except (KeyError, ValueError) as error:
+        raise UsageError(
+            f"run {run.name} was made with another model than the one asked for",
+            found=str(error),
+            fix="resume it with the config in its own folder, config.yaml",
+        ) from error
 
 
 def _state_after(run: Place, rounds: list[Record], layout: Layout, start: Vector) -> State:

@@ -9,7 +9,6 @@ import pyarrow.parquet as pq
 from neurogrid.errors import UsageError
 from neurogrid.ledger.chain import Record, is_intact, sha256
 from neurogrid.ledger.journal import metrics_row, round_name
-from neurogrid.ledger.table import ROUND_METRICS
 from neurogrid.storage import Place
 
 
@@ -42,48 +41,64 @@ def verify(run: Place) -> Verification:
         raise UsageError(f"there is no run {run.name}", found=f"nothing at {run}")
     problems: list[str] = []
     records = _records(run, problems)
-    files = 0
-    previous = ""
+    files, intact = 0, []
+    previous: str | None = ""
     for path, record in records:
+        if record is None:
+            # What follows a record that is gone has nothing left to be compared with.
+            previous = None
+            continue
         if not is_intact(record):
             problems.append(f"{path}: its content was changed (its own hash does not fit)")
-        elif record["previous_sha256"] != previous:
+        elif previous is not None and record.get("previous_sha256") != previous:
             problems.append(f"{path}: does not follow the record before it (one was changed, removed or put in)")
-        previous = record.get("sha256", "")
-        for name, digest in record.get("files", {}).items():
+        else:
+            intact.append((path, record))
+        previous = str(record.get("sha256", ""))
+        named = record.get("files")
+        for name, digest in named.items() if isinstance(named, dict) else ():
             files += 1
             problem = _file_problem(run, name, digest, path)
             if problem:
                 problems.append(problem)
-    rounds = [record for path, record in records if path.startswith("rounds/")]
-    problems.extend(_table_problems(run, rounds))
-    return Verification(len(rounds), files, previous, any(path == "end.json" for path, _ in records), tuple(problems))
+    problems.extend(_table_problems(run, {_number(path): record for path, record in intact if _number(path)}))
+    rounds = sum(record is not None and _number(path) > 0 for path, record in records)
+    ended = records[-1][0] == "end.json"
+    return Verification(rounds, files, previous or "", ended, tuple(problems))
 
 
-def _records(run: Place, problems: list[str]) -> list[tuple[str, Record]]:
-    """The chain's records by path, in order; what cannot be read is a problem."""
-    numbered = sorted(
-        (place.name for place in (run / "rounds").children() if place.name.endswith(".json")), key=lambda n: (len(n), n)
-    )
-    expected = [f"{round_name(number)}.json" for number in range(1, len(numbered) + 1)]
-    missing = sorted(set(expected) - set(numbered))
-    problems.extend(f"rounds/{name}: is missing, though later rounds are there" for name in missing)
-    paths = ["run.json", *(f"rounds/{name}" for name in numbered)]
-    if (run / "end.json").exists():
-        paths.append("end.json")
-    records = []
-    for path in paths:
-        try:
-            record = json.loads((run / path).read_text())
-            if not isinstance(record, dict):
-                raise ValueError("not a record")
-        except FileNotFoundError:
-            problems.append(f"{path}: is missing")
-        except ValueError:
-            problems.append(f"{path}: is not JSON any more")
-        else:
-            records.append((path, record))
-    return records
+def _number(path: str) -> int:
+    """Of `rounds/round=0007.json`, 7; 0 for what is no round's record."""
+    digits = path.removeprefix("rounds/round=").removesuffix(".json")
+    return int(digits) if digits.isascii() and digits.isdigit() else 0
+
+
+def _records(run: Place, problems: list[str]) -> list[tuple[str, Record | None]]:
+    """The chain's records by path, in order; one that is missing or cannot be read is a problem, and None."""
+    stored = [f"rounds/{place.name}" for place in (run / "rounds").children() if place.name.endswith(".json")]
+    problems.extend(f"{path}: is no round's record" for path in stored if _number(path) == 0)
+    ended = (run / "end.json").exists()
+    end = _read(run, "end.json", problems) if ended else None
+    # The last record says how many there were, so the newest rounds cannot go without a word.
+    counted = end.get("rounds") if end is not None else None
+    last = max([*map(_number, stored), counted if isinstance(counted, int) and is_intact(end or {}) else 0])
+    paths = ["run.json", *(f"rounds/{round_name(number)}.json" for number in range(1, last + 1))]
+    records = [(path, _read(run, path, problems)) for path in paths]
+    return [*records, ("end.json", end)] if ended else records
+
+
+def _read(run: Place, path: str, problems: list[str]) -> Record | None:
+    try:
+        record = json.loads((run / path).read_text())
+    except FileNotFoundError:
+        problems.append(f"{path}: is missing")
+    except ValueError:
+        problems.append(f"{path}: is not JSON any more")
+    else:
+        if isinstance(record, dict):
+            return record
+        problems.append(f"{path}: is not a record any more")
+    return None
 
 
 def _file_problem(run: Place, name: str, digest: str, record: str) -> str:
@@ -95,25 +110,31 @@ def _file_problem(run: Place, name: str, digest: str, record: str) -> str:
     return ""
 
 
-def _table_problems(run: Place, rounds: list[Record]) -> list[str]:
+def _table_problems(run: Place, rounds: dict[int, Record]) -> list[str]:
+    """What the table of rounds says otherwise than the records, `rounds` by number, that were found as written."""
     place = run / "round_metrics.parquet"
     if not place.exists():
         return ["round_metrics.parquet: is missing"] if rounds else []
     try:
-        table = pq.read_table(pa.BufferReader(place.read_bytes()))
-    except pa.ArrowInvalid:
+        table = pq.read_table(pa.BufferReader(place.read_bytes())).to_pylist()
+    except (pa.ArrowException, OSError):
         return ["round_metrics.parquet: is not a Parquet file any more"]
     # A kill between a round's record and the table leaves the table one round behind, which is no tampering.
-    expected = pa.Table.from_pylist([metrics_row(record) for record in rounds], schema=ROUND_METRICS)
-    for row in range(min(table.num_rows, expected.num_rows)):
-        if table.slice(row, 1).to_pylist() != expected.slice(row, 1).to_pylist() and not _same(table, expected, row):
-            return [f"round_metrics.parquet: row of round {row + 1} differs from its record"]
-    if not expected.num_rows - 1 <= table.num_rows <= expected.num_rows:
-        return [f"round_metrics.parquet: has {table.num_rows} rows, there are {expected.num_rows} records"]
+    last = max(rounds, default=0)
+    if len(table) < last - 1:
+        return [f"round_metrics.parquet: has {len(table)} rows, there are {last} records"]
+    for number, row in enumerate(table, start=1):
+        if number in rounds and not _same(row, metrics_row(rounds[number])):
+            return [f"round_metrics.parquet: row of round {number} differs from its record"]
+        if number > last and not _known(run, number):
+            return [f"round_metrics.parquet: has a row of round {number}, of which there is no record"]
     return []
 
 
-def _same(table: pa.Table, expected: pa.Table, row: int) -> bool:
+def _known(run: Place, number: int) -> bool:
+    return (run / "rounds" / f"{round_name(number)}.json").exists()
+
+
+def _same(row: dict[str, object], expected: dict[str, object]) -> bool:
     """Equality in which NaN equals NaN."""
-    left, right = table.slice(row, 1).to_pylist()[0], expected.slice(row, 1).to_pylist()[0]
-    return left.keys() == right.keys() and all(repr(left[key]) == repr(right[key]) for key in left)
+    return row.keys() == expected.keys() and all(repr(row[key]) == repr(expected[key]) for key in row)
