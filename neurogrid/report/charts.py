@@ -1,0 +1,297 @@
+"""The report's pictures: plain figures in, inline SVG out. Nothing here reads a file or a clock.
+
+Words in a chart stay words (they can be selected, searched and read aloud) and colours are CSS variables.
+"""
+
+import io
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import matplotlib as mpl
+import numpy as np
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path
+from matplotlib.ticker import MaxNLocator
+
+from neurogrid.report.palette import stand_in, themed
+
+WIDE, HALF = 1040, 500
+_SIZE = 12.5
+Rect = tuple[float, float, float, float]
+"""x, y, width, height."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """One entry of a legend: words, colour, and `bar`, `line`, `dot` or `cross`."""
+
+    label: str
+    colour: str
+    shape: str = "bar"
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A picture with its legend; `title` is also what a screen reader says."""
+
+    title: str
+    svg: Markup
+    keys: tuple[Key, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A series over x; `low` and `high` make a band around it."""
+
+    label: str
+    colour: str
+    y: Sequence[float]
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
+    dashed: bool = False
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A value with its interval, on a line of its own."""
+
+    label: str
+    value: float
+    low: float
+    high: float
+    ours: bool
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One agent in one round: `share` is its share of the city mean over an equal share; None where not accepted."""
+
+    row: int
+    column: int
+    share: float | None
+    answered: bool
+    malicious: bool
+
+
+def lines(name: str, title: str, x: Sequence[float], series: Sequence[Line], x_label: str, y_label: str) -> Chart:
+    """Lines over x, each with a band where it has one."""
+    figure, axes = _figure(HALF, 300)
+    for one in series:
+        colour = stand_in(one.colour)
+        if one.low:
+            axes.fill_between(x, one.low, one.high, color=colour, alpha=0.16, linewidth=0)
+        axes.plot(
+            x,
+            one.y,
+            color=colour,
+            linewidth=2.2,
+            linestyle=(0, (4, 2.5)) if one.dashed else "-",
+            marker="o" if len(x) <= 16 else "",
+            markersize=4.5,
+            solid_capstyle="round",
+        )
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    if x_label == "round":
+        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
+    keys = tuple(Key(one.label, one.colour, "dash" if one.dashed else "line") for one in series)
+    return Chart(title, _svg(figure, name, title), keys)
+
+
+def stacked_bars(
+    name: str, title: str, series: Sequence[tuple[str, str, Sequence[float]]], x_label: str, y_label: str
+) -> Chart:
+    """One bar a round, 1 and on; a bar that towers over the others is cut, and says how high it is."""
+    figure, axes = _figure(HALF, 300)
+    totals = np.sum([values for _, _, values in series], axis=0)
+    usual = float(np.median(totals))
+    top = float(totals.max())
+    cut = top > 4 * usual > 0
+    limit = 2.6 * usual if cut else top * 1.04
+    width = 0.82 if len(totals) <= 120 else 1.0
+    floor = np.zeros(len(totals))
+    for _, colour, values in series:
+        rects = [
+            (i + 1 - width / 2, low, width, min(low + v, limit) - low)
+            for i, (low, v) in enumerate(zip(floor, values, strict=True))
+            if v > 0 and low < limit
+        ]
+        _rectangles(axes, rects, colour)
+        floor = floor + np.asarray(values)
+    tall = [i for i, total in enumerate(totals) if total > limit]
+    for i in tall[:3]:
+        # The name of the cut bar's true height, inside the picture at the top.
+        axes.text(i + 1, limit, f" {totals[i]:,.0f}", va="bottom", ha="center", color=stand_in("ink"), size=11)
+    axes.set_xlim(0.3, len(totals) + 0.7)
+    axes.set_ylim(0, limit * (1.08 if tall else 1))
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    keys = tuple(Key(label, colour) for label, colour, _ in series)
+    note = f"{len(tall)} bar{'s' * (len(tall) > 1)} cut at the top, with the true height written above." if tall else ""
+    return Chart(title, _svg(figure, name, title), keys, note)
+
+
+def heat_map(
+    name: str, title: str, rows: Sequence[str], groups: Sequence[tuple[str, int]], rounds: int, cells: Sequence[Cell]
+) -> Chart:
+    """Agents down, rounds across. Groups are districts with their number of rows, in order."""
+    height = 74 + 19 * len(rows)
+    figure, axes = _figure(WIDE, height, grid=False)
+    gap = 0.06 if rounds <= 150 else 0.0
+    found: dict[str, list[Rect]] = {"ours": [], "ours-soft": [], "attack": [], "grey": []}
+    attackers: list[tuple[float, float]] = []
+    for cell in cells:
+        if cell.share is not None:
+            kind = "ours" if cell.share >= 0.5 else "ours-soft"
+        else:
+            kind = "attack" if cell.answered else "grey"
+        found[kind].append((cell.column + gap, cell.row + gap, 1 - 2 * gap, 1 - 2 * gap))
+        if cell.malicious:
+            attackers.append((cell.column + 0.5, cell.row + 0.5))
+    _rectangles(axes, [(0, row + gap, rounds, 1 - 2 * gap) for row in range(len(rows))], "none")
+    for colour, rects in found.items():
+        _rectangles(axes, rects, colour)
+    size = min(8.0, max(2.5, 620 / max(rounds, 1) / 2.6))
+    if attackers:
+        across, down = zip(*attackers, strict=True)
+        axes.plot(across, down, "o", color=stand_in("paper"), markersize=size, markeredgewidth=0)
+        axes.plot(across, down, "o", color=stand_in("ink"), markersize=size * 0.6, markeredgewidth=0)
+    axes.set_xlim(0, rounds)
+    axes.set_ylim(len(rows), 0)
+    axes.set_yticks([row + 0.5 for row in range(len(rows))], rows)
+    step = max(1, math.ceil(rounds / 20))
+    ticks = [1, *range(step, rounds + 1, step)] if step > 1 else list(range(1, rounds + 1))
+    axes.set_xticks([tick - 0.5 for tick in ticks], [str(tick) for tick in ticks])
+    axes.set_xlabel("round")
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    start = 0
+    for label, count in groups:
+        if start:
+            axes.axhline(start, color=stand_in("ink"), linewidth=1)
+        axes.text(
+            1.005,
+            start + count / 2,
+            label,
+            transform=axes.get_yaxis_transform(),
+            va="center",
+            rotation=-90,
+            color=stand_in("muted"),
+            size=_SIZE,
+        )
+        start += count
+    keys = (
+        Key("accepted, at least half an equal share", "ours"),
+        Key("accepted, less than that", "ours-soft"),
+        Key("rejected", "attack"),
+        Key("no answer", "grey"),
+        Key("not asked", "none"),
+        Key("a true attacker", "ink", "dot"),
+    )
+    return Chart(title, _svg(figure, name, title), keys)
+
+
+def norms(
+    name: str,
+    title: str,
+    rounds: Sequence[int],
+    honest: Sequence[tuple[float, float, float]],
+    attackers: Sequence[tuple[int, float]],
+) -> Chart:
+    """Lengths of updates before clipping: the honest as median and range, each attacker as a cross."""
+    figure, axes = _figure(HALF, 300)
+    low, middle, high = (np.array(values) for values in zip(*honest, strict=True))
+    axes.fill_between(rounds, low, high, color=stand_in("ours"), alpha=0.18, linewidth=0)
+    axes.plot(rounds, middle, color=stand_in("ours"), linewidth=2.2, marker="o" if len(rounds) <= 16 else "", ms=4.5)
+    if attackers:
+        x, y = zip(*attackers, strict=True)
+        axes.plot(x, y, "x", color=stand_in("attack"), markersize=6, markeredgewidth=1.7)
+    every = [v for v in (*low, *high, *(norm for _, norm in attackers)) if np.isfinite(v) and v > 0]
+    if every and max(every) > 12 * min(every):
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(bottom=0)
+    axes.set_xlabel("round")
+    axes.set_ylabel("length of update (L2)")
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
+    keys = (Key("honest: median, and range", "ours", "line"), Key("an attacker", "attack", "cross"))
+    return Chart(title, _svg(figure, name, title), keys if attackers else keys[:1])
+
+
+def intervals(name: str, title: str, dots: Sequence[Dot], x_label: str) -> Chart:
+    """A dot and its interval a line; our own stands out, and a thin rule goes down from it."""
+    figure, axes = _figure(HALF, 62 + 27 * len(dots))
+    for place, dot in enumerate(dots):
+        colour = stand_in("ours" if dot.ours else "grey")
+        if math.isfinite(dot.low) and math.isfinite(dot.high):
+            axes.plot(
+                [dot.low, dot.high], [place, place], color=colour, linewidth=3, alpha=0.55, solid_capstyle="round"
+            )
+        axes.plot([dot.value], [place], "o", color=colour, markersize=9 if dot.ours else 7)
+        if dot.ours:
+            axes.axvline(dot.value, color=colour, linewidth=1, linestyle=(0, (2, 3)))
+    axes.set_yticks(range(len(dots)), [dot.label for dot in dots])
+    axes.set_ylim(len(dots) - 0.4, -0.6)
+    axes.set_xlabel(x_label)
+    axes.grid(axis="y", visible=False)
+    axes.grid(axis="x", visible=True)
+    axes.spines["left"].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    for tick, dot in zip(axes.get_yticklabels(), dots, strict=True):
+        tick.set_color(stand_in("ours" if dot.ours else "ink"))
+    return Chart(title, _svg(figure, name, title))
+
+
+def _figure(width: int, height: int, *, grid: bool = True) -> tuple[Figure, Axes]:
+    """A figure of that many CSS pixels (SVG user units are points here)."""
+    figure = Figure(figsize=(width / 72, height / 72), layout="constrained")
+    figure.patch.set_visible(False)
+    axes = figure.add_subplot()
+    axes.patch.set_visible(False)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[:].set_color(stand_in("line"))
+    axes.tick_params(colors=stand_in("muted"), labelsize=_SIZE, length=0, pad=6)
+    for label in (axes.xaxis.label, axes.yaxis.label):
+        label.set_color(stand_in("muted"))
+        label.set_fontsize(_SIZE)
+    if grid:
+        axes.grid(axis="y", color=stand_in("line"), linewidth=1)
+        axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _rectangles(axes: Axes, rects: Sequence[Rect], colour: str) -> None:
+    """All in one path, so that thousands of them stay small."""
+    if not rects:
+        return
+    corners = np.array([[(x, y), (x + w, y), (x + w, y + h), (x, y + h), (x, y)] for x, y, w, h in rects])
+    codes = [Path.MOVETO, Path.LINETO, Path.LINETO, Path.LINETO, Path.CLOSEPOLY] * len(rects)
+    axes.add_patch(PathPatch(Path(corners.reshape(-1, 2), codes), facecolor=stand_in(colour), linewidth=0))
+
+
+def _svg(figure: Figure, name: str, title: str) -> Markup:
+    text = io.StringIO()
+    settings = {"svg.hashsalt": name, "svg.fonttype": "none", "font.size": _SIZE, "axes.unicode_minus": True}
+    with mpl.rc_context(settings):
+        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    svg = text.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    # Ids of groups are the same in every chart and nobody refers to them; those of clips and markers are salted.
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
+    svg = re.sub(r"<!--.*?-->\s*", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"font: (\d+(?:\.\d+)?)px [^;\"]*", r"font-size: \1px", svg)
+    box = re.search(r'viewBox="([^"]*)"', svg)
+    label = Markup.escape(title)
+    svg = re.sub(
+        r"<svg[^>]*>", f'<svg viewBox="{box[1] if box else ""}" role="img" aria-label="{label}">', svg, count=1
+    )
+    # matplotlib's SVG is text that we made from our own numbers and from labels it has escaped.
+    return Markup(themed(svg))  # noqa: S704

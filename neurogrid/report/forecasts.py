@@ -1,0 +1,229 @@
+"""What the evaluation says: errors beside what costs less, by distance into the future, and surges."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from neurogrid.report.charts import Chart, Dot, Line, intervals, lines
+from neurogrid.report.facts import RunFacts
+from neurogrid.report.table import Cell, Column, Section, Table, Tile, figure, number, percent, plural
+
+METHODS = {
+    "federated": "federated (this run)",
+    "pooled": "same model, readings pooled",
+    "alone": "same model, each alone",
+    "ridge_federated": "ridge, federated",
+    "ridge_local": "ridge, each alone",
+    "median_28_days": "median of the slot, 28 days",
+    "mean_28_days": "mean of the slot, 28 days",
+    "yesterday": "same slot yesterday",
+    "last_week": "same slot last week",
+    "persistence": "last value goes on",
+}
+SURGES = METHODS | {
+    "usual_share": "share of the slot’s surges, 28 days",
+    "persistence": "surges go on",
+    "always": "always yes",
+    "never": "always no",
+}
+GROUPS = {"trained": "Trained households, held-out time", "held_out": "Households that never trained"}
+_BY_SLOT = (("federated", "ours", False), ("median_28_days", "warn", False), ("pooled", "good", True))
+_BY_SLOT_MORE = (("alone", "violet", True), ("persistence", "grey", True))
+
+Group = dict[str, Any]
+
+
+def forecasts(facts: RunFacts) -> Section:
+    """Errors on the test part."""
+    title = "How good are the forecasts?"
+    groups = _groups(facts)
+    if not groups:
+        return Section("forecasts", title, missing=_unevaluated(facts))
+    evaluation = facts.evaluation or {}
+    ahead = _ahead(evaluation)
+    lead = (
+        f"The next {ahead}, on the test part of time, which nothing was tuned on. Each figure is the mean over "
+        "households with its 95% interval (bootstrap over households). The naive forecast to beat is the median of the "
+        "same slot over the last 28 days."
+    )
+    charts: list[Chart] = []
+    tables: list[Table] = []
+    notes: list[str] = []
+    for key, group in groups:
+        charts += [_errors_chart(key, group), _by_slot_chart(key, group, evaluation)]
+        tables.append(_errors_table(key, group))
+        left = [*group.get("quiet", ()), *group.get("without_windows", ())]
+        if left:
+            notes.append(
+                f"{GROUPS[key]}: {plural(len(left), 'household')} left out for want of load or windows: "
+                + ", ".join(left)
+            )
+    return Section("forecasts", title, lead, charts=tuple(charts), tables=tuple(tables), notes=tuple(notes))
+
+
+def surges(facts: RunFacts) -> Section:
+    """How well surges are foretold."""
+    title = "Are surges foretold?"
+    groups = [(key, group) for key, group in _groups(facts) if group.get("surges")]
+    if not groups:
+        missing = "The evaluation has no surges." if _groups(facts) else _unevaluated(facts)
+        return Section("surges", title, missing=missing)
+    ahead = _ahead(facts.evaluation or {})
+    lead = (
+        "A surge is a slot above the household’s own 95th percentile of the training period. A head of its own tells "
+        "them; its cut was tuned on the validation part. They are rare, so accuracy says little: never saying one is "
+        "right most of the time. Read F1 beside that of always saying yes."
+    )
+    tables = []
+    for key, group in groups:
+        found = group["surges"][-1]
+        rows: list[list[str | Cell]] = []
+        names = _ordered(found["methods"], SURGES)
+        for name in names:
+            method = found["methods"][name]
+            columns = ("precision", "recall", "f1", "average_precision", "accuracy")
+            rows.append([SURGES.get(name, name), *(figure(method.get(column), 3) for column in columns)])
+        share = percent((found.get("prevalence") or {}).get("value"), 1)
+        heads = ("Precision", "Recall", "F1", "Average precision", "Accuracy")
+        tables.append(
+            Table(
+                f"{GROUPS[key]}: any surge in the next {ahead}",
+                (Column("Method", numeric=False), *(Column(head) for head in heads)),
+                rows,
+                frozenset(i for i, name in enumerate(names) if name == "federated"),
+                note=f"Prevalence {share} of windows.",
+            )
+        )
+    return Section("surges", title, lead, tables=tuple(tables))
+
+
+def error_tile(facts: RunFacts, key: str) -> Tile:
+    """MAE beside the 28-day median, for a group of households."""
+    title = {"trained": "MAE against the 28-day median", "held_out": "… on households never trained on"}[key]
+    group = dict(_groups(facts)).get(key)
+    ours = (group or {}).get("methods", {}).get("federated")
+    if not group or not ours:
+        return Tile(title, "–", "not evaluated yet" if not facts.evaluation else "no such households")
+    gain = figure(ours["mae_below_median_percent"], 1)
+    value = ours["mae_below_median_percent"]["value"]
+    if value is None:
+        return Tile(title, "–", "not defined")
+    median = group["methods"].get("median_28_days", {}).get("mae")
+    below = "below" if value >= 0 else "above"
+    detail = f"{number(ours['mae']['value'], 4)} kWh a slot"
+    if median:
+        detail += f" beside {number(median['value'], 4)}"
+    detail += f"; interval {gain.small}% below" if gain.small else ""
+    low = ours["mae_below_median_percent"].get("low")
+    tone = "good" if low is not None and low > 0 else "warn" if value < 0 else ""
+    return Tile(title, f"{number(abs(value), 1)}% {below}", detail, tone)
+
+
+def better_tile(facts: RunFacts) -> Tile:
+    """Share of households that are better off."""
+    ours = dict(_groups(facts)).get("trained", {}).get("methods", {}).get("federated")
+    if not ours:
+        return Tile("Households better off", "–", "not evaluated yet")
+    alone, median = ours.get("better_than_alone_share"), ours.get("better_than_median_share") or {}
+    beside = f"better than the 28-day median: {percent(median.get('value'))}"
+    if not alone or alone.get("value") is None:
+        return Tile("Households better off", percent(median.get("value")), "federated against the 28-day median")
+    return Tile("Households better off than alone", percent(alone["value"]), beside)
+
+
+def verdict(facts: RunFacts) -> str:
+    """The outcome in one sentence."""
+    tile = error_tile(facts, "trained")
+    if tile.value == "–" or not facts.evaluation:
+        return ""
+    count = len(dict(_groups(facts))["trained"]["households"])
+    return (
+        f"Looking {_ahead(facts.evaluation)} ahead, the federated model’s mean absolute error is {tile.value} that of "
+        f"the 28-day median, on held-out time of {plural(count, 'household')}."
+    )
+
+
+def _groups(facts: RunFacts) -> list[tuple[str, Group]]:
+    test = ((facts.evaluation or {}).get("parts") or {}).get("test") or {}
+    return [(key, test[key]) for key in GROUPS if test.get(key, {}).get("households")]
+
+
+def _unevaluated(facts: RunFacts) -> str:
+    if facts.evaluation:
+        return "The evaluation found no household with windows in the test part."
+    return f"Not evaluated yet. `neurogrid evaluate {facts.run_id}` scores the model, then render this report again."
+
+
+def _ahead(evaluation: dict[str, Any]) -> str:
+    minutes = int(evaluation.get("cadence_minutes", 0)) * int(evaluation.get("horizon_slots", 0))
+    return f"{minutes // 60} h" if minutes % 60 == 0 else f"{minutes} min"
+
+
+def _ordered(found: dict[str, Any], titles: dict[str, str]) -> list[str]:
+    return [name for name in titles if name in found] + sorted(name for name in found if name not in titles)
+
+
+def _value(found: dict[str, Any], key: str) -> float:
+    value = found.get(key)
+    return math.nan if value is None else float(value)
+
+
+def _errors_chart(key: str, group: Group) -> Chart:
+    dots = []
+    for name in _ordered(group["methods"], METHODS):
+        value, low, high = (_value(group["methods"][name]["mae"], part) for part in ("value", "low", "high"))
+        dots.append(Dot(METHODS.get(name, name), value, low, high, ours=name == "federated"))
+    return intervals(f"errors {key}", f"{GROUPS[key]}: mean absolute error", dots, "MAE (kWh a slot)")
+
+
+def _by_slot_chart(key: str, group: Group, evaluation: dict[str, Any]) -> Chart:
+    series = []
+    slots = 1
+    for name, colour, dashed in (*_BY_SLOT, *_BY_SLOT_MORE):
+        by_slot: Sequence[dict[str, Any]] = group["methods"].get(name, {}).get("mae_by_slot") or ()
+        if not by_slot:
+            continue
+        slots = len(by_slot)
+        columns = {part: [_value(found, part) for found in by_slot] for part in ("value", "low", "high")}
+        band = name == "federated"
+        series.append(
+            Line(
+                METHODS[name],
+                colour,
+                columns["value"],
+                columns["low"] if band else (),
+                columns["high"] if band else (),
+                dashed,
+            )
+        )
+    minutes = int(evaluation.get("cadence_minutes", 1))
+    x = [minutes * (slot + 1) / 60 for slot in range(slots)]
+    return lines(f"slots {key}", f"{GROUPS[key]}: error by how far ahead", x, series, "hours ahead", "MAE (kWh a slot)")
+
+
+def _errors_table(key: str, group: Group) -> Table:
+    rows: list[list[str | Cell]] = []
+    names = _ordered(group["methods"], METHODS)
+    for name in names:
+        method = group["methods"][name]
+        rows.append(
+            [
+                METHODS.get(name, name),
+                figure(method.get("mae"), 4),
+                figure(method.get("mae_below_median_percent"), 1),
+                figure(method.get("rmse"), 4),
+                figure(method.get("mase"), 3),
+                figure(method.get("better_than_median_share"), 0, factor=100),
+            ]
+        )
+    columns = (
+        Column("Method", numeric=False),
+        Column("MAE", "kWh a slot"),
+        Column("Below the median", "% of its MAE"),
+        Column("RMSE", "kWh a slot"),
+        Column("MASE"),
+        Column("Better than the median", "% of households"),
+    )
+    ours = frozenset(i for i, name in enumerate(names) if name == "federated")
+    title = f"{GROUPS[key]}: {plural(len(group['households']), 'household')}, {plural(group['windows'], 'window')}"
+    return Table(title, columns, rows, ours)

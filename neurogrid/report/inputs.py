@@ -1,0 +1,171 @@
+"""What went in: the readings and their quality, the households in words, the settings, and how to check the record."""
+
+import re
+from collections import Counter
+from typing import Any
+
+from neurogrid.report.facts import RunFacts
+from neurogrid.report.table import Cell, Column, Section, Table, number, percent, plural
+
+_MOST_LISTED = 30
+Rows = list[list[str | Cell]]
+
+
+def households(facts: RunFacts) -> Section:
+    """Clusters in words, who trains and who is held out."""
+    title = "Whose readings?"
+    manifest = facts.manifest
+    if manifest is None:
+        found = facts.genesis.get("manifest_id", "?")
+        return Section(
+            "households",
+            title,
+            missing=f"Manifest {found} is not in this warehouse, so who the agents are is not known.",
+        )
+    trained = Counter(agent.cluster for agent in manifest.agents)
+    held = Counter(agent.cluster for agent in manifest.held_out)
+    largest = max((cluster.centre.get("mean_kwh", 0) for cluster in manifest.clusters), default=0)
+    per_day = 24 * 60 / manifest.cadence_minutes
+    rows: Rows = []
+    for cluster in manifest.clusters:
+        centre = cluster.centre
+        mean = centre.get("mean_kwh", 0)
+        rows.append(
+            [
+                f"{cluster.number + 1}. {cluster.description}",
+                Cell(number(cluster.households)),
+                Cell(number(trained[cluster.number])),
+                Cell(number(held[cluster.number])),
+                Cell(number(mean * per_day, 1), share=mean / largest if largest > 0 else None),
+                Cell(number(centre.get("peak_kwh"), 2)),
+                Cell(percent(centre.get("night_share"))),
+                Cell(percent(centre.get("evening_share"))),
+                Cell(percent(centre.get("missing_share"), 1)),
+            ]
+        )
+    columns = (
+        Column("Kind of household", numeric=False),
+        Column("Households"),
+        Column("Agents"),
+        Column("Held out"),
+        Column("Load", "kWh a day"),
+        Column("Peak", "kWh a slot"),
+        Column("At night", "0 to 6 h"),
+        Column("Evening", "17 to 22 h"),
+        Column("Gaps", "of slots"),
+    )
+    dealt = {
+        "natural": "each agent is one household",
+        "iid": "the households’ weeks are dealt evenly over the agents",
+        "dirichlet": "the households’ weeks are dealt unevenly over the agents",
+    }.get(manifest.partition, manifest.partition)
+    rows_held = sum(agent.rows for agent in manifest.agents)
+    lead = (
+        f"{plural(len(manifest.agents), 'agent')} in {plural(manifest.districts, 'district')} hold {number(rows_held)} "
+        f"slots of {manifest.cadence_minutes} min ({dealt}). {plural(len(manifest.held_out), 'household')} of the same "
+        "kinds never train. Kinds were found by k-means on the training period; the words compare each with all."
+    )
+    notes = [f"Silhouette of the kinds: {number(manifest.silhouette, 2)} (1 is clear cut, 0 is overlapping)."]
+    unused = [entry for entry in manifest.unused if "usable, not drawn" not in entry]
+    if unused:
+        more = f", and {len(unused) - _MOST_LISTED} more" if len(unused) > _MOST_LISTED else ""
+        notes.append("Could not be used: " + "; ".join(unused[:_MOST_LISTED]) + more + ".")
+    idle = len(manifest.unused) - len(unused)
+    if idle:
+        notes.append(f"{plural(idle, 'usable household')} stood aside, since fewer agents were asked for.")
+    table = Table("Kinds of households", columns, rows)
+    return Section("households", title, lead, tables=(table,), notes=tuple(notes))
+
+
+def quality(facts: RunFacts) -> Section:
+    """What the ETL found wrong with the readings."""
+    title = "How good are the readings?"
+    if facts.quality is None:
+        return Section(
+            "quality", title, missing="There is no data-quality report in this warehouse (quality/report.json)."
+        )
+    tables = []
+    plain: Rows = [[_words(key), Cell(_value(value))] for key, value in facts.quality.items() if _is_plain(value)]
+    columns = (Column("Figure", numeric=False), Column("Value"))
+    if plain:
+        tables.append(Table("In all", columns, plain))
+    for key, value in facts.quality.items():
+        if isinstance(value, dict):
+            rows: Rows = [[_words(name), Cell(_value(item))] for name, item in value.items() if _is_plain(item)]
+            if rows:
+                tables.append(Table(_words(key), columns, rows[:_MOST_LISTED]))
+    lead = "Every cell, row and file that could not be used was counted; quality/report.md lists them one by one."
+    return Section("quality", title, lead, tables=tuple(tables))
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, str | int | float | bool)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return number(value)
+    if isinstance(value, float):
+        return f"{value:,.4g}".replace("-", "−")
+    return "–" if value is None else str(value)
+
+
+def _words(name: str) -> str:
+    return re.sub(r"[_\s]+", " ", name)
+
+
+def settings(facts: RunFacts) -> list[tuple[str, list[tuple[str, str]]]]:
+    """The config, section by section, each key with its value."""
+    sections: list[tuple[str, list[tuple[str, str]]]] = []
+    top = [(key, _setting(value)) for key, value in facts.config.items() if not isinstance(value, dict)]
+    if top:
+        sections.append(("run", top))
+    for name, value in facts.config.items():
+        if isinstance(value, dict) and value:
+            sections.append((str(name), _flat(value)))
+    return sections
+
+
+def _flat(value: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    for key, item in value.items():
+        if isinstance(item, dict) and item:
+            found += _flat(item, f"{prefix}{key}.")
+        else:
+            found.append((f"{prefix}{key}", _setting(item)))
+    return found
+
+
+def _setting(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value is None or value in ({}, [], ""):
+        return "–"
+    if isinstance(value, list):
+        return ", ".join(_setting(item) for item in value)
+    return str(value)
+
+
+def record(facts: RunFacts) -> list[tuple[str, str]]:
+    """What names this run and its outcome beyond doubt."""
+    genesis, end = facts.genesis, facts.end or {}
+    last = facts.rounds[-1] if facts.rounds else {}
+    chain = (
+        f"{plural(1 + len(facts.rounds) + (facts.end is not None), 'record')}, each with the hash of the one before: "
+    )
+    chain += "intact" if facts.chain_intact else "BROKEN, see `neurogrid audit`"
+    rows = [
+        ("Head of the chain (SHA-256)", facts.head),
+        ("Chain", chain),
+        (
+            "Final weights (SHA-256)" if end else "Newest weights (SHA-256)",
+            end.get("w_final_sha256") or last.get("w_global_sha256"),
+        ),
+        ("Manifest (SHA-256)", genesis.get("manifest_sha256")),
+        ("Seed", genesis.get("seed")),
+        ("Started", genesis.get("started")),
+        ("NeuroGrid", genesis.get("neurogrid_version")),
+    ]
+    return [(label, str(value)) for label, value in rows if value not in (None, "")]

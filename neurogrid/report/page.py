@@ -1,0 +1,80 @@
+"""The report of a run: one self-contained HTML file, the same bytes for the same folder."""
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from neurogrid.report import forecasts, inputs, training
+from neurogrid.report.facts import RunFacts, read_run
+from neurogrid.report.palette import stylesheet
+from neurogrid.report.table import plural
+from neurogrid.storage import Place
+
+
+def render_report(run: Place, warehouse: Place) -> str:
+    """A run's report as HTML that needs no network, no script and no other file.
+
+    What is not there yet (an evaluation, the end of the run, any round at all) is said in its place.
+
+    Raises:
+        UsageError: there is no run there.
+    """
+    facts = read_run(run, warehouse)
+    environment = Environment(
+        loader=PackageLoader("neurogrid.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    light, dark = stylesheet()
+    sections = [
+        forecasts.forecasts(facts),
+        forecasts.surges(facts),
+        training.learning(facts),
+        training.trust(facts),
+        training.timing(facts),
+        inputs.households(facts),
+        inputs.quality(facts),
+    ]
+    return environment.get_template("page.html").render(
+        run_id=facts.run_id,
+        summary=_summary(facts),
+        verdict=forecasts.verdict(facts),
+        status=_status(facts),
+        tiles=[
+            forecasts.error_tile(facts, "trained"),
+            forecasts.error_tile(facts, "held_out"),
+            forecasts.better_tile(facts),
+            training.defence_tile(facts),
+            training.loss_tile(facts),
+            training.time_tile(facts),
+        ],
+        sections=sections,
+        settings=inputs.settings(facts),
+        record=inputs.record(facts),
+        light=light,
+        dark=dark,
+    )
+
+
+def _summary(facts: RunFacts) -> str:
+    genesis = facts.genesis
+    attack = genesis.get("attack", "none")
+    return " · ".join(
+        [
+            plural(genesis.get("n_agents", 0), "agent"),
+            f"{genesis.get('model', '?')}, {plural(genesis.get('n_weights', 0), 'weight')}",
+            f"rule {genesis.get('rule', '?')}",
+            "no attack" if attack == "none" else f"attack {attack}",
+            f"seed {genesis.get('seed', '?')}",
+        ]
+    )
+
+
+def _status(facts: RunFacts) -> tuple[str, str]:
+    """How the run stands, and its tone."""
+    done, asked = len(facts.rounds), facts.genesis.get("rounds", 0)
+    if facts.end:
+        return f"finished after {plural(done, 'round')}: {facts.end.get('reason', '')}", "good"
+    if not done:
+        return f"no round finished yet, of {asked}", "warn"
+    return f"unfinished: {done} of {plural(asked, 'round')}; `neurogrid train --resume {facts.run_id}` goes on", "warn"

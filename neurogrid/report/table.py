@@ -1,0 +1,102 @@
+"""What sections are made of: headline figures, tables, and how numbers are written."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from neurogrid.report.charts import Chart
+
+NOTHING = "–"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A number, with its interval or unit in small beside it; `share` (0 to 1) draws a bar under it."""
+
+    text: str
+    small: str = ""
+    share: float | None = None
+
+
+@dataclass(frozen=True)
+class Column:
+    """A heading; `unit` stands under it, and numbers are set flush right."""
+
+    title: str
+    unit: str = ""
+    numeric: bool = True
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text and cells; `marked` rows are ours and stand out."""
+
+    title: str
+    columns: tuple[Column, ...]
+    rows: Sequence[Sequence[str | Cell]]
+    marked: frozenset[int] = frozenset()
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A headline figure; `tone` is `good`, `warn` or plain."""
+
+    title: str
+    value: str
+    detail: str
+    tone: str = ""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page: words, then pictures side by side, then wide pictures, then tables. Empty parts are left out.
+
+    `missing` says plainly why there is nothing to show.
+    """
+
+    anchor: str
+    title: str
+    lead: str = ""
+    charts: tuple[Chart, ...] = ()
+    wide: tuple[Chart, ...] = ()
+    tables: tuple[Table, ...] = ()
+    notes: tuple[str, ...] = ()
+    missing: str = ""
+
+
+def number(value: Any, digits: int = 0) -> str:
+    """With a true minus sign and thousands set apart; a dash where there is none."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return NOTHING
+    text = f"{value:,.{digits}f}"
+    return text.replace("-", "−") if float(text.replace(",", "")) else text.lstrip("-")
+
+
+def percent(value: Any, digits: int = 0) -> str:
+    """Of a share, 0 to 1."""
+    return NOTHING if value is None or not math.isfinite(value) else f"{number(100 * value, digits)}%"
+
+
+def figure(found: dict[str, Any] | None, digits: int, *, factor: float = 1) -> Cell:
+    """A figure of the evaluation ({value, low, high}) with its interval."""
+    if not found or found.get("value") is None:
+        return Cell(NOTHING)
+    low, high = found.get("low"), found.get("high")
+    small = "" if low is None or high is None else f"{number(factor * low, digits)} to {number(factor * high, digits)}"
+    return Cell(number(factor * found["value"], digits), small)
+
+
+def seconds(value: float) -> str:
+    """A duration in words that fit its size."""
+    if value < 1:
+        return f"{number(1000 * value)} ms"
+    if value < 120:
+        return f"{number(value, 1)} s"
+    return f"{int(value) // 60} min {int(value) % 60} s"
+
+
+def plural(count: int, one: str, many: str = "") -> str:
+    """`1 agent`, `3 agents`."""
+    return f"{number(count)} {one if count == 1 else many or one + 's'}"

@@ -1,0 +1,214 @@
+"""Runs to report on: made by the real round loop and the real ledger, with agents that only pretend to train."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from neurogrid.data.manifest import Agent, Cluster, Manifest, Part
+from neurogrid.fl.attack import AttackSettings
+from neurogrid.fl.clip import ClipSettings
+from neurogrid.fl.defence import DefenceSettings
+from neurogrid.fl.randomness import generator
+from neurogrid.fl.rounds import Federation, RoundSettings, State, federate
+from neurogrid.fl.update import Layout, Phases, RoundResult, TensorSpan, Update
+from neurogrid.ledger import Genesis, Ledger
+from neurogrid.storage import Place, place
+
+LAYOUT = Layout((TensorSpan("encoder.weight", (40, 10), 0, 400), TensorSpan("head.bias", (8,), 400, 408)))
+
+
+class Pretend:
+    """A backend whose agents move halfway to a common goal, each with noise of its own; some do not answer."""
+
+    def __init__(self, goal: np.ndarray, late: frozenset[tuple[int, str]]) -> None:
+        self.goal, self.late = goal, late
+
+    def run(self, plan):
+        updates = []
+        for agent in plan.agents:
+            if (plan.round, agent) not in self.late:
+                noise = generator(1, plan.round, agent).normal(0, 0.1, len(self.goal))
+                delta = (0.3 * (self.goal - plan.weights) + noise).astype(np.float32)
+                loss = float(np.abs(self.goal - plan.weights).mean() * 0.9)
+                updates.append(Update(agent, delta, 900, {"loss": loss, "train_s": 0.02}))
+        missing = {agent: "late" for agent in plan.agents if (plan.round, agent) in self.late}
+        first = 9.0 if plan.round == 1 else 1.0
+        phases = Phases(0.004, first * 0.21 + 0.01 * (plan.round % 3), 0.012)
+        deltas = np.stack([update.delta for update in updates])
+        return RoundResult(tuple(updates), deltas, missing, phases, 320_000, 640_000, 2, reassigned=0)
+
+    def evaluate(self, agents, weights, timeout_s):
+        return {agent: {"loss": float(np.abs(self.goal - weights).mean()), "windows": 64} for agent in agents}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        pass
+
+
+def manifest_of(agents: int, districts: int) -> Manifest:
+    moment = datetime(2024, 1, 1, tzinfo=UTC)
+
+    def agent(name: str, number: int, district: int) -> Agent:
+        part = Part(f"{1000 + number}", "8jB")
+        return Agent(name, (part,), number % 3, district, 2880, moment, moment, moment, moment)
+
+    centre = {"peak_kwh": 2.5, "night_share": 0.2, "evening_share": 0.31, "missing_share": 0.013}
+    clusters = tuple(
+        Cluster(i, 8, {"mean_kwh": mean, **centre}, words)
+        for i, (mean, words) in enumerate(
+            [(0.11, "low use, few gaps"), (0.2, "like the average household"), (0.48, "very high use, evening peak")]
+        )
+    )
+    return Manifest(
+        seed=7,
+        cadence_minutes=15,
+        partition="natural",
+        districts=districts,
+        silhouette=0.41,
+        clusters=clusters,
+        agents=tuple(agent(f"A{i + 1:04d}", i, i * districts // agents) for i in range(agents)),
+        held_out=tuple(agent(f"H{i + 1:04d}", 500 + i, -1) for i in range(4)),
+        unused=("1777: 0 measured training slots, 96 needed", "1800: usable, not drawn: 15 of 18 train"),
+        fingerprints={},
+    )
+
+
+def evaluation_of(*, slots: int = 8) -> dict[str, Any]:
+    """In the form of evaluation.json, with plausible figures."""
+
+    def figure(value: float, spread: float = 0.08) -> dict[str, float]:
+        return {"value": value, "low": value - spread * abs(value), "high": value + spread * abs(value)}
+
+    mae = {
+        "federated": 0.1175,
+        "pooled": 0.1166,
+        "alone": 0.1232,
+        "ridge_federated": 0.1456,
+        "median_28_days": 0.1254,
+        "mean_28_days": 0.153,
+        "yesterday": 0.1811,
+        "last_week": 0.1827,
+        "persistence": 0.1711,
+    }
+
+    def method(value: float) -> dict[str, Any]:
+        return {
+            "mae": figure(value),
+            "rmse": figure(2.1 * value),
+            "mase": figure(4 * value),
+            "mae_by_slot": [figure(value * (0.85 + 0.3 * i / slots)) for i in range(slots)],
+            "mae_below_median_percent": figure(100 * (1 - value / 0.1254), 0.15),
+            "better_than_median_share": figure(0.88 if value < 0.12 else 0.2, 0.05),
+            "better_than_alone_share": figure(0.79, 0.1),
+            "households": 15,
+        }
+
+    def detection(f1: float) -> dict[str, Any]:
+        return {
+            "precision": figure(0.8 * f1),
+            "recall": figure(1.2 * f1),
+            "f1": figure(f1),
+            "accuracy": figure(0.85),
+            "average_precision": {"value": None, "low": None, "high": None},
+        }
+
+    surges = [
+        {
+            "output": "any",
+            "prevalence": figure(0.115),
+            "methods": {"federated": detection(0.39), "persistence": detection(0.19), "always": detection(0.21)},
+        }
+    ]
+
+    def group(names: list[str], factor: float, quiet: list[str]) -> dict[str, Any]:
+        return {
+            "households": names,
+            "windows": 12_345,
+            "quiet": quiet,
+            "without_windows": [],
+            "methods": {name: method(value * factor) for name, value in mae.items()},
+            "surges": surges,
+        }
+
+    test = {
+        "trained": group([str(1000 + i) for i in range(15)], 1, ["10018238"]),
+        "held_out": group([str(1500 + i) for i in range(4)], 0.95, []),
+    }
+    return {"cadence_minutes": 15, "history_slots": 48, "horizon_slots": slots, "parts": {"test": test}}
+
+
+MakeRun = Callable[..., tuple[Place, Place]]
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> MakeRun:
+    """Makes a run of pretending agents, and gives its folder and its warehouse."""
+
+    def make(
+        *,
+        rounds: int = 10,
+        agents: int = 15,
+        done: int | None = None,
+        attack: str = "sign_flip",
+        rule: str = "nnm_trimmed_mean",
+        evaluated: bool = True,
+        known: bool = True,
+    ) -> tuple[Place, Place]:
+        warehouse = place(str(tmp_path / "warehouse"))
+        run = warehouse / "runs" / "2026-demo"
+        manifest = manifest_of(agents, 3)
+        names = tuple(agent.agent_id for agent in manifest.agents)
+        goal = generator(3, "goal").normal(0, 1, LAYOUT.size).astype(np.float32)
+        start = np.zeros(LAYOUT.size, np.float32)
+        settings = RoundSettings(
+            rounds=rounds if done is None else done,
+            agents_per_round=min(agents, 15),
+            timeout_s=10,
+            server_momentum=0.5,
+            server_step=0.7,
+            panel_agents=5,
+            patience_rounds=0,
+            min_improvement=0,
+            converged_update=0,
+            defence=DefenceSettings(rule, 0.2, 3, 3, ClipSettings("median", "tensor", 1.0)),
+            attack=AttackSettings(attack, 0.2, "fixed", 10, 1.0),
+        )
+        districts = {agent.agent_id: agent.district for agent in manifest.agents}
+        federation = Federation(names, districts, LAYOUT, start, 7)
+        genesis = Genesis(
+            run_id="2026-demo",
+            manifest_id=manifest.sha256[:12],
+            manifest_sha256=manifest.sha256,
+            neurogrid_version="0.1.0",
+            seed=7,
+            model="city_lstm",
+            n_weights=LAYOUT.size,
+            n_agents=agents,
+            rounds=rounds,
+            rule=rule,
+            attack=attack,
+            started="2026-11-23T10:00:00+00:00",
+        )
+        config = {"seed": 7, "rounds": {"count": rounds, "timeout_s": 10}, "attack": {"kind": attack, "fraction": 0.2}}
+        late = frozenset({(4, names[1]), (4, names[6])})
+        state = State(0, start, np.zeros_like(start))
+        with Ledger.create(run, genesis, yaml.safe_dump(config), federation) as ledger:
+            finish = federate(state, federation, settings, Pretend(goal, late), [ledger])
+            if done is None:
+                ledger.finish(finish.state, finish.reason, {})
+        if known:
+            (warehouse / "manifests" / manifest.sha256[:12] / "manifest.json").write(manifest.to_json())
+            (warehouse / "quality" / "report.json").write(json.dumps({"files": 24, "kinds": {"gap": 1201}}))
+        if evaluated:
+            (run / "evaluation.json").write(json.dumps(evaluation_of()))
+        return run, warehouse
+
+    return make
