@@ -113,7 +113,7 @@ def _by_coordinate(verdict: Verdict, weights: Floats, members: list[npt.NDArray[
     for start in range(0, d, BLOCK_COLUMNS):
         block = rows[:, start : start + BLOCK_COLUMNS]
         inside = verdict.coordinates(block)
-        kept_entries += np.count_nonzero(inside, axis=1)
+        kept_entries += inside.sum(axis=1)
         entry_weights = inside * weights[:, None]
         everyone = entry_weights.sum(axis=0)
         total = np.zeros(block.shape[1])

@@ -35,7 +35,7 @@ class Verdict:
     Attributes:
         rows: (n, d) float32 to average: the deltas themselves, or mixtures of them.
         kept: (n,) bool, rows that may enter at all.
-        coordinates: for a block of `rows` (n, b), which entries may enter, (n, b) bool; None is every entry.
+        coordinates: for a block of `rows` (n, b), how much of each entry may enter, (n, b), 0 to 1; None is all of it.
         kept_share: share of coordinates that an average row keeps, to compare a row's own share with.
         mixing: (n, n), row i of `rows` is `mixing[i] @ deltas`; None where rows are the deltas.
         scores: (n,), how far out the rule found each agent (higher is further); NaN where the rule has no such figure
@@ -44,7 +44,7 @@ class Verdict:
 
     rows: Matrix
     kept: Mask
-    coordinates: Callable[[Matrix], Mask] | None
+    coordinates: Callable[[Matrix], Mask | Floats] | None
     kept_share: float
     mixing: Floats | None
     scores: Floats
@@ -68,18 +68,29 @@ def mean(deltas: Matrix, f: int) -> Verdict:
     return _everything(deltas, np.ones(n, bool), np.zeros(n))
 
 
-def _between(block: Matrix, lowest: int) -> Mask:
-    """Entries whose rank in their column is from `lowest` to n - 1 - lowest; ties go by row, so the count is exact."""
+def _between(block: Matrix, lowest: int) -> Mask | Floats:
+    """Entries whose rank in their column is from `lowest` to n - 1 - lowest.
+
+    Equal values at an edge share the places that are left, so that neither the order of agents nor a coordinate that
+    everybody left alone speaks for one agent or against another.
+    """
     n = len(block)
     columns = np.sort(np.ascontiguousarray(block.T), axis=1)
     # Contiguous, since every row is compared with them.
     low, high = columns[:, lowest].copy(), columns[:, n - 1 - lowest].copy()
     inside: Mask = (block >= low) & (block <= high)
     tied = np.flatnonzero(np.count_nonzero(inside, axis=0) != n - 2 * lowest)
-    if tied.size:
-        ranks = np.argsort(np.argsort(block[:, tied], axis=0, kind="stable"), axis=0, kind="stable")
-        inside[:, tied] = (ranks >= lowest) & (ranks < n - lowest)
-    return inside
+    if tied.size == 0:
+        return inside
+    entries = inside.astype(np.float64)
+    part = block[:, tied]
+    for edge in (low[tied], high[tied]):
+        equal = part == edge
+        first = np.count_nonzero(part < edge, axis=0)
+        end = first + np.count_nonzero(equal, axis=0)
+        places = np.minimum(end, n - lowest) - np.maximum(first, lowest)
+        entries[:, tied] = np.where(equal, places / (end - first), entries[:, tied])
+    return entries
 
 
 def median(deltas: Matrix, f: int) -> Verdict:
