@@ -7,86 +7,22 @@ Called by the threads of the streams (`arrived`, `received`, `left`), by a watch
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from neurogrid.backends.answers import MAX_REASON, figures, misnamed
-from neurogrid.backends.exchange import Stream, copy_rows, vectors, weights_batch
+from neurogrid.backends.exchange import Stream, copy_rows, weights_batch
 from neurogrid.backends.queue import LOST, RoundQueue, TaskId, chunk_size
+from neurogrid.backends.ticket import Answer, Resident, Sent, Ticket, busy_s, losses, updates
 from neurogrid.errors import RunError
 from neurogrid.fl.update import AgentId, Matrix, Vector
 
 _LOST_ROUNDS = 2
 """An agent that was lost in this many rounds is not tried again: each try costs up to two tasks."""
-
-
-@dataclass(eq=False)
-class Resident:
-    """A task, as the driver knows it.
-
-    Attributes:
-        task: its number, never used again.
-        stream: how to talk to it.
-        heard_s: when it was last heard, by time.monotonic.
-        ready: whether its trainer is made.
-        alive: False when it is lost or has left.
-        behind: whether it may still be busy with a ticket that has closed.
-        ticket: the last ticket whose weights it was sent.
-        weights_s: when it said that they had arrived.
-        busy_s: what it has trained for, in this ticket.
-    """
-
-    task: TaskId
-    stream: Stream
-    heard_s: float
-    ready: bool = False
-    alive: bool = True
-    behind: bool = False
-    ticket: int = 0
-    weights_s: float = 0.0
-    busy_s: float = 0.0
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What came back for one agent, apart from its delta."""
-
-    windows: int
-    metrics: dict[str, float]
-
-
-@dataclass
-class Ticket:
-    """One call of `run` or `evaluate`.
-
-    Attributes:
-        number: of the ticket, never used again.
-        do: `train` or `evaluate`.
-        round: number of the round.
-        agents: in the order of the plan.
-        weights: the batch with the weights.
-        queue: who trains whom.
-        deltas: (n, d), one row an agent of the plan; None for `evaluate`.
-    """
-
-    number: int
-    do: str
-    round: int
-    agents: Sequence[AgentId]
-    weights: pa.RecordBatch
-    queue: RoundQueue
-    deltas: Matrix | None
-    answers: dict[int, Answer] = field(default_factory=dict)
-    began_s: float = 0.0
-    send_s: float = 0.0
-    train_s: float = 0.0
-    bytes_down: int = 0
-    bytes_up: int = 0
-    executors: int = 0
+_LONGEST_WAIT_S = 60.0  # a lock cannot wait for infinity, a round may
 
 
 class Dispatcher:
@@ -169,7 +105,7 @@ class Dispatcher:
         elif said == "weights" and current:
             resident.weights_s = now
         elif said == "losses" and current and ticket is not None:
-            self._losses(ticket, resident, message)
+            self._evaluated(ticket, resident, message)
         elif said == "dropped":
             if resident.behind:
                 resident.behind = False
@@ -180,71 +116,59 @@ class Dispatcher:
             raise ValueError(f"unknown message {str(said)[:40]!r}")
 
     def _updates(self, resident: Resident, message: dict[str, Any], batch: pa.RecordBatch | None) -> None:
-        rows, windows, deltas = _columns(batch, self._n_weights)
-        metrics, held, failed = message.get("metrics"), message.get("held"), message.get("failed")
-        if not (isinstance(metrics, list) and isinstance(held, list) and isinstance(failed, list)):
-            raise ValueError("updates without lists of metrics, held and failed")
-        if not len(rows) == len(metrics) == len(held):
-            raise ValueError("updates whose lists differ in length")
+        sent = updates(message, batch, self._n_weights)
         with self._changed:
             ticket = self._ticket
             if ticket is None or ticket.do != "train" or message.get("ticket") != ticket.number or not resident.alive:
                 return  # of a round that has closed, or of a task that was given up
             assert ticket.deltas is not None
-            self._fail(ticket, resident, failed)
-            mine: list[int] = []
-            for position, index in enumerate(rows):
-                reason = misnamed(metrics[position]) or ("" if windows[position] >= 0 else "wrong shape: windows < 0")
-                if reason:
-                    ticket.queue.fail(resident.task, index, reason, retry=False)
-                elif ticket.queue.answer(resident.task, index):
-                    mine.append(position)
-            # What a task has answered stays answered, even if it is lost during the copy; `_collect` waits for it.
+            for index, reason, retry in sent.failed:
+                ticket.queue.fail(resident.task, index, reason, retry=retry)
+            mine = self._accept(ticket, resident, sent)
+            # What is accepted stays so, even if the task is lost during the copy; `_close` waits for the copy.
             self._copying += 1
         try:
-            copy_rows(ticket.deltas, [rows[p] for p in mine], deltas, mine)
+            copy_rows(ticket.deltas, [sent.agents[p] for p in mine], sent.deltas, mine)
         finally:
             with self._changed:
                 self._copying -= 1
-                for position in mine:
-                    ticket.answers[rows[position]] = Answer(windows[position], figures(metrics[position]))
-                    agent = ticket.agents[rows[position]]
-                    if held[position]:
-                        self._holders.setdefault(agent, set()).add(resident.task)
-                    elif agent in self._holders:
-                        self._holders[agent].discard(resident.task)
-                ticket.bytes_up += batch.nbytes if batch is not None else 0
-                self._worked(ticket, resident, message, len(rows) + len(failed))
+                ticket.bytes_up += sent.nbytes
+                self._worked(ticket, resident, sent.busy_s, len(sent.agents) + len(sent.failed))
 
-    def _losses(self, ticket: Ticket, resident: Resident, message: dict[str, Any]) -> None:
-        losses = message.get("losses")
-        if not isinstance(losses, list):
-            raise ValueError("losses without a list")
-        for item in losses:
-            index, metrics = _pair(item)
-            if metrics is None or misnamed(metrics):
+    def _accept(self, ticket: Ticket, resident: Resident, sent: Sent) -> list[int]:
+        """The positions in the message of the updates that count."""
+        mine: list[int] = []
+        for position, index in enumerate(sent.agents):
+            metrics, windows = sent.metrics[position], sent.windows[position]
+            reason = misnamed(metrics) or (None if windows >= 0 else "wrong shape: windows is not a count")
+            if reason is not None:
+                ticket.queue.fail(resident.task, index, reason, retry=False)
+            elif ticket.queue.answer(resident.task, index):
+                mine.append(position)
+                ticket.answers[index] = Answer(windows, figures(metrics))
+                holders = self._holders.setdefault(ticket.agents[index], set())
+                (holders.add if sent.held[position] is True else holders.discard)(resident.task)
+        return mine
+
+    def _evaluated(self, ticket: Ticket, resident: Resident, message: dict[str, Any]) -> None:
+        answers = losses(message)
+        for index, metrics in answers:
+            if misnamed(metrics) is not None:
                 ticket.queue.fail(resident.task, index, "failed", retry=False)
             elif ticket.queue.answer(resident.task, index):
                 ticket.answers[index] = Answer(0, figures(metrics))
-        self._worked(ticket, resident, message, len(losses))
+        self._worked(ticket, resident, busy_s(message), len(answers))
 
-    def _fail(self, ticket: Ticket, resident: Resident, failed: list[Any]) -> None:
-        for item in failed:
-            if not isinstance(item, list) or len(item) != 3 or not isinstance(item[0], int):
-                raise ValueError("a failure that is not an index, a reason and whether to retry")
-            ticket.queue.fail(resident.task, item[0], str(item[1])[:MAX_REASON], retry=item[2] is True)
-
-    def _worked(self, ticket: Ticket, resident: Resident, message: dict[str, Any], agents: int) -> None:
-        busy_s = float(message.get("busy_s", 0.0))
-        resident.busy_s += busy_s
+    def _worked(self, ticket: Ticket, resident: Resident, worked_s: float, agents: int) -> None:
+        resident.busy_s += worked_s
         ticket.train_s = max(ticket.train_s, resident.busy_s)
         if agents:
-            before = self._agent_s.get(ticket.do, busy_s / agents)
-            self._agent_s[ticket.do] = 0.7 * before + 0.3 * busy_s / agents
+            before = self._agent_s.get(ticket.do, worked_s / agents)
+            self._agent_s[ticket.do] = 0.7 * before + 0.3 * worked_s / agents
         if ticket is self._ticket:
             self._feed(ticket)
-            if ticket.queue.done and not self._copying:
-                self._changed.notify_all()
+        if not self._copying and (ticket.queue.done or ticket is not self._ticket):
+            self._changed.notify_all()
 
     def _feed(self, ticket: Ticket) -> None:
         """Hands agents to tasks: first to those with none, then, while there are enough, a next chunk behind it."""
@@ -329,6 +253,11 @@ class Dispatcher:
         """How many times a task has become ready."""
         return self._joined
 
+    @property
+    def stopping(self) -> bool:
+        """Whether the training is over."""
+        return self._stopping
+
     def wait_ready(self, tasks: int, timeout_s: float) -> int:
         """Waits until `tasks` tasks are ready, a trainer could not be made, the job is over, or the time is up."""
         deadline = time.monotonic() + timeout_s
@@ -392,7 +321,7 @@ class Dispatcher:
                         found=self._broken or f"none came back within {self._empty_after_s:g} s",
                         fix="look at the executors' logs, then resume the run",
                     )
-            self._changed.wait(limit - now)
+            self._changed.wait(min(limit - now, _LONGEST_WAIT_S))
 
     def _close(self, ticket: Ticket) -> None:
         for resident in self._residents.values():
@@ -407,17 +336,3 @@ class Dispatcher:
         ticket.executors = sum(r.alive and r.ready for r in self._residents.values())
         if ticket.do == "train":
             self._lost_rounds.update(ticket.agents[index] for index in ticket.queue.losses())
-
-
-def _columns(batch: pa.RecordBatch | None, n_weights: int) -> tuple[list[int], list[int], Matrix]:
-    if batch is None:
-        return [], [], np.empty((0, n_weights), np.float32)
-    if batch.column(0).null_count or batch.column(1).null_count:
-        raise ValueError("updates with nulls")
-    return batch.column(0).to_pylist(), batch.column(1).to_pylist(), vectors(batch.column(2), n_weights)
-
-
-def _pair(item: Any) -> tuple[int, Mapping[str, float] | None]:
-    if not isinstance(item, list) or len(item) != 2 or not isinstance(item[0], int):
-        raise ValueError("a loss that is not an index and figures")
-    return item[0], item[1]

@@ -1,9 +1,10 @@
 """The Arrow Flight channel between the driver and its resident tasks: the messages, and the driver's end.
 
-A task opens one DoExchange stream (TLS, its certificate pinned; a bearer token in the `authorization` header, checked
-in middleware). The command of the stream's descriptor is the hello, a JSON object: `protocol`, `task` (partition),
-`attempt`, `pid`, `host`, `started` (when the process started, seconds since the epoch). After it, each message is a
-JSON object in app_metadata (at most 1 MiB), some with a record batch beside it. Nothing on the wire is pickled.
+A task opens one DoExchange stream: over TLS with the driver's certificate pinned, with a bearer token in the
+`authorization` header, checked in middleware. The command of the stream's descriptor is the hello, a JSON object:
+`protocol`, `task` (partition), `attempt`, `pid`, `host`, `started` (when the process started, seconds since the epoch).
+After it, each message is a JSON object in app_metadata (at most 1 MiB), some with a record batch beside it. Nothing on
+the wire is pickled.
 
 Driver to task, schema {weights: fixed_size_list<float32>[d]}:
 
@@ -31,6 +32,7 @@ be ended in any other way from the server's side.
 
 import contextlib
 import hmac
+import ipaddress
 import json
 import queue
 import socket
@@ -62,6 +64,8 @@ class ExchangeSettings:
             Spark's own `spark.driver.host` elsewhere.
         bind_address: address on which the driver listens; empty is 127.0.0.1 on a local master, 0.0.0.0 elsewhere.
         port: TCP port on which the driver listens; 0 is any free one.
+        loopback_tls: whether to encrypt on a local master too, where the exchange never leaves this machine and TLS
+            takes more time than all the rest of it; anywhere else it is always encrypted.
         lost_after_s: a task that says nothing for so long is lost.
         join_timeout_s: at the start, how long to wait for all tasks (one is enough after that); later, how long a
             training goes on waiting when no task is alive.
@@ -73,6 +77,7 @@ class ExchangeSettings:
     driver_host: str
     bind_address: str
     port: int
+    loopback_tls: bool
     lost_after_s: float
     join_timeout_s: float
     stop_grace_s: float
@@ -151,7 +156,7 @@ class Stream:
     def __init__(self, hello: Hello, peer: str, port: int) -> None:
         self.hello = hello
         self.peer = peer
-        self.bytes_down = 0
+        self.was_cut = False
         self._port = port
         self._outbox: queue.SimpleQueue[tuple[dict[str, Any], pa.RecordBatch | None] | None] = queue.SimpleQueue()
 
@@ -165,7 +170,6 @@ class Stream:
             while (item := self._outbox.get()) is not None:
                 message, batch = item
                 metadata = json.dumps(message).encode()
-                self.bytes_down += len(metadata) + (batch.nbytes if batch is not None else 0)
                 if batch is None:
                     writer.write_metadata(metadata)
                 else:
@@ -177,6 +181,7 @@ class Stream:
 
     def cut(self) -> None:
         """Closes the TCP connection under the stream, so that reads and writes on it end at once."""
+        self.was_cut = True
         for connection in psutil.Process().net_connections("tcp"):
             if not connection.raddr or connection.laddr.port != self._port:
                 continue
@@ -229,22 +234,24 @@ class ExchangeServer(flight.FlightServerBase):  # type: ignore[misc]
 
     Args:
         address: where to listen; port 0 takes a free port, see `port`.
-        certificate: its names are those under which tasks reach it.
+        certificate: its names are those under which tasks reach it; None is no TLS, for the loopback interface only.
         token: what tasks must show.
         n_weights: d.
         host: what to do with the streams.
     """
 
     def __init__(
-        self, address: tuple[str, int], certificate: Certificate, token: str, n_weights: int, host: Host
+        self, address: tuple[str, int], certificate: Certificate | None, token: str, n_weights: int, host: Host
     ) -> None:
         self._host = host
         self._n_weights = n_weights
         self._streams: set[Stream] = set()
         self._lock = threading.Lock()
+        if certificate is None and not ipaddress.ip_address(address[0]).is_loopback:
+            raise ValueError(f"an exchange that listens on {address[0]} needs TLS")
         super().__init__(
-            f"grpc+tls://{address[0]}:{address[1]}",
-            tls_certificates=[(certificate.pem, certificate.key_pem)],
+            f"{'grpc+tls' if certificate else 'grpc'}://{address[0]}:{address[1]}",
+            tls_certificates=[(certificate.pem, certificate.key_pem)] if certificate else None,
             middleware={"token": _TokenCheck(token)},
         )
 

@@ -35,8 +35,8 @@ class Invitation:
     """What a task needs to join its driver. Travels in the Spark job's closure, never on the exchange.
 
     Attributes:
-        location: `grpc+tls://host:port`.
-        certificate: PEM of the driver's certificate, the only one that is trusted.
+        location: `grpc+tls://host:port`, or `grpc://` on the loopback interface.
+        certificate: PEM of the driver's certificate, the only one that is trusted; None is no TLS.
         token: shown to the driver.
         n_weights: d.
         heartbeat_s: seconds between two signs of life.
@@ -45,7 +45,7 @@ class Invitation:
     """
 
     location: str
-    certificate: bytes = field(repr=False)
+    certificate: bytes | None = field(repr=False)
     token: str = field(repr=False)
     n_weights: int
     heartbeat_s: float
@@ -100,9 +100,8 @@ class TaskStream:
 
     def __enter__(self) -> "TaskStream":
         invitation = self._invitation
-        self._client = flight.FlightClient(
-            invitation.location, tls_root_certs=invitation.certificate, generic_options=_CLIENT_OPTIONS
-        )
+        trust = {"tls_root_certs": invitation.certificate} if invitation.certificate else {}
+        self._client = flight.FlightClient(invitation.location, generic_options=_CLIENT_OPTIONS, **trust)
         try:
             options = flight.FlightCallOptions(headers=[(b"authorization", f"Bearer {invitation.token}".encode())])
             descriptor = flight.FlightDescriptor.for_command(self._hello.to_json())
@@ -167,12 +166,12 @@ class TaskStream:
             if self._over(ticket):
                 return
             began = time.perf_counter()
-            update, reason, retry = _train_one(trainer, agent, round_number, weights)
+            update, held, reason, retry = _train_one(trainer, agent, round_number, weights)
             outgoing.busy_s += time.perf_counter() - began
             if update is None:
                 outgoing.failed.append([index, reason, retry])
             else:
-                outgoing.add(index, update, trainer.holds(agent))
+                outgoing.add(index, update, held)
         outgoing.flush()
 
     def _evaluate(self, trainer: Trainer, message: dict[str, Any], weights: Vector) -> None:
@@ -267,10 +266,14 @@ class _Outgoing:
         self._clear()
 
 
-def _train_one(trainer: Trainer, agent: AgentId, round_number: int, weights: Vector) -> tuple[Update | None, str, bool]:
+def _train_one(
+    trainer: Trainer, agent: AgentId, round_number: int, weights: Vector
+) -> tuple[Update | None, bool, str, bool]:
+    """The update and whether the shard is held; or None, with the reason and whether another task should try."""
     try:
         update = trainer.train(agent, round_number, weights)
+        held = bool(trainer.holds(agent))
     except Exception as error:  # whatever an agent's code raises costs its update, not the round
-        return None, failure(error), True
+        return None, False, failure(error), True
     reason = misshapen(update, agent, weights.size)
-    return (update, "", False) if reason is None else (None, reason, False)
+    return (update, held, "", False) if reason is None else (None, False, reason, False)

@@ -57,6 +57,7 @@ class SparkBackend:
         self._dispatcher: Dispatcher | None = None
         self._server: ExchangeServer | None = None
         self._threads: list[threading.Thread] = []
+        self._job_error = ""
 
     def __enter__(self) -> "SparkBackend":
         """Starts the tasks and waits until they are ready, or some are when `join_timeout_s` has passed.
@@ -96,7 +97,7 @@ class SparkBackend:
 
     def worker_pids(self) -> list[int]:
         """Process ids of the tasks on this machine."""
-        return sorted(hello.pid for hello in self._processes.values() if _process(hello) is not None)
+        return sorted(hello.pid for hello in list(self._processes.values()) if _process(hello) is not None)
 
     def run(self, plan: RoundPlan) -> RoundResult:
         """Trains the plan's agents. The result's deltas stay valid until the next call.
@@ -164,7 +165,8 @@ class SparkBackend:
         settings, local = self._settings, self._is_local()
         host = settings.driver_host or ("127.0.0.1" if local else self._context.getConf().get("spark.driver.host"))
         bind = settings.bind_address or ("127.0.0.1" if local else "0.0.0.0")  # noqa: S104 - guarded by TLS and token
-        certificate = certificate_for([host, "127.0.0.1", "localhost"])
+        encrypted = settings.loopback_tls or not (local and bind == "127.0.0.1")
+        certificate = certificate_for([host, "127.0.0.1", "localhost"]) if encrypted else None
         token = secrets.token_urlsafe(32)
         watched = _Watched(dispatcher, self._processes)
         try:
@@ -176,8 +178,8 @@ class SparkBackend:
                 fix="choose another bind_address, or port 0 for any free one",
             ) from error
         return Invitation(
-            location=f"grpc+tls://{host}:{self._server.port}",
-            certificate=certificate.pem,
+            location=f"{'grpc+tls' if encrypted else 'grpc'}://{host}:{self._server.port}",
+            certificate=certificate.pem if certificate else None,
             token=token,
             n_weights=self._n_weights,
             heartbeat_s=settings.lost_after_s / _BEATS,
@@ -209,8 +211,6 @@ class SparkBackend:
                 break  # nobody came: it would be the same again
         dispatcher.job_ended(self._job_error)
 
-    _job_error = ""
-
     def _start(self, name: str, target: Any) -> None:
         thread = InheritableThread(target=target, name=name, daemon=True)
         self._threads.append(thread)
@@ -220,7 +220,7 @@ class SparkBackend:
         """Ends a job whose tasks do not end by themselves: cancelled in Spark, and killed where we can reach them."""
         with contextlib.suppress(Exception):  # a Spark that is gone already has ended the job
             self._context.cancelJobGroup(self._group)
-        for hello in self._processes.values():
+        for hello in list(self._processes.values()):
             process = _process(hello)
             if process is not None:
                 with contextlib.suppress(ProcessLookupError):
@@ -268,11 +268,17 @@ class _Watched:
     def __init__(self, dispatcher: Dispatcher, processes: dict[tuple[str, int], Hello]) -> None:
         self._processes = processes
         self._dispatcher = dispatcher
-        self.received, self.left = dispatcher.received, dispatcher.left
+        self.received = dispatcher.received
 
     def arrived(self, stream: Stream) -> None:
         self._dispatcher.arrived(stream)
         self._processes[stream.hello.host, stream.hello.pid] = stream.hello
+
+    def left(self, stream: Stream) -> None:
+        if self._dispatcher.stopping and not stream.was_cut:
+            # Ended as it was told to: its process is Spark's again, and stays in Spark's pool of workers.
+            self._processes.pop((stream.hello.host, stream.hello.pid), None)
+        self._dispatcher.left(stream)
 
 
 def _process(hello: Hello) -> psutil.Process | None:
