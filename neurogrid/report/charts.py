@@ -21,6 +21,7 @@ from matplotlib.ticker import MaxNLocator
 from neurogrid.report.palette import stand_in, themed
 
 WIDE, HALF = 1040, 500
+_LOG_ABOVE = 100  # how many times the least value the greatest is where a scale of powers reads better
 _SIZE = 12.5
 Rect = tuple[float, float, float, float]
 """x, y, width, height."""
@@ -28,7 +29,7 @@ Rect = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Key:
-    """One entry of a legend: words, colour, and `bar`, `line`, `dot` or `cross`."""
+    """One entry of a legend: words, colour, and `bar`, `line`, `dash`, `ring` or `cross`."""
 
     label: str
     colour: str
@@ -98,6 +99,9 @@ def lines(name: str, title: str, x: Sequence[float], series: Sequence[Line], x_l
         )
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
+    known = [value for one in series for value in one.y if math.isfinite(value) and value > 0]
+    if known and max(known) > _LOG_ABOVE * min(known):
+        axes.set_yscale("log")
     if x_label == "round":
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
     keys = tuple(Key(one.label, one.colour, "dash" if one.dashed else "line") for one in series)
@@ -142,9 +146,10 @@ def heat_map(
     name: str, title: str, rows: Sequence[str], groups: Sequence[tuple[str, int]], rounds: int, cells: Sequence[Cell]
 ) -> Chart:
     """Agents down, rounds across. Groups are districts with their number of rows, in order."""
-    height = 74 + 19 * len(rows)
+    height = 74 + (20 if len(rows) <= 30 else 15) * len(rows)
     figure, axes = _figure(WIDE, height, grid=False)
-    gap = 0.06 if rounds <= 150 else 0.0
+    cell_px = 900 / max(rounds, 1)
+    across_gap, gap = (min(0.08, 1.2 / cell_px) if rounds <= 300 else 0.0), 0.07
     found: dict[str, list[Rect]] = {"ours": [], "ours-soft": [], "attack": [], "grey": []}
     attackers: list[tuple[float, float]] = []
     for cell in cells:
@@ -152,13 +157,13 @@ def heat_map(
             kind = "ours" if cell.share >= 0.5 else "ours-soft"
         else:
             kind = "attack" if cell.answered else "grey"
-        found[kind].append((cell.column + gap, cell.row + gap, 1 - 2 * gap, 1 - 2 * gap))
+        found[kind].append((cell.column + across_gap, cell.row + gap, 1 - 2 * across_gap, 1 - 2 * gap))
         if cell.malicious:
             attackers.append((cell.column + 0.5, cell.row + 0.5))
     _rectangles(axes, [(0, row + gap, rounds, 1 - 2 * gap) for row in range(len(rows))], "none")
     for colour, rects in found.items():
         _rectangles(axes, rects, colour)
-    size = min(8.0, max(2.5, 620 / max(rounds, 1) / 2.6))
+    size = min(8.5 if len(rows) <= 30 else 7.5, max(2.5, 0.55 * cell_px))
     if attackers:
         across, down = zip(*attackers, strict=True)
         axes.plot(across, down, "o", color=stand_in("paper"), markersize=size, markeredgewidth=0)
@@ -166,6 +171,9 @@ def heat_map(
     axes.set_xlim(0, rounds)
     axes.set_ylim(len(rows), 0)
     axes.set_yticks([row + 0.5 for row in range(len(rows))], rows)
+    attacking = {cell.row for cell in cells if cell.malicious}
+    for row, tick in enumerate(axes.get_yticklabels()):
+        tick.set_color(stand_in("attack" if row in attacking else "muted"))
     step = max(1, math.ceil(rounds / 20))
     ticks = [1, *range(step, rounds + 1, step)] if step > 1 else list(range(1, rounds + 1))
     axes.set_xticks([tick - 0.5 for tick in ticks], [str(tick) for tick in ticks])
@@ -193,7 +201,7 @@ def heat_map(
         Key("rejected", "attack"),
         Key("no answer", "grey"),
         Key("not asked", "none"),
-        Key("a true attacker", "ink", "dot"),
+        Key("a true attacker", "ink", "ring"),
     )
     return Chart(title, _svg(figure, name, title), keys)
 
@@ -214,7 +222,7 @@ def norms(
         x, y = zip(*attackers, strict=True)
         axes.plot(x, y, "x", color=stand_in("attack"), markersize=6, markeredgewidth=1.7)
     every = [v for v in (*low, *high, *(norm for _, norm in attackers)) if np.isfinite(v) and v > 0]
-    if every and max(every) > 12 * min(every):
+    if every and max(every) > 12 * min(every):  # an attacker that scales, beside honest agents
         axes.set_yscale("log")
     else:
         axes.set_ylim(bottom=0)
@@ -241,7 +249,7 @@ def intervals(name: str, title: str, dots: Sequence[Dot], x_label: str) -> Chart
     axes.set_ylim(len(dots) - 0.4, -0.6)
     axes.set_xlabel(x_label)
     axes.grid(axis="y", visible=False)
-    axes.grid(axis="x", visible=True)
+    axes.grid(axis="x", visible=True, color=stand_in("line"), linewidth=1)
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
     for tick, dot in zip(axes.get_yticklabels(), dots, strict=True):

@@ -51,7 +51,9 @@ class Tile:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page: words, then pictures side by side, then wide pictures, then tables. Empty parts are left out.
+    """A part of the page: words, pictures side by side, wide pictures, tables. Empty parts are left out.
+
+    A single picture has `beside` on its right.
 
     `missing` says plainly why there is nothing to show.
     """
@@ -60,6 +62,7 @@ class Section:
     title: str
     lead: str = ""
     charts: tuple[Chart, ...] = ()
+    beside: tuple[Table, ...] = ()
     wide: tuple[Chart, ...] = ()
     tables: tuple[Table, ...] = ()
     notes: tuple[str, ...] = ()

@@ -16,7 +16,20 @@ PHASES = (
     ("aggregate", "defend and average", "violet"),
     ("evaluate", "held-out loss", "grey"),
 )
-_MOST_ROWS = 45
+RULES = {
+    "mean": "the mean, which rejects nobody,",
+    "median": "the median of each weight",
+    "trimmed_mean": "the trimmed mean of each weight",
+    "krum": "Krum",
+    "multi_krum": "Multi-Krum",
+    "nnm_trimmed_mean": "nearest-neighbour mixing and the trimmed mean",
+}
+ATTACKS = {
+    "scale": "they send a multiple of their update",
+    "sign_flip": "they turn the sign of their update",
+    "noise": "they add noise to their update",
+}
+_MOST_ROWS = 64
 NO_ROUNDS = "No round has been finished yet, so there is nothing to show here."
 
 
@@ -122,7 +135,7 @@ def timing(facts: RunFacts) -> Section:
     moved = sum(record.get("reassigned_agents") or 0 for record in facts.rounds)
     if moved:
         notes.append(f"{plural(moved, 'training')} of a lost host was taken over by another.")
-    return Section("time", "Where the time went", lead, charts=(bars,), tables=(table,), notes=tuple(notes))
+    return Section("time", "Where the time went", lead, charts=(bars,), beside=(table,), notes=tuple(notes))
 
 
 def trust(facts: RunFacts) -> Section:
@@ -132,16 +145,23 @@ def trust(facts: RunFacts) -> Section:
         return Section("trust", title, missing=NO_ROUNDS)
     attacks = [row for row in facts.agents if row["malicious"]]
     rule, attack = facts.genesis.get("rule", "?"), facts.genesis.get("attack", "none")
-    lead = f"Each round, every update is checked, clipped and judged by the rule {rule} over all agents at once. "
+    rule, attack = RULES.get(rule, rule), ATTACKS.get(attack, attack)
+    lead = f"Each round, every update is checked, clipped and judged by {rule} over all agents at once. "
     lead += (
-        f"In this experiment some agents really attack ({attack}), so what the rule did can be held against the truth."
+        f"In this experiment some agents really attack ({attack}), so what it did can be held against the truth."
         if attacks
         else "There were no attackers in this run, so every update it rejected was an honest one."
     )
     charts = [_norms(facts)] if any(row["answered"] for row in facts.agents) else []
-    tables = [_confusion(facts), _reasons(facts), _districts(facts)]
+    beside = tuple(table for table in (_confusion(facts), _reasons(facts)) if table.rows)
     return Section(
-        "trust", title, lead, charts=tuple(charts), wide=(_map(facts),), tables=tuple(t for t in tables if t.rows)
+        "trust",
+        title,
+        lead,
+        charts=tuple(charts),
+        beside=beside if charts else (),
+        wide=(_map(facts),),
+        tables=(*(() if charts else beside), _districts(facts)),
     )
 
 
@@ -256,7 +276,7 @@ def _confusion(facts: RunFacts) -> Table:
         Column("Accepted"),
         Column("Rejected"),
         Column("No answer"),
-        Column("Accepted of all asked"),
+        Column("Share accepted"),
     )
     rows: list[list[str | Cell]] = []
     for label, malicious in (("honest updates", False), ("attackers’ updates", True)):

@@ -100,7 +100,7 @@ def test_the_same_folder_gives_the_same_bytes(make_run):
         ({"done": 0, "evaluated": False, "known": False}, "is not in this warehouse"),
         ({"done": 0, "evaluated": False, "known": False}, "There is no data-quality report"),
         ({"attack": "none"}, "There were no attackers in this run"),
-        ({"agents": 60, "rounds": 8}, "45 of 5"),
+        ({"agents": 90, "rounds": 12}, "64 of 7"),
         ({"rounds": 1}, "finished after 1 round: "),
     ],
 )
