@@ -1,0 +1,59 @@
+# NeuroGrid. `make help` lists the targets.
+#
+#   TORCH_INDEX   package index with CPU builds of torch; without it pip takes torch from its usual index
+#   PYTHON        the Python 3.11 to make .venv with
+
+PYTHON ?= python3.11
+TORCH_INDEX ?=
+BIN := .venv/bin
+TORCH := torch==2.13.0
+DEMO := build/demo
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check results picture docs lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: .venv/.ready ## make .venv from the lock file
+
+.venv/.ready: requirements.lock pyproject.toml
+	@command -v java >/dev/null || { echo "Java 17 is needed for Spark: install it, or put it on the PATH" >&2; exit 2; }
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is needed; name another Python 3.11 with PYTHON=..." >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH)
+	# byzfl, the oracle of the robust rules' tests, asks for torchvision, which the rules do not need.
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps byzfl==0.0.11
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: setup ## a federation from raw readings to report, on made-up data, in minutes
+	rm -rf $(DEMO)
+	$(BIN)/neurogrid synth $(DEMO)/data
+	$(BIN)/neurogrid run --config examples/demo.yaml --data-dir $(DEMO)/data --warehouse $(DEMO)/warehouse
+
+test: setup ## the tests, under five minutes
+	$(BIN)/python -m pytest -q -m "not slow"
+
+check: setup ## lint and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+results: setup ## docs/results.md from real readings: DATA_DIR names the folder that holds them
+	$(BIN)/python -m neurogrid.results --data-dir $(or $(DATA_DIR),../shared/data) --out docs/results.md
+
+picture: demo ## docs/report.png from the demo's report; needs chromium
+	$(BIN)/python -m neurogrid.report.picture $(DEMO)/warehouse docs/report.png
+
+docs: setup ## docs/config.md from the schema
+	$(BIN)/neurogrid config schema > docs/config.md
+
+lock: setup ## requirements.lock anew, with pip-tools; torch stays out, since its CPU builds have other hashes
+	$(BIN)/pip install --quiet pip-tools
+	$(BIN)/pip-compile --quiet --generate-hashes --extra dev --unsafe-package torch --strip-extras --no-header \
+	  --no-annotate --no-emit-find-links --no-emit-index-url --no-emit-trusted-host -o requirements.lock pyproject.toml
+
+clean: ## remove what was built, .venv included
+	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .hypothesis
