@@ -1,6 +1,5 @@
-"""What went in: the readings and their quality, the households in words, the settings, and how to check the record."""
+"""What went in: the households in words, the settings, and how to check the record."""
 
-import re
 from collections import Counter
 from typing import Any
 
@@ -75,45 +74,6 @@ def households(facts: RunFacts) -> Section:
         notes.append(f"{plural(idle, 'usable household')} stood aside, since fewer agents were asked for.")
     table = Table("Kinds of households", columns, rows)
     return Section("households", title, lead, tables=(table,), notes=tuple(notes))
-
-
-def quality(facts: RunFacts) -> Section:
-    """What the ETL found wrong with the readings."""
-    title = "How good are the readings?"
-    if facts.quality is None:
-        return Section(
-            "quality", title, missing="There is no data-quality report in this warehouse (quality/report.json)."
-        )
-    tables = []
-    plain: Rows = [[_words(key), Cell(_value(value))] for key, value in facts.quality.items() if _is_plain(value)]
-    columns = (Column("Figure", numeric=False), Column("Value"))
-    if plain:
-        tables.append(Table("In all", columns, plain))
-    for key, value in facts.quality.items():
-        if isinstance(value, dict):
-            rows: Rows = [[_words(name), Cell(_value(item))] for name, item in value.items() if _is_plain(item)]
-            if rows:
-                tables.append(Table(_words(key), columns, rows[:_MOST_LISTED]))
-    lead = "Every cell, row and file that could not be used was counted; quality/report.md lists them one by one."
-    return Section("quality", title, lead, tables=tuple(tables))
-
-
-def _is_plain(value: Any) -> bool:
-    return value is None or isinstance(value, str | int | float | bool)
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return number(value)
-    if isinstance(value, float):
-        return f"{value:,.4g}".replace("-", "−")
-    return "–" if value is None else str(value)
-
-
-def _words(name: str) -> str:
-    return re.sub(r"[_\s]+", " ", name)
 
 
 def settings(facts: RunFacts) -> list[tuple[str, list[tuple[str, str]]]]:

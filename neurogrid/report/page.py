@@ -2,7 +2,7 @@
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from neurogrid.report import forecasts, inputs, training
+from neurogrid.report import forecasts, inputs, readings, training
 from neurogrid.report.facts import RunFacts, read_run
 from neurogrid.report.palette import stylesheet
 from neurogrid.report.table import plural
@@ -33,7 +33,7 @@ def render_report(run: Place, warehouse: Place) -> str:
         training.trust(facts),
         training.timing(facts),
         inputs.households(facts),
-        inputs.quality(facts),
+        readings.readings(facts),
     ]
     return environment.get_template("page.html").render(
         run_id=facts.run_id,

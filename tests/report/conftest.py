@@ -18,9 +18,27 @@ from neurogrid.fl.randomness import generator
 from neurogrid.fl.rounds import Federation, RoundSettings, State, federate
 from neurogrid.fl.update import Layout, Phases, RoundResult, TensorSpan, Update
 from neurogrid.ledger import Genesis, Ledger
+from neurogrid.report import render_report
 from neurogrid.storage import Place, place
 
 LAYOUT = Layout((TensorSpan("encoder.weight", (40, 10), 0, 400), TensorSpan("head.bias", (8,), 400, 408)))
+
+
+QUALITY = {
+    "files": 24,
+    "households": 22,
+    "slots": 63_360,
+    "load_tiers": {"observed": 62_000, "trailing_mean": 1_000, "slot_mean": 300, "zero": 60},
+    "weather_tiers": {"observed": 63_360, "trailing_mean": 0, "slot_mean": 0, "zero": 0},
+    "faults": {"duplicate": 12, "null_value": 340},
+    "unusable": {"1417.csv": "unreadable_file: not <CSV>"},
+    "worst": [{"household_id": "1406", "rows": 2880, "missing_share": 0.21, "faults": 3, "energy_kwh": 512.5}],
+    "energy_read_kwh": 1000.0,
+    "energy_dropped_kwh": 2.0,
+    "energy_imputed_kwh": 5.5,
+    "energy_written_kwh": 1003.5,
+    "energy_balanced": True,
+}
 
 
 class Pretend:
@@ -148,9 +166,8 @@ def evaluation_of(*, slots: int = 8) -> dict[str, Any]:
 MakeRun = Callable[..., tuple[Place, Place]]
 
 
-@pytest.fixture
-def make_run(tmp_path: Path) -> MakeRun:
-    """Makes a run of pretending agents, and gives its folder and its warehouse."""
+def runs_under(folder: Path) -> MakeRun:
+    """Makes runs of pretending agents there, and gives each one's folder and its warehouse."""
 
     def make(
         *,
@@ -162,7 +179,7 @@ def make_run(tmp_path: Path) -> MakeRun:
         evaluated: bool = True,
         known: bool = True,
     ) -> tuple[Place, Place]:
-        warehouse = place(str(tmp_path / "warehouse"))
+        warehouse = place(str(folder / "warehouse"))
         run = warehouse / "runs" / "2026-demo"
         manifest = manifest_of(agents, 3)
         names = tuple(agent.agent_id for agent in manifest.agents)
@@ -206,9 +223,27 @@ def make_run(tmp_path: Path) -> MakeRun:
                 ledger.finish(finish.state, finish.reason, {})
         if known:
             (warehouse / "manifests" / manifest.sha256[:12] / "manifest.json").write(manifest.to_json())
-            (warehouse / "quality" / "report.json").write(json.dumps({"files": 24, "kinds": {"gap": 1201}}))
+            (warehouse / "quality" / "report.json").write(json.dumps(QUALITY))
         if evaluated:
             (run / "evaluation.json").write(json.dumps(evaluation_of()))
         return run, warehouse
 
     return make
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> MakeRun:
+    """Runs of a test's own, to change."""
+    return runs_under(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Place, Place]:
+    """A run with everything, to read only."""
+    return runs_under(tmp_path_factory.mktemp("finished"))()
+
+
+@pytest.fixture(scope="session")
+def finished_html(finished: tuple[Place, Place]) -> str:
+    """Its report."""
+    return render_report(*finished)

@@ -52,8 +52,8 @@ class Page(HTMLParser):
             self.words += f" {data.strip()}"
 
 
-def test_a_report_stands_alone_and_is_well_formed(make_run):
-    html = render_report(*make_run())
+def test_a_report_stands_alone_and_is_well_formed(finished_html):
+    html = finished_html
     page = Page(html)
     assert page.open == []
     assert page.loads == []
@@ -67,9 +67,9 @@ def test_a_report_stands_alone_and_is_well_formed(make_run):
     assert len(html) < 500_000
 
 
-def test_a_report_says_the_figures_that_the_run_has(make_run):
-    run, warehouse = make_run()
-    words = Page(render_report(run, warehouse)).words
+def test_a_report_says_the_figures_that_the_run_has(finished, finished_html):
+    run, _ = finished
+    words = Page(finished_html).words
     assert "6.3% below" in words
     assert "MAE" in words
     assert "0.1175 kWh a slot beside 0.1254" in words
@@ -84,11 +84,12 @@ def test_a_report_says_the_figures_that_the_run_has(make_run):
     assert "10018238" in words
     assert "1777: 0 measured training slots" in words
     assert "late" in words
+    assert "1417.csv unreadable_file: not <CSV>" in words
+    assert "1,000.0 kWh read − 2.0 dropped with its row + 5.5 imputed = 1,003.5 written, which balances" in words
 
 
-def test_the_same_folder_gives_the_same_bytes(make_run):
-    run, warehouse = make_run()
-    assert render_report(run, warehouse) == render_report(run, warehouse)
+def test_the_same_folder_gives_the_same_bytes(finished, finished_html):
+    assert render_report(*finished) == finished_html
 
 
 @pytest.mark.parametrize(
@@ -96,16 +97,19 @@ def test_the_same_folder_gives_the_same_bytes(make_run):
     [
         ({"evaluated": False}, "Not evaluated yet. `neurogrid evaluate 2026-demo`"),
         ({"done": 4}, "unfinished: 4 of 10 rounds"),
-        ({"done": 0, "evaluated": False, "known": False}, "No round has been finished yet"),
-        ({"done": 0, "evaluated": False, "known": False}, "is not in this warehouse"),
-        ({"done": 0, "evaluated": False, "known": False}, "There is no data-quality report"),
-        ({"attack": "none"}, "There were no attackers in this run"),
+        ({"attack": "none", "rounds": 2}, "There were no attackers in this run"),
         ({"agents": 90, "rounds": 12}, "64 of 7"),
         ({"rounds": 1}, "finished after 1 round: "),
     ],
 )
 def test_what_is_missing_is_said_plainly(make_run, parts, said):
     assert said in Page(render_report(*make_run(**parts))).words
+
+
+def test_a_run_that_only_began_says_what_is_not_there(make_run):
+    words = Page(render_report(*make_run(done=0, evaluated=False, known=False))).words
+    for said in ("No round has been finished yet", "is not in this warehouse", "There is no data-quality report"):
+        assert said in words
 
 
 def test_rounds_that_changed_nothing_do_not_break_the_report(make_run):
@@ -120,7 +124,7 @@ def test_rounds_that_changed_nothing_do_not_break_the_report(make_run):
 
 
 def test_names_from_files_are_written_as_words_never_as_markup(make_run):
-    run, warehouse = make_run()
+    run, warehouse = make_run(rounds=1)
     (run / "config.yaml").write("x: '<script>alert(1)</script>'\n")
     evaluation = json.loads((run / "evaluation.json").read_text())
     methods = evaluation["parts"]["test"]["trained"]["methods"]
@@ -131,8 +135,8 @@ def test_names_from_files_are_written_as_words_never_as_markup(make_run):
     assert "<b>mine" not in html
 
 
-def test_a_folder_without_a_run_is_refused(make_run):
-    _, warehouse = make_run()
+def test_a_folder_without_a_run_is_refused(finished):
+    _, warehouse = finished
     with pytest.raises(UsageError, match="there is no run nowhere to report on"):
         render_report(warehouse / "runs" / "nowhere", warehouse)
 
@@ -157,11 +161,11 @@ def test_numbers_have_a_true_minus_and_no_negative_zero():
     assert [number(v, 1) for v in (-1234.56, -0.04, None, float("nan"))] == ["−1,234.6", "0.0", "–", "–"]
 
 
-def test_a_picture_is_small_enough_for_a_readme(make_run, tmp_path):
+def test_a_picture_is_small_enough_for_a_readme(finished_html, tmp_path):
     if not any(shutil.which(name) for name in BROWSERS):
         pytest.skip("no Chromium on this machine")
     html = tmp_path / "report.html"
-    html.write_text(render_report(*make_run()))
+    html.write_text(finished_html)
     save_picture(html, tmp_path / "docs" / "report.png")
     picture = (tmp_path / "docs" / "report.png").read_bytes()
     assert picture.startswith(b"\x89PNG")
