@@ -33,6 +33,8 @@ from neurogrid.data.sources import NO_WEATHER, MeterFile, Source
 from neurogrid.data.weather import NO_STATION, VARIABLES, SlotWeather, Station, known_weather, station_once
 from neurogrid.storage import Place
 
+_FEW_VALUES = ("weather_missing", "load_missing", "load_tier", "weather_tier")
+
 
 @dataclass(frozen=True)
 class EtlSettings:
@@ -198,7 +200,7 @@ def clean_household(
         scales=scales,
         surge_threshold_kwh=float(np.quantile(training, settings.surge_percentile / 100)),
     )
-    return HouseholdTable(table, meta, _counts(wide, filled, table, tier, weather))
+    return HouseholdTable(table, meta, _counts(wide, filled, kwh, tier, weather))
 
 
 def _weather_scales(weather: SlotWeather, periods: Periods) -> dict[str, Scale]:
@@ -214,11 +216,7 @@ def _table(
     weather: SlotWeather,
     scales: Mapping[str, Scale],
 ) -> pa.Table:
-    # Meters count in steps, so energies repeat: encode once, for the energy and for its scaled form.
-    coded = pa.array(slots.kwh).dictionary_encode()
-    distinct = coded.dictionary.to_numpy()
-    load = pa.DictionaryArray.from_arrays(coded.indices, pa.array(scaled(distinct, scales[FEATURES[0]])))
-    kwh = pa.DictionaryArray.from_arrays(coded.indices, pa.array(distinct.astype(np.float32)))
+    kwh, load = _energy_columns(slots.kwh, scales[FEATURES[0]])
     by_hour = [scaled(weather.values[:, column], scales[name]) for column, name in enumerate(VARIABLES)]
     slot_tier = weather.tier[weather.hour]
     return pa.table(
@@ -237,13 +235,26 @@ def _table(
     )
 
 
+def _energy_columns(kwh: npt.NDArray[np.float64], scale: Scale) -> tuple[pa.Array, pa.Array]:
+    """The energy and its scaled form. Most meters count in steps, so energies repeat and one encoding does for both."""
+    sample = kwh[:4096]
+    if 4 * len(np.unique(sample)) > len(sample):
+        return pa.array(kwh.astype(np.float32)), pa.array(scaled(kwh, scale))
+    coded = pa.array(kwh).dictionary_encode()
+    distinct = coded.dictionary.to_numpy()
+    values = distinct.astype(np.float32), scaled(distinct, scale)
+    energy, load = (pa.DictionaryArray.from_arrays(coded.indices, pa.array(each)) for each in values)
+    return energy, load
+
+
 def _counts(
-    wide: Grid, filled: npt.NDArray[np.float64], table: pa.Table, tier: npt.NDArray[np.uint8], weather: SlotWeather
+    wide: Grid,
+    filled: npt.NDArray[np.float64],
+    kwh: npt.NDArray[np.float64],
+    tier: npt.NDArray[np.uint8],
+    weather: SlotWeather,
 ) -> Counts:
     measured = float(np.nansum(wide.kwh))
-    coded = table.column("kWh").combine_chunks()
-    times = np.bincount(coded.indices.to_numpy(), minlength=len(coded.dictionary))
-    written = float(times @ coded.dictionary.to_numpy().astype(np.float64))
     return Counts(
         file_rows=0,
         load_tiers=_tiers(tier),
@@ -251,7 +262,7 @@ def _counts(
         energy_read_kwh=measured + wide.dropped_kwh,
         energy_dropped_kwh=wide.dropped_kwh,
         energy_imputed_kwh=float(filled[np.isnan(wide.kwh)].sum()),
-        energy_written_kwh=written,
+        energy_written_kwh=float(kwh.astype(np.float32).sum(dtype=np.float64)),
     )
 
 
@@ -271,12 +282,13 @@ def parquet_bytes(household: HouseholdTable, compression: str) -> bytes:
     The Arrow schema is left out, so that columns which Parquet holds as dictionaries are read back as plain numbers.
     """
     sink = pa.BufferOutputStream()
-    plain = ("Timestamp", *VARIABLES)
+    schema = household.table.schema
+    repeated = [f.name for f in schema if pa.types.is_dictionary(f.type)] + list(_FEW_VALUES)
     with pq.ParquetWriter(
         sink,
-        household.table.schema,
+        schema,
         compression=compression,
-        use_dictionary=[name for name in SCHEMA.names if name not in plain],
+        use_dictionary=repeated,
         column_encoding={"Timestamp": "DELTA_BINARY_PACKED"},
         write_statistics=["Timestamp"],
         store_schema=False,

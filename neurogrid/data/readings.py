@@ -80,7 +80,8 @@ def read_columns(file: Place, types: Mapping[str, pa.DataType], separator: str, 
     """
     content = _content(file)
     end = content.find(b"\n")
-    if not content.strip() or end < 0 or not content[end:].strip():
+    # The first bytes tell; only a file that begins with blank lines is looked at whole.
+    if end < 0 or not (content[end : end + 200].strip() or content[end:].strip()):
         raise UnusableFileError(Fault.EMPTY_FILE, f"{len(content)} bytes")
     header = content[:end].decode("utf-8-sig", "replace").strip("\r")
     missing = [name for name in types if name not in [cell.strip('"') for cell in header.split(separator)]]

@@ -79,9 +79,9 @@ def make_heapo(folder: Path, settings: SyntheticSettings) -> None:
 
 
 def make_benchmark(folder: Path, households: int, rows: int, seed: int) -> None:
-    """Writes a data set of `rows` rows a household for measuring: no broken file, long numbers as in a raw export."""
+    """Writes a data set of `rows` rows a household for measuring: no broken file, numbers of ten decimals, so that a row is as long as in the published files."""
     settings = SyntheticSettings(households=households, stations=len(STATIONS), days=0, seed=seed)
-    _write_all(folder, settings, rows, decimals=6)
+    _write_all(folder, settings, rows, decimals=10)
 
 
 def _draw(seed: int, *name: int | str) -> np.random.Generator:

@@ -1,0 +1,119 @@
+"""Our ETL against a plain DuckDB script that does the same job, in turn, in one run, on the same made files.
+
+Spark's start is outside the timing and shown by itself: a pipeline pays it once. Both use two cores.
+"""
+
+import shutil
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+from neurogrid.bench.etl_duckdb import Totals, run_script, totals
+from neurogrid.bench.table import ResultTable
+from neurogrid.data.clean import EtlSettings
+from neurogrid.data.etl import run_etl
+from neurogrid.data.sources import open_source
+from neurogrid.data.synthetic import make_benchmark
+from neurogrid.errors import RunError
+from neurogrid.session import spark_session
+from neurogrid.storage import place
+
+CORES = 2
+TOLERANCE = 1e-6
+SETTINGS = EtlSettings(
+    cadence_minutes=15,
+    trailing_slots=5,
+    weather_last_known_hours=3,
+    train_share=0.72,
+    validation_share=0.08,
+    surge_percentile=95,
+    max_power_kw=200,
+    longest_gap_days=400,
+    listed_per_kind=20,
+    compression="snappy",
+)
+
+
+def bench_etl(folder: Path, files: int, rows: int, repeats: int) -> ResultTable:
+    """Measures both ways `repeats` times in turn; the made files stay in `folder` for the next time.
+
+    Raises:
+        RunError: the two ways do not agree on what they wrote.
+    """
+    source = folder.absolute() / f"heapo-{files}x{rows}"
+    if not (source / "complete").exists():
+        shutil.rmtree(source, ignore_errors=True)
+        make_benchmark(source, files, rows, seed=1)
+        (source / "complete").touch()
+    megabytes = sum(file.stat().st_size for file in source.glob("smart_meter_data/15min/*")) / 1e6
+    ours, theirs = folder.absolute() / "warehouse-neurogrid", folder.absolute() / "warehouse-duckdb"
+    seconds: dict[str, list[float]] = {"neurogrid etl": [], "DuckDB script": []}
+    began = time.perf_counter()
+    with spark_session("bench-etl", f"local[{CORES}]", {}) as spark:
+        start_s = time.perf_counter() - began
+        for _ in range(repeats):
+            seconds["neurogrid etl"].append(_timed(ours, lambda: _run_ours(spark, source, ours)))
+            seconds["DuckDB script"].append(_timed(theirs, lambda: _run_duckdb(source, theirs)))
+    check = _agree(totals(ours), totals(theirs))
+    for warehouse in (ours, theirs):
+        shutil.rmtree(warehouse)
+    table = [
+        (name, statistics.median(each), min(each), each[0], megabytes / statistics.median(each))
+        for name, each in seconds.items()
+    ]
+    share = statistics.median(seconds["neurogrid etl"]) / statistics.median(seconds["DuckDB script"])
+    return ResultTable(
+        title=f"ETL of {files} files x {rows:,} rows ({megabytes:,.0f} MB of CSV), {CORES} cores",
+        columns=("way", "median_s", "fastest_s", "first_s", "csv_mb_per_s"),
+        rows=(*table, ("Spark's start, not in the above", start_s, None, None, None)),
+        notes=(
+            f"neurogrid takes {share:.2f} of the DuckDB script's time (medians of {repeats}, in turn)",
+            f"both wrote the same: {check}",
+            "`first_s` includes the start of Spark's Python workers",
+        ),
+    )
+
+
+def _timed(target: Path, work: Callable[[], None]) -> float:
+    shutil.rmtree(target, ignore_errors=True)
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def _run_ours(spark: SparkSession, source: Path, target: Path) -> None:
+    meters = open_source("heapo", place(str(source)), (), None)
+    run_etl(spark, meters, place(str(target)), SETTINGS, lambda done, total: None)
+
+
+def _run_duckdb(source: Path, target: Path) -> None:
+    run_script(
+        source,
+        target,
+        {
+            "threads": CORES,
+            "limit_kwh": SETTINGS.max_power_kw / 4,
+            "train": SETTINGS.train_share,
+            "trailing": SETTINGS.trailing_slots,
+            "hold_hours": SETTINGS.weather_last_known_hours,
+            "compression": SETTINGS.compression,
+        },
+    )
+
+
+def _agree(ours: Totals, theirs: Totals) -> str:
+    counts = [(t.slots, t.households, t.load_tiers, t.weather_tiers) for t in (ours, theirs)]
+    sums = ((ours.energy_kwh, theirs.energy_kwh), (ours.feature_squares, theirs.feature_squares))
+    if counts[0] != counts[1] or any(abs(a - b) > TOLERANCE * abs(b) for a, b in sums):
+        raise RunError(
+            "bench etl: the two ways wrote different tables",
+            found=f"neurogrid {ours}; DuckDB {theirs}",
+            fix="one of them is wrong; compare a household's file",
+        )
+    return (
+        f"{ours.slots:,} slots of {ours.households} households, {ours.energy_kwh:,.1f} kWh, "
+        f"{sum(ours.load_tiers[1:]):,} loads imputed"
+    )
