@@ -188,6 +188,7 @@ class BackendSection(_Section):
     join_timeout_s: Seconds = Field(60.0, description="how long to wait for tasks before giving up, seconds")
     stop_grace_s: Seconds = Field(5.0, description="how long a task may take to end at the end, seconds")
     batch_bytes: Count = Field(2_000_000, description="most bytes of deltas in one message")
+    loopback_tls: bool = Field(True, description="TLS also where nothing leaves the machine; elsewhere there always is")
 
 
 class EvaluationSection(_Section):

@@ -127,13 +127,15 @@ def run(
     settings = _load(config, sets, flags)
     if resume is not None:
         settings = _resumed(settings, resume, sets, flags)
+    fresh = resume is None and not settings.sampling.manifest
+    source = steps.find_source(settings) if fresh else None
+    drawn = None if fresh else steps.find_manifest(settings)
     with steps.session(settings) as spark:
         result: dict[str, Any] = {}
-        if resume is None and not settings.sampling.manifest:
-            result["etl"] = steps.do_etl(settings, spark)
+        if source is not None:
+            result["etl"] = steps.do_etl(settings, spark, source)
+        if drawn is None:
             drawn, result["sample"] = steps.do_sample(settings, spark)
-        else:
-            drawn = steps.find_manifest(settings)
         result["train"] = steps.do_train(settings, spark, drawn, resume or "")
         run_id = result["train"]["run_id"]
         result["evaluate"] = steps.do_evaluate(settings, spark, run_id, drawn)
@@ -165,8 +167,9 @@ def etl(
     from neurogrid.cli import steps  # noqa: PLC0415
 
     settings = _load(config, sets, {"warehouse": warehouse, "source.path": data_dir, "source.exclude": exclude or None})
+    source = steps.find_source(settings)
     with steps.session(settings) as spark:
-        _print(steps.do_etl(settings, spark), as_json=as_json)
+        _print(steps.do_etl(settings, spark, source), as_json=as_json)
 
 
 @app.command()
@@ -225,8 +228,9 @@ def evaluate(run_id: RunId, sets: Sets = None, warehouse: Warehouse = None, as_j
     from neurogrid.cli import steps  # noqa: PLC0415
 
     settings = _resumed(_load(None, None, {"warehouse": warehouse}), run_id, sets, {})
+    drawn = steps.find_manifest(settings)
     with steps.session(settings) as spark:
-        _print(steps.do_evaluate(settings, spark, run_id, steps.find_manifest(settings)), as_json=as_json)
+        _print(steps.do_evaluate(settings, spark, run_id, drawn), as_json=as_json)
 
 
 @app.command()
@@ -326,12 +330,12 @@ def bench_rounds(
     as_json: Json = False,
 ) -> None:
     """A round's phases, against a bare torch loop and a bare socket exchange in the same run."""
-    from neurogrid.bench.rounds import bench_rounds as measure  # noqa: PLC0415
-
     kinds = backends.split(",")
     if not set(kinds) <= {"inline", "spark"}:
         raise UsageError("--backends takes inline, spark or both", found=backends, fix="--backends inline,spark")
     counts = _numbers(agents, "--agents")
+    from neurogrid.bench.rounds import bench_rounds as measure  # noqa: PLC0415
+
     _bench("Rounds", lambda: measure(counts, kinds, rounds), out, as_json=as_json)
 
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -35,9 +36,13 @@ def heading(text: str) -> None:
 
 def facts(rows: Sequence[tuple[str, str]]) -> None:
     """Named figures, one a line."""
+    if not console.is_terminal:  # a log is searched line by line: nothing wrapped
+        for name, value in rows:
+            say(f"  {name}: {value}")
+        return
     table = Table.grid(padding=(0, 2))
     for name, value in rows:
-        table.add_row(f"  [dim]{name}[/dim]", value)
+        table.add_row(f"  [dim]{name}[/dim]", escape(value))
     console.print(table)
 
 

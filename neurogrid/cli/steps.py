@@ -5,7 +5,7 @@ Each step returns a dictionary for `--json`.
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -20,8 +20,10 @@ from neurogrid.backends.spark import SparkBackend
 from neurogrid.cli import settings, show
 from neurogrid.config import Config, load, to_yaml
 from neurogrid.data.etl import run_etl
+from neurogrid.data.grid import check_cadence
 from neurogrid.data.manifest import Manifest
 from neurogrid.data.sampling import check, sample
+from neurogrid.data.sources import Source
 from neurogrid.errors import ConfigError, InputError, RunError, UsageError
 from neurogrid.evaluation import evaluate
 from neurogrid.fl.record import weights_sha256
@@ -43,9 +45,15 @@ def session(config: Config) -> Iterator[SparkSession]:
         yield spark
 
 
-def do_etl(config: Config, spark: SparkSession) -> Result:
-    """Raw files to clean tables."""
+def find_source(config: Config) -> Source:
+    """The raw readings; raises InputError where there are none, or they do not fit the cadence, before Spark starts."""
     source = settings.source(config)
+    check_cadence(source.cadence_minutes, config.etl.cadence_minutes)
+    return source
+
+
+def do_etl(config: Config, spark: SparkSession, source: Source) -> Result:
+    """Raw files to clean tables."""
     warehouse = place(config.warehouse)
     show.heading("ETL")
     show.facts([("from", f"{config.source.path} ({source.kind})"), ("to", f"{warehouse}/meters")])
@@ -123,7 +131,7 @@ def find_manifest(config: Config) -> Manifest:
 def _read_manifest(file: Place) -> Manifest:
     try:
         return Manifest.from_json(file.read_bytes())
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{file} is no manifest that can be read", found=str(error), fix="make one with `neurogrid sample`"
         ) from error
@@ -158,11 +166,11 @@ def do_train(config: Config, spark: SparkSession | None, manifest: Manifest, res
         backend = SparkBackend(spark, factory, federation.layout.size, settings.exchange(config))
     with ledger:
         try:
-            with show.RoundTable(config.rounds.count, state.round) as table:
+            with ExitStack() as stack:
                 with show.console.status("  starting the tasks"):
-                    backend.__enter__()
-                with backend:
-                    finish = federate(state, federation, rounds, backend, [ledger, table])
+                    stack.enter_context(backend)
+                table = stack.enter_context(show.RoundTable(config.rounds.count, state.round))
+                finish = federate(state, federation, rounds, backend, [ledger, table])
         except VoidRoundsError as error:
             raise RunError(str(error), fix="see rounds.min_agents, and the audit of the run for the reasons") from error
         except KeyboardInterrupt:
