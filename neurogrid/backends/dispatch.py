@@ -59,12 +59,12 @@ class Dispatcher:
     # What the streams call.
 
     def arrived(self, stream: Stream) -> None:
-        """A task has said hello; it gets work when it says that it is ready. Refused when the training is over."""
+        """A task has said hello; it gets work when it says that it is ready."""
         with self._changed:
-            if self._stopping:
-                raise ValueError("the training is over")
             self._numbers += 1
             self._residents[stream] = Resident(self._numbers, stream, time.monotonic())
+            if self._stopping:
+                stream.send({"do": "stop"})
 
     def left(self, stream: Stream) -> None:
         """A task's stream has ended."""
@@ -85,14 +85,17 @@ class Dispatcher:
         said = message.get("say")
         if said == "updates":
             self._updates(resident, message, batch)
-        elif said != "beat":
+        else:
             with self._changed:
                 self._said(resident, said, message, now)
 
     def _said(self, resident: Resident, said: object, message: dict[str, Any], now: float) -> None:
         ticket = self._ticket
         current = ticket is not None and message.get("ticket") == ticket.number
-        if said == "ready":
+        if said == "beat":
+            if current and ticket is not None:
+                self._unstick(ticket, resident, message.get("at"))
+        elif said == "ready":
             resident.ready = True
             self._joined += 1
             if ticket is not None:
@@ -104,7 +107,7 @@ class Dispatcher:
             self._changed.notify_all()
         elif said == "weights" and current:
             resident.weights_s = now
-        elif said == "losses" and current and ticket is not None:
+        elif said == "losses" and current and ticket is not None and ticket.do == "evaluate":
             self._evaluated(ticket, resident, message)
         elif said == "dropped":
             if resident.behind:
@@ -158,6 +161,17 @@ class Dispatcher:
             elif ticket.queue.answer(resident.task, index):
                 ticket.answers[index] = Answer(0, figures(metrics))
         self._worked(ticket, resident, busy_s(message), len(answers))
+
+    def _unstick(self, ticket: Ticket, resident: Resident, at: Any) -> None:
+        """What waits in a task's hand behind an agent that takes long goes to others, when they are idle."""
+        queue, before = ticket.queue, resident.at
+        resident.at = (ticket.number, at)
+        idle = any(not queue.in_hand(other.task) for other in self._workers())
+        if resident.at == before and isinstance(at, int) and idle and not queue.waiting:
+            back = queue.reclaim(resident.task, at)
+            if back:
+                resident.stream.send({"do": "return", "ticket": ticket.number, "agents": back})
+                self._feed(ticket)
 
     def _worked(self, ticket: Ticket, resident: Resident, worked_s: float, agents: int) -> None:
         resident.busy_s += worked_s

@@ -11,6 +11,7 @@ Driver to task, schema {weights: fixed_size_list<float32>[d]}:
     {"do": "train" | "evaluate", "ticket", "round", "work": [[index, agent], ...]}
                         train these agents, in this order. A batch of one row with the weights comes with the first
                         message of a ticket. A ticket is one call of `run` or `evaluate` and never used again.
+    {"do": "return", "ticket", "agents": [index, ...]}  leave these to others, if they are still to be done
     {"do": "drop", "ticket"}    forget what is still to be done of this ticket: it has closed
     {"do": "stop"}      end the task, the training is over
 
@@ -18,7 +19,8 @@ Task to driver, schema {agent: int32, windows: int64, delta: fixed_size_list<flo
 
     {"say": "ready"}    the trainer is made, work may come
     {"say": "unfit", "reason"}  the trainer cannot be made here
-    {"say": "beat"}     still here; sent every `heartbeat_s`, whatever the task is doing
+    {"say": "beat", "ticket", "at": index | null}
+                        still here, sent every `heartbeat_s` whatever the task does; `at` is the agent it is busy with
     {"say": "weights", "ticket"}    the ticket's weights have arrived
     {"say": "updates", "ticket", "busy_s", "metrics": [{name: number}, ...], "held": [bool, ...],
      "failed": [[index, reason, retry], ...]}
@@ -206,7 +208,7 @@ class Host(Protocol):
     """What the server calls, from the threads of the streams."""
 
     def arrived(self, stream: Stream) -> None:
-        """A task has said hello. Raises ValueError to refuse it."""
+        """A task has said hello."""
         ...
 
     def received(self, stream: Stream, message: dict[str, Any], batch: pa.RecordBatch | None) -> None:
@@ -261,9 +263,9 @@ class ExchangeServer(flight.FlightServerBase):  # type: ignore[misc]
             stream = Stream(Hello.from_json(descriptor.command), context.peer(), self.port)
             if reader.schema != up_schema(self._n_weights):
                 raise ValueError(f"the task sends {reader.schema}")
-            self._host.arrived(stream)
         except ValueError as error:
             raise flight.FlightServerError(f"refused: {error}") from None
+        self._host.arrived(stream)
         with self._lock:
             self._streams.add(stream)
         writer.begin(down_schema(self._n_weights))

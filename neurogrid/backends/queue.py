@@ -1,7 +1,7 @@
 """Which task trains which agent of a round: the scheduling, as a state machine without threads, clock or network.
 
 An agent is waiting, in one task's hand, answered, or missing with a reason. Tasks join, take a few agents at a time,
-answer, fail, or are lost. Whatever the order in which that happens, each agent is answered once or missing once.
+answer, fail, get stuck, or are lost. In whatever order that happens, each agent is answered once or missing once.
 """
 
 from collections import deque
@@ -181,6 +181,19 @@ class RoundQueue:
             if all(other == failed_on for other in self._hand):
                 self.waiting -= 1
                 self._give_up(index, reason)
+
+    def reclaim(self, task: TaskId, keep: int) -> list[int]:
+        """Takes back what `task` has in hand besides agent `keep`, on which it is stuck, for others to train."""
+        hand = self._hand.get(task, {})
+        if keep not in hand:
+            return []
+        back = [index for index in hand if index != keep]
+        for index in back:
+            del hand[index]
+            self._state[index] = _State.WAITING
+        self._unheld.extend(back)
+        self.waiting += len(back)
+        return back
 
     def expire(self) -> None:
         """The deadline has passed: who has not answered is late."""

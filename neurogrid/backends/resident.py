@@ -6,6 +6,7 @@ the shards it has in memory; when it cannot, it fails, and Spark tries the task 
 """
 
 import contextlib
+import itertools
 import json
 import queue
 import socket
@@ -97,6 +98,8 @@ class TaskStream:
         self._closed = threading.Event()
         self._dropped = 0  # the newest ticket that the driver has closed
         self._stopping = False
+        self._returned: dict[tuple[int, int], int] = {}  # (ticket, index) of agents left to others: said in message ...
+        self._at: tuple[int, int | None] = (0, None)  # the agent under way
 
     def __enter__(self) -> "TaskStream":
         invitation = self._invitation
@@ -151,6 +154,7 @@ class TaskStream:
             message, batch = item
             if batch is not None:
                 # A copy: the trainer may want to wrap it in a tensor, and what Arrow owns is read-only.
+                self._returned.clear()
                 weights = vectors(batch.column(0), self._invitation.n_weights)[0].copy()
             if message["do"] == "stop":
                 return
@@ -158,6 +162,7 @@ class TaskStream:
                 self.say({"say": "dropped", "ticket": message["ticket"]})
             elif weights is not None:
                 {"train": self._train, "evaluate": self._evaluate}[message["do"]](trainer, message, weights)
+                self._at = (0, None)
 
     def _train(self, trainer: Trainer, message: dict[str, Any], weights: Vector) -> None:
         ticket, round_number = message["ticket"], message["round"]
@@ -165,6 +170,9 @@ class TaskStream:
         for index, agent in message["work"]:
             if self._over(ticket):
                 return
+            if self._returned.get((ticket, index), 0) > message["number"]:
+                continue  # left to others after it was handed to us
+            self._at = (ticket, index)
             began = time.perf_counter()
             update, held, reason, retry = _train_one(trainer, agent, round_number, weights)
             outgoing.busy_s += time.perf_counter() - began
@@ -175,18 +183,22 @@ class TaskStream:
         outgoing.flush()
 
     def _evaluate(self, trainer: Trainer, message: dict[str, Any], weights: Vector) -> None:
+        ticket = message["ticket"]
         losses: list[list[Any]] = []
         began = time.perf_counter()
         for index, agent in message["work"]:
-            if self._over(message["ticket"]):
+            if self._over(ticket):
                 return
+            if self._returned.get((ticket, index), 0) > message["number"]:
+                continue  # left to others after it was handed to us
+            self._at = (ticket, index)
             try:
                 metrics = trainer.evaluate(agent, weights)
             except Exception:
                 metrics = None
             losses.append([index, None if misnamed(metrics) else figures(metrics or {})])
         busy_s = time.perf_counter() - began
-        self.say({"say": "losses", "ticket": message["ticket"], "busy_s": busy_s, "losses": losses})
+        self.say({"say": "losses", "ticket": ticket, "busy_s": busy_s, "losses": losses})
 
     def _over(self, ticket: int) -> bool:
         return self._stopping or self._closed.is_set() or ticket <= self._dropped
@@ -195,13 +207,16 @@ class TaskStream:
         try:
             if self._reader.schema != down_schema(self._invitation.n_weights):
                 raise ValueError("the driver sends another schema")
-            while True:
+            for number in itertools.count(1):
                 chunk = self._reader.read_chunk()
-                message = parse(chunk.app_metadata)
+                message = parse(chunk.app_metadata) | {"number": number}
                 if chunk.data is not None:
                     self.say({"say": "weights", "ticket": message["ticket"]})
                 if message["do"] == "drop":
                     self._dropped = message["ticket"]
+                elif message["do"] == "return":
+                    self._returned.update({(message["ticket"], index): number for index in message["agents"]})
+                    continue
                 elif message["do"] == "stop":
                     self._stopping = True
                 self._inbox.put((message, chunk.data))
@@ -212,7 +227,8 @@ class TaskStream:
     def _beat(self) -> None:
         with contextlib.suppress(pa.ArrowException, OSError):
             while not self._closed.wait(self._invitation.heartbeat_s):
-                self.say({"say": "beat"})
+                ticket, index = self._at
+                self.say({"say": "beat", "ticket": ticket, "at": index})
 
 
 class _Outgoing:

@@ -30,6 +30,7 @@ from neurogrid.fl.update import AgentId, Matrix, Phases, RoundPlan, RoundResult,
 
 _BEATS = 6  # signs of life within lost_after_s
 _MAX_ROWS = 50
+_PAUSE_S = 0.5  # before a job is submitted again; Ctrl-C cancels Spark's jobs just before it reaches us
 _END_S = 10.0  # for what has been cancelled and killed to be gone
 
 
@@ -209,6 +210,7 @@ class SparkBackend:
             self._job_error = reason
             if dispatcher.joined == before:
                 break  # nobody came: it would be the same again
+            self._closing.wait(_PAUSE_S)
         dispatcher.job_ended(self._job_error)
 
     def _start(self, name: str, target: Any) -> None:

@@ -27,6 +27,7 @@ class Resident:
         ticket: the last ticket whose weights it was sent.
         weights_s: when it said that they had arrived.
         busy_s: what it has trained for, in this ticket.
+        at: the ticket and the agent with which it was busy at its last sign of life.
     """
 
     task: TaskId
@@ -38,6 +39,7 @@ class Resident:
     ticket: int = 0
     weights_s: float = 0.0
     busy_s: float = 0.0
+    at: tuple[int, Any] = (0, None)
 
 
 @dataclass(frozen=True)
