@@ -41,30 +41,33 @@ def verify(run: Place) -> Verification:
         raise UsageError(f"there is no run {run.name}", found=f"nothing at {run}")
     problems: list[str] = []
     records = _records(run, problems)
-    files, intact = 0, []
+    files, head, intact = 0, "", []
+    # None: what follows a record that is gone, or is not what it was, has nothing to be compared with.
     previous: str | None = ""
     for path, record in records:
         if record is None:
-            # What follows a record that is gone has nothing left to be compared with.
             previous = None
             continue
+        head = str(record.get("sha256", ""))
         if not is_intact(record):
             problems.append(f"{path}: its content was changed (its own hash does not fit)")
-        elif previous is not None and record.get("previous_sha256") != previous:
-            problems.append(f"{path}: does not follow the record before it (one was changed, removed or put in)")
+            previous = None
         else:
+            if previous is not None and record.get("previous_sha256") != previous:
+                problems.append(f"{path}: does not follow the record before it (one was changed, removed or put in)")
             intact.append((path, record))
-        previous = str(record.get("sha256", ""))
+            previous = head
         named = record.get("files")
         for name, digest in named.items() if isinstance(named, dict) else ():
             files += 1
             problem = _file_problem(run, name, digest, path)
             if problem:
                 problems.append(problem)
-    problems.extend(_table_problems(run, {_number(path): record for path, record in intact if _number(path)}))
+    last = max(_number(path) for path, _ in records)
+    problems.extend(_table_problems(run, {_number(path): record for path, record in intact if _number(path)}, last))
     rounds = sum(record is not None and _number(path) > 0 for path, record in records)
     ended = records[-1][0] == "end.json"
-    return Verification(rounds, files, previous or "", ended, tuple(problems))
+    return Verification(rounds, files, head, ended, tuple(problems))
 
 
 def _number(path: str) -> int:
@@ -110,29 +113,24 @@ def _file_problem(run: Place, name: str, digest: str, record: str) -> str:
     return ""
 
 
-def _table_problems(run: Place, rounds: dict[int, Record]) -> list[str]:
-    """What the table of rounds says otherwise than the records, `rounds` by number, that were found as written."""
+def _table_problems(run: Place, rounds: dict[int, Record], last: int) -> list[str]:
+    """What the table says otherwise than the records: `rounds` by number, those found as written, of 1 to `last`."""
     place = run / "round_metrics.parquet"
+    # A kill between a round's record and the table leaves the table one round behind, which is no tampering.
     if not place.exists():
-        return ["round_metrics.parquet: is missing"] if rounds else []
+        return ["round_metrics.parquet: is missing"] if last > 1 else []
     try:
         table = pq.read_table(pa.BufferReader(place.read_bytes())).to_pylist()
     except (pa.ArrowException, OSError):
         return ["round_metrics.parquet: is not a Parquet file any more"]
-    # A kill between a round's record and the table leaves the table one round behind, which is no tampering.
-    last = max(rounds, default=0)
     if len(table) < last - 1:
         return [f"round_metrics.parquet: has {len(table)} rows, there are {last} records"]
     for number, row in enumerate(table, start=1):
         if number in rounds and not _same(row, metrics_row(rounds[number])):
             return [f"round_metrics.parquet: row of round {number} differs from its record"]
-        if number > last and not _known(run, number):
+        if number > last:
             return [f"round_metrics.parquet: has a row of round {number}, of which there is no record"]
     return []
-
-
-def _known(run: Place, number: int) -> bool:
-    return (run / "rounds" / f"{round_name(number)}.json").exists()
 
 
 def _same(row: dict[str, object], expected: dict[str, object]) -> bool:

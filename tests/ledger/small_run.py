@@ -1,0 +1,98 @@
+"""A small deterministic federation run into a folder: what the ledger's tests kill, resume and tamper with."""
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from neurogrid.backends.inline import InlineBackend
+from neurogrid.errors import UsageError
+from neurogrid.fl.attack import AttackSettings
+from neurogrid.fl.clip import ClipSettings
+from neurogrid.fl.defence import DefenceSettings
+from neurogrid.fl.randomness import generator
+from neurogrid.fl.rounds import Federation, RoundSettings, State, federate
+from neurogrid.fl.update import Layout, TensorSpan, Update
+from neurogrid.ledger import Genesis, Ledger
+from neurogrid.storage import place
+
+LAYOUT = Layout((TensorSpan("lstm.weight", (10, 5), 0, 50), TensorSpan("head.bias", (7,), 50, 57)))
+D, SEED, ROUNDS = LAYOUT.size, 11, 8
+AGENTS = tuple(f"A{i:02}" for i in range(9))
+START = generator(SEED, "start").standard_normal(D).astype(np.float32)
+FEDERATION = Federation(AGENTS, {a: i % 3 for i, a in enumerate(AGENTS)}, LAYOUT, START, SEED)
+SETTINGS = RoundSettings(
+    rounds=ROUNDS,
+    agents_per_round=7,
+    timeout_s=60.0,
+    server_momentum=0.9,
+    server_step=0.5,
+    panel_agents=2,
+    patience_rounds=0,
+    min_improvement=0.0,
+    converged_update=0.0,
+    defence=DefenceSettings("trimmed_mean", 0.15, 3.0, 3, ClipSettings("median", "tensor", 1.0)),
+    attack=AttackSettings("noise", 0.2, "fixed", 10.0, 0.5),
+)
+GENESIS = Genesis(
+    run_id="r1",
+    manifest_id="m1",
+    manifest_sha256="0" * 64,
+    neurogrid_version="0",
+    seed=SEED,
+    model="small",
+    n_weights=D,
+    n_agents=len(AGENTS),
+    rounds=ROUNDS,
+    rule="trimmed_mean",
+    attack="noise",
+    started="2026-01-01T00:00:00Z",
+)
+CONFIG = "seed: 11\n"
+
+
+class Trainer:
+    """Goes a third of the way to the agent's own goal, after `pause_s` of what would be training."""
+
+    def __init__(self, pause_s: float = 0.0) -> None:
+        self.pause_s = pause_s
+
+    def train(self, agent, round_number, weights):
+        time.sleep(self.pause_s)
+        delta = (generator(SEED, agent).standard_normal(D) - weights) / 3
+        delta = (delta + 0.1 * generator(SEED, agent, round_number).standard_normal(D)).astype(np.float32)
+        loss = float("nan") if agent == AGENTS[0] else float(np.square(delta).mean())
+        return Update(agent, delta, 100, {"loss": loss, "train_s": self.pause_s})
+
+    def evaluate(self, agent, weights):
+        return {"loss": float(np.square(weights).mean()), "windows": 5}
+
+    def holds(self, agent):
+        return True
+
+
+def begin_or_resume(run):
+    if not (run / "run.json").exists():
+        return Ledger.create(run, GENESIS, CONFIG, FEDERATION), State(0, START, np.zeros_like(START))
+    ledger, resumed = Ledger.resume(run, LAYOUT)
+    assert (resumed.start == START).all()
+    return ledger, resumed.state
+
+
+def train(folder: Path, *, pause_s: float = 0.0, settings: RoundSettings = SETTINGS, observers=()):
+    """Runs to the end, from wherever the folder stands."""
+    run = place(str(folder))
+    ledger, state = begin_or_resume(run)
+    with ledger, InlineBackend(lambda: Trainer(pause_s)) as backend:
+        finish = federate(state, FEDERATION, settings, backend, [ledger, *observers])
+        ledger.finish(finish.state, finish.reason, {"fact": 1})
+    return finish.state
+
+
+def train_slowly(folder: Path) -> None:
+    """What a process of its own runs: slow enough to be killed in the midst of it; exits as the command does."""
+    try:
+        train(folder, pause_s=0.003)
+    except UsageError as error:
+        sys.exit(error.exit_code)

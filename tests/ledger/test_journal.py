@@ -1,0 +1,261 @@
+"""A run's folder while it is written: beginning, rounds, end, resuming, what is durable when, and errors in words."""
+
+import json
+import math
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import small_run
+import torch
+
+from neurogrid.backends.inline import InlineBackend
+from neurogrid.errors import RunError, UsageError
+from neurogrid.fl.record import weights_sha256
+from neurogrid.fl.rounds import State, federate
+from neurogrid.fl.update import Layout, TensorSpan
+from neurogrid.ledger import Ledger, read_agent_audit, read_round_metrics, verify
+from neurogrid.ledger.chain import seal, sha256
+from neurogrid.ledger.checkpoint import pack
+from neurogrid.storage import Place, place
+
+
+def rounds_of(settings_rounds):
+    return replace(small_run.SETTINGS, rounds=settings_rounds)
+
+
+def unfinished(folder, rounds):
+    """A run of which `rounds` rounds are durable and the end is not written."""
+    ledger, state = small_run.begin_or_resume(place(str(folder)))
+    with ledger, InlineBackend(small_run.Trainer) as backend:
+        return federate(state, small_run.FEDERATION, rounds_of(rounds), backend, [ledger]).state
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole") / "r1"
+    return folder, small_run.train(folder)
+
+
+def test_a_finished_run_has_every_file_and_verifies_clean(whole):
+    folder, state = whole
+    found = verify(place(str(folder)))
+    assert found.problems == ()
+    assert (found.rounds, found.ended) == (small_run.ROUNDS, True)
+    assert found.files == 2 + 3 * small_run.ROUNDS + 4
+    summary = json.loads((folder / "run_summary.json").read_text())
+    assert summary["w_final_sha256"] == weights_sha256(state.weights)
+    assert summary["fact"] == 1
+    assert "r1" in (folder / "run_summary.md").read_text()
+    assert read_round_metrics(place(str(folder))).num_rows == small_run.ROUNDS
+    assert read_agent_audit(place(str(folder))).num_rows == small_run.ROUNDS * 7
+    assert (folder / "config.yaml").read_text() == small_run.CONFIG
+
+
+def test_checkpoints_and_final_weights_load_without_any_code(whole):
+    folder, state = whole
+    checkpoint = torch.load(folder / "W_global" / "round=0008" / "W.pt", weights_only=True)
+    final = torch.load(folder / "W_final.pt", weights_only=True)
+    for tensors in (checkpoint["weights"], final):
+        assert [(k, tuple(v.shape)) for k, v in tensors.items()] == [("lstm.weight", (10, 5)), ("head.bias", (7,))]
+        assert np.concatenate([v.ravel() for v in tensors.values()]).tobytes() == state.weights.tobytes()
+    assert np.concatenate([v.ravel() for v in checkpoint["momentum"].values()]).tobytes() == state.momentum.tobytes()
+
+
+def test_the_same_tensors_pack_to_the_same_bytes():
+    assert pack({"a": torch.arange(5.0)}) == pack({"a": torch.arange(5.0)})
+
+
+@pytest.mark.parametrize("stop", [0, 1, 5, 7, 8])
+def test_a_run_resumed_after_any_round_ends_with_the_same_bits(whole, tmp_path, stop):
+    unfinished(tmp_path / "r1", stop)
+    state = small_run.train(tmp_path / "r1")
+    assert state.weights.tobytes() == whole[1].weights.tobytes()
+    assert repr(state.held_out) == repr(whole[1].held_out)
+    assert state.relative_updates == whole[1].relative_updates
+    assert verify(place(str(tmp_path / "r1"))).problems == ()
+
+
+def test_figures_that_json_has_no_word_for_come_back_as_nan(tmp_path):
+    settings = replace(small_run.SETTINGS, rounds=1, panel_agents=0)
+    small_run.train(tmp_path / "r1", settings=settings)
+    run = place(str(tmp_path / "r1"))
+    row = read_round_metrics(run).to_pylist()[0]
+    assert math.isnan(row["held_out_loss"])
+    assert math.isfinite(row["loss_mean"])
+    losses = {r["agent_id"]: r["train_loss"] for r in read_agent_audit(run).to_pylist()}
+    assert all(math.isnan(loss) == (agent == "A00") for agent, loss in losses.items())
+    assert json.loads((tmp_path / "r1" / "rounds" / "round=0001.json").read_text())["held_out_loss"] is None
+    assert verify(run).problems == ()
+
+
+def test_void_rounds_in_a_row_are_counted_on_after_a_resume(tmp_path):
+    ledger, state = small_run.begin_or_resume(place(str(tmp_path / "r1")))
+    void = replace(rounds_of(2), defence=replace(small_run.SETTINGS.defence, min_agents=99))
+    with ledger, InlineBackend(small_run.Trainer) as backend:
+        before = federate(state, small_run.FEDERATION, void, backend, [ledger]).state
+    ledger, resumed = Ledger.resume(place(str(tmp_path / "r1")), small_run.LAYOUT)
+    ledger.close()
+    assert resumed.state.void_in_a_row == before.void_in_a_row == 2
+
+
+def test_a_round_is_durable_only_after_every_file_that_its_record_names(tmp_path, monkeypatch):
+    written = []
+    original = Place.write
+
+    def write(self, content):
+        if self.path.endswith(".json") and "/rounds/" in self.path:
+            for name, digest in json.loads(content)["files"].items():
+                assert name in written
+                assert sha256((tmp_path / "r1" / name).read_bytes()) == digest
+        original(self, content)
+        written.append(self.path.removeprefix(f"{tmp_path}/r1/"))
+
+    monkeypatch.setattr(Place, "write", write)
+    small_run.train(tmp_path / "r1", settings=rounds_of(2))
+    assert written.index("end.json") == len(written) - 1
+    assert written.index("run.json") == 2
+
+
+def test_a_run_that_exists_is_not_begun_again(whole):
+    with pytest.raises(UsageError, match=r"run r1 exists already[\s\S]*--resume r1"):
+        Ledger.create(place(str(whole[0])), small_run.GENESIS, small_run.CONFIG, small_run.FEDERATION)
+
+
+def test_a_run_that_has_ended_is_not_resumed(whole):
+    with pytest.raises(UsageError, match="run r1 has ended"):
+        Ledger.resume(place(str(whole[0])), small_run.LAYOUT)
+
+
+def test_a_run_that_is_not_there_is_not_resumed(tmp_path):
+    with pytest.raises(UsageError, match=r"there is no run r9"):
+        Ledger.resume(place(str(tmp_path / "r9")), small_run.LAYOUT)
+    assert not (tmp_path / "r9").exists()
+
+
+def test_a_live_run_is_refused_to_a_second_writer_and_free_once_it_is_closed(tmp_path):
+    ledger, _ = small_run.begin_or_resume(place(str(tmp_path / "r1")))
+    for attempt in (
+        lambda: Ledger.resume(place(str(tmp_path / "r1")), small_run.LAYOUT),
+        lambda: Ledger.create(place(str(tmp_path / "r1")), small_run.GENESIS, "", small_run.FEDERATION),
+    ):
+        with pytest.raises(UsageError, match=r"run r1 is live: another process is writing to it\n  found: process \d+"):
+            attempt()
+    ledger.close()
+    small_run.begin_or_resume(place(str(tmp_path / "r1")))[0].close()
+
+
+def test_a_run_of_another_model_is_not_resumed(tmp_path):
+    unfinished(tmp_path / "r1", 1)
+    for other in (
+        Layout((TensorSpan("lstm.weight", (5, 10), 0, 50), TensorSpan("head.bias", (7,), 50, 57))),
+        Layout((TensorSpan("linear.weight", (57,), 0, 57),)),
+    ):
+        with pytest.raises(UsageError, match="made with another model"):
+            Ledger.resume(place(str(tmp_path / "r1")), other)
+
+
+def edit(path, change):
+    record = json.loads(path.read_text())
+    change(record)
+    path.write_text(json.dumps(record))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda run: edit(run / "rounds/round=0002.json", lambda r: r.update(loss_mean=0.0)), "record of round 2"),
+        (lambda run: edit(run / "run.json", lambda r: r.update(seed=1)), "record of round 0"),
+        (lambda run: (run / "rounds/round=0002.json").unlink(), "record of round 2 of run r1 is missing, later ones"),
+        (lambda run: (run / "rounds/round=0003.json").write_text("{"), "not JSON any more"),
+        (lambda run: (run / "W_global/round=0004/W.pt").write_bytes(b"x"), "checkpoint W_global/round=0004/W.pt"),
+        (lambda run: (run / "W_global/round=0000/W.pt").unlink(), "checkpoint W_global/round=0000/W.pt"),
+    ],
+)
+def test_a_run_that_was_changed_is_not_resumed(tmp_path, spoil, words):
+    unfinished(tmp_path / "r1", 4)
+    spoil(tmp_path / "r1")
+    with pytest.raises(RunError, match=words) as error:
+        Ledger.resume(place(str(tmp_path / "r1")), small_run.LAYOUT)
+    assert "neurogrid audit r1 says what was changed" in str(error.value)
+
+
+@pytest.mark.parametrize("part", ["W_global", "audit", "rounds"])
+def test_a_round_that_cannot_be_written_ends_the_run_in_words(tmp_path, part):
+    run = place(str(tmp_path / "r1"))
+    ledger, state = small_run.begin_or_resume(run)
+    shutil.rmtree(tmp_path / "r1" / part, ignore_errors=True)
+    (tmp_path / "r1" / part).write_text("in the way")
+    with pytest.raises(RunError, match="a round of run r1 could not be written") as error, ledger:
+        federate(state, small_run.FEDERATION, rounds_of(1), InlineBackend(small_run.Trainer).__enter__(), [ledger])
+    assert "neurogrid train --resume r1" in str(error.value)
+
+
+def test_a_full_disk_ends_the_run_in_words_and_what_was_durable_is_resumed(whole, tmp_path, monkeypatch):
+    original = Place.write
+
+    def full(self, content):
+        if "round=0004" in self.path:
+            raise OSError(28, "No space left on device")
+        original(self, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Place, "write", full)
+        with pytest.raises(RunError, match="No space left on device"):
+            small_run.train(tmp_path / "r1")
+    state = small_run.train(tmp_path / "r1")
+    assert state.weights.tobytes() == whole[1].weights.tobytes()
+
+
+def test_an_end_that_cannot_be_written_is_said_in_words(tmp_path):
+    unfinished(tmp_path / "r1", 1)
+    (tmp_path / "r1" / "W_final.pt").mkdir()
+    with pytest.raises(RunError, match="the end of run r1 could not be written"):
+        small_run.train(tmp_path / "r1", settings=rounds_of(1))
+
+
+def test_a_folder_that_cannot_be_made_is_said_in_words_and_leaves_no_lock(tmp_path):
+    (tmp_path / "runs").write_text("a file")
+    with pytest.raises(RunError, match="the folder of run r1 could not be written"):
+        small_run.begin_or_resume(place(str(tmp_path / "runs" / "r1")))
+    (tmp_path / "r2").mkdir()
+    (tmp_path / "r2" / "config.yaml").mkdir()
+    for _ in range(2):
+        with pytest.raises(RunError, match="the folder of run r2 could not be written"):
+            small_run.begin_or_resume(place(str(tmp_path / "r2")))
+
+
+def test_the_head_is_the_newest_records_hash_and_each_follows_the_one_before(whole):
+    folder, _ = whole
+    names = ["run.json", *(f"rounds/round={n:04d}.json" for n in range(1, 9)), "end.json"]
+    previous = ""
+    for name in names:
+        record = json.loads((folder / name).read_text())
+        assert record["previous_sha256"] == previous
+        previous = record["sha256"]
+        content = {k: v for k, v in record.items() if k not in ("sha256", "previous_sha256")}
+        assert seal(content, record["previous_sha256"]) == record
+    assert verify(place(str(folder))).head == previous
+
+
+def test_the_table_of_rounds_is_the_records(whole):
+    table = pq.read_table(whole[0] / "round_metrics.parquet").to_pylist()
+    for row in table:
+        record = json.loads((whole[0] / "rounds" / f"round={row['round_id']:04d}.json").read_text())
+        assert row.pop("record_sha256") == record["sha256"]
+        assert {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()} == {
+            k: record[k] for k in row
+        }
+
+
+def test_a_state_is_not_changed_by_the_rounds_after_it(tmp_path):
+    seen: list[tuple[State, bytes]] = []
+
+    class Watch:
+        def after_round(self, record, state):
+            seen.append((state, state.weights.tobytes() + state.momentum.tobytes()))
+
+    small_run.train(tmp_path / "r1", settings=rounds_of(3), observers=[Watch()])
+    assert all(state.weights.tobytes() + state.momentum.tobytes() == then for state, then in seen)

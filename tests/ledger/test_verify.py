@@ -1,0 +1,177 @@
+"""What `verify` says of a run's folder after each kind of change: the file that was changed, and no other."""
+
+import json
+import shutil
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import small_run
+import torch
+
+from neurogrid.errors import UsageError
+from neurogrid.ledger import verify
+from neurogrid.ledger.chain import seal, to_text
+from neurogrid.storage import place
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole") / "r1"
+    small_run.train(folder)
+    return folder
+
+
+@pytest.fixture
+def run(whole, tmp_path):
+    shutil.copytree(whole, tmp_path / "r1")
+    return tmp_path / "r1"
+
+
+def edit_json(path, **changes):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def edit_table(path, column, value):
+    table = pq.read_table(path)
+    values = table[column].to_pylist()
+    values[1] = value
+    at = table.schema.get_field_index(column)
+    pq.write_table(table.set_column(at, table.schema.field(at), pa.array(values, table.schema.field(at).type)), path)
+
+
+def swap(one, other):
+    content = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(content)
+
+
+def add_one(path):
+    state = torch.load(path, weights_only=True)
+    state["head.bias"] += 1
+    torch.save(state, path)
+
+
+def halve(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+RECORD, CHECKPOINT = "rounds/round=0003.json", "W_global/round=0003/W.pt"
+AUDIT, DISTRICTS = "audit/agent_round_audit/round=0003.parquet", "audit/district_round_summary/round=0003.parquet"
+METRICS, LAST = "round_metrics.parquet", f"rounds/round={small_run.ROUNDS:04d}.json"
+CHANGED, GONE = "was changed", "is missing"
+TAMPERINGS = [
+    ("an edited record", lambda r: edit_json(r / RECORD, loss_mean=0.001), {RECORD: "its content was changed"}),
+    ("a record's own hash", lambda r: edit_json(r / RECORD, sha256="0" * 64), {RECORD: "its content was changed"}),
+    ("a record without a hash", lambda r: edit_json(r / RECORD, sha256=None), {RECORD: "its content was changed"}),
+    ("a NaN in a record", lambda r: edit_json(r / RECORD, loss_mean=float("nan")), {RECORD: "its content was changed"}),
+    ("files that are none", lambda r: edit_json(r / RECORD, files=["x"]), {RECORD: "its content was changed"}),
+    ("a removed record", lambda r: (r / RECORD).unlink(), {RECORD: GONE}),
+    ("the newest record removed", lambda r: (r / LAST).unlink(), {LAST: GONE}),
+    ("a truncated record", lambda r: halve(r / RECORD), {RECORD: "is not JSON any more"}),
+    ("a record that is a list", lambda r: (r / RECORD).write_text("[]"), {RECORD: "is not a record any more"}),
+    (
+        "a stray record",
+        lambda r: (r / "rounds/round=x.json").write_text("{}"),
+        {"rounds/round=x.json": "is no round's"},
+    ),
+    ("the first record removed", lambda r: (r / "run.json").unlink(), {"run.json": GONE}),
+    ("an edited first record", lambda r: edit_json(r / "run.json", seed=1), {"run.json": "its content was changed"}),
+    ("an edited last record", lambda r: edit_json(r / "end.json", rounds=2), {"end.json": "its content was changed"}),
+    (
+        "swapped checkpoints",
+        lambda r: swap(r / CHECKPOINT, r / "W_global/round=0005/W.pt"),
+        {CHECKPOINT: CHANGED, "W_global/round=0005/W.pt": CHANGED},
+    ),
+    ("a removed checkpoint", lambda r: (r / CHECKPOINT).unlink(), {CHECKPOINT: GONE}),
+    ("a truncated checkpoint", lambda r: halve(r / CHECKPOINT), {CHECKPOINT: CHANGED}),
+    ("the start's weights", lambda r: halve(r / "W_global/round=0000/W.pt"), {"W_global/round=0000/W.pt": CHANGED}),
+    ("an edited audit row", lambda r: edit_table(r / AUDIT, "accepted", False), {AUDIT: CHANGED}),
+    ("an edited district", lambda r: edit_table(r / DISTRICTS, "malicious", 9), {DISTRICTS: CHANGED}),
+    ("an edited metric", lambda r: edit_table(r / METRICS, "held_out_loss", 0.1), {METRICS: "row of round 2 differs"}),
+    ("a truncated table", lambda r: halve(r / METRICS), {METRICS: "is not a Parquet file any more"}),
+    ("a removed table", lambda r: (r / METRICS).unlink(), {METRICS: GONE}),
+    ("an edited config", lambda r: (r / "config.yaml").write_text("seed: 12\n"), {"config.yaml": CHANGED}),
+    ("other final weights", lambda r: add_one(r / "W_final.pt"), {"W_final.pt": CHANGED}),
+    ("an edited summary", lambda r: edit_json(r / "run_summary.json", rounds=1), {"run_summary.json": CHANGED}),
+    ("an edited page", lambda r: (r / "run_summary.md").write_text("fine"), {"run_summary.md": CHANGED}),
+]
+
+
+@pytest.mark.parametrize(("tamper", "expected"), [t[1:] for t in TAMPERINGS], ids=[t[0] for t in TAMPERINGS])
+def test_what_was_changed_is_named_and_nothing_else(run, tamper, expected):
+    tamper(run)
+    problems = verify(place(str(run))).problems
+    assert {p.split(": ", 1)[0] for p in problems} == set(expected)
+    for path, words in expected.items():
+        assert any(p.startswith(f"{path}: ") and words in p for p in problems), problems
+
+
+def test_a_run_as_it_was_written_has_no_problem(run):
+    assert verify(place(str(run))).problems == ()
+
+
+def test_a_record_edited_and_sealed_again_no_longer_fits_the_next(run):
+    record = json.loads((run / RECORD).read_text())
+    content = {k: v for k, v in record.items() if k not in ("sha256", "previous_sha256")}
+    (run / RECORD).write_text(to_text(seal({**content, "loss_mean": 0.0}, record["previous_sha256"])))
+    problems = verify(place(str(run))).problems
+    assert any(p.startswith("rounds/round=0004.json: does not follow the record before it") for p in problems)
+    assert any(p == "round_metrics.parquet: row of round 3 differs from its record" for p in problems)
+
+
+def test_a_chain_that_was_rewritten_whole_has_another_head(run, whole):
+    honest = verify(place(str(whole))).head
+    previous = json.loads((run / "rounds/round=0002.json").read_text())["sha256"]
+    for path in [*sorted((run / "rounds").glob("round=*.json"))[2:], run / "end.json"]:
+        record = json.loads(path.read_text())
+        content = {k: v for k, v in record.items() if k not in ("sha256", "previous_sha256")}
+        if "loss_mean" in content:
+            content["loss_mean"] = 0.0
+        sealed = seal(content, previous)
+        path.write_text(to_text(sealed))
+        previous = sealed["sha256"]
+    assert verify(place(str(run))).head == previous != honest
+
+
+def test_a_round_that_was_rolled_back_leaves_its_row_in_the_table(run):
+    for path in ("end.json", LAST):
+        (run / path).unlink()
+    problems = verify(place(str(run))).problems
+    assert problems == (f"round_metrics.parquet: has a row of round {small_run.ROUNDS}, of which there is no record",)
+
+
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_a_table_one_round_behind_is_what_a_kill_leaves_and_no_tampering(run, rounds):
+    (run / "end.json").unlink()
+    for number in range(rounds + 1, small_run.ROUNDS + 1):
+        (run / "rounds" / f"round={number:04d}.json").unlink()
+    table = pq.read_table(run / METRICS)
+    if rounds == 1:
+        (run / METRICS).unlink()
+    else:
+        pq.write_table(table.slice(0, rounds - 1), run / METRICS)
+    found = verify(place(str(run)))
+    assert (found.problems, found.rounds, found.ended) == ((), rounds, False)
+    if rounds > 1:
+        pq.write_table(table.slice(0, rounds - 2), run / METRICS)
+        assert verify(place(str(run))).problems == (f"{METRICS}: has {rounds - 2} rows, there are {rounds} records",)
+
+
+def test_what_a_killed_writer_left_beside_is_no_problem(run):
+    (run / "rounds" / ".round=0009.json.123-1.tmp").write_text("{")
+    assert verify(place(str(run))).problems == ()
+
+
+def test_a_run_that_is_not_there_is_said_so(tmp_path):
+    with pytest.raises(UsageError, match="there is no run r9"):
+        verify(place(str(tmp_path / "r9")))
+
+
+def test_verifying_changes_nothing(run):
+    def content():
+        return {p: p.read_bytes() for p in sorted(run.rglob("*")) if p.is_file()}
+
+    before = content()
+    verify(place(str(run)))
+    assert content() == before
