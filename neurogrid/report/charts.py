@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from neurogrid.report.palette import stand_in, themed
 
@@ -101,7 +101,7 @@ def lines(name: str, title: str, x: Sequence[float], series: Sequence[Line], x_l
     axes.set_ylabel(y_label)
     known = [value for one in series for value in one.y if math.isfinite(value) and value > 0]
     if known and max(known) > _LOG_ABOVE * min(known):
-        axes.set_yscale("log")
+        _log_scale(axes, max(known) / min(known))
     if x_label == "round":
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
     keys = tuple(Key(one.label, one.colour, "dash" if one.dashed else "line") for one in series)
@@ -134,6 +134,7 @@ def stacked_bars(
         axes.text(i + 1, limit, f" {totals[i]:,.0f}", va="bottom", ha="center", color=stand_in("ink"), size=11)
     axes.set_xlim(0.3, len(totals) + 0.7)
     axes.set_ylim(0, limit * (1.08 if tall else 1))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
@@ -223,7 +224,7 @@ def norms(
         axes.plot(x, y, "x", color=stand_in("attack"), markersize=6, markeredgewidth=1.7)
     every = [v for v in (*low, *high, *(norm for _, norm in attackers)) if np.isfinite(v) and v > 0]
     if every and max(every) > 12 * min(every):  # an attacker that scales, beside honest agents
-        axes.set_yscale("log")
+        _log_scale(axes, max(every) / min(every))
     else:
         axes.set_ylim(bottom=0)
     axes.set_xlabel("round")
@@ -273,6 +274,14 @@ def _figure(width: int, height: int, *, grid: bool = True) -> tuple[Figure, Axes
         axes.grid(axis="y", color=stand_in("line"), linewidth=1)
         axes.set_axisbelow(True)
     return figure, axes
+
+
+def _log_scale(axes: Axes, span: float) -> None:
+    """Plain numbers at 1, 2, 5, 10, ... or, over many powers, at those only."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if span < 2000 else (1.0,)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _rectangles(axes: Axes, rects: Sequence[Rect], colour: str) -> None:

@@ -136,10 +136,17 @@ def verdict(facts: RunFacts) -> str:
     tile = error_tile(facts, "trained")
     if tile.value == "–" or not facts.evaluation:
         return ""
-    count = len(dict(_groups(facts))["trained"]["households"])
+    group = dict(_groups(facts))["trained"]
+    count = len(group["households"])
+    mae = {name: _value(method["mae"], "value") for name, method in group["methods"].items()}
+    # Said as plainly as the success: whoever does better in the same test.
+    better = sorted((name for name in mae if mae[name] < mae["federated"]), key=lambda name: mae[name])
+    named = [f"{METHODS.get(name, name)} ({number(mae[name], 4)})" for name in better[:3]]
+    rest = f" and {len(better) - 3} more" if len(better) > 3 else ""
+    but = f" Still lower than its {number(mae['federated'], 4)} kWh a slot: {', '.join(named)}{rest}." if named else ""
     return (
         f"Looking {_ahead(facts.evaluation)} ahead, the federated model’s mean absolute error is {tile.value} that of "
-        f"the 28-day median, on held-out time of {plural(count, 'household')}."
+        f"the 28-day median, on held-out time of {plural(count, 'household')}.{but}"
     )
 
 

@@ -77,4 +77,4 @@ def _status(facts: RunFacts) -> tuple[str, str]:
         return f"finished after {plural(done, 'round')}: {facts.end.get('reason', '')}", "good"
     if not done:
         return f"no round finished yet, of {asked}", "warn"
-    return f"unfinished: {done} of {plural(asked, 'round')}; `neurogrid train --resume {facts.run_id}` goes on", "warn"
+    return f"unfinished: {done} of {plural(asked, 'round')}; `neurogrid run --resume {facts.run_id}` goes on", "warn"

@@ -1,6 +1,6 @@
 """A picture of a report, for the README: taken by a headless Chromium, which only this needs.
 
-Run it as `python -m neurogrid.report.picture report.html docs/report.png`.
+Run it as `python -m neurogrid.report.picture WAREHOUSE docs/report.png`; `make picture` does so after the demo.
 """
 
 import shutil
@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from neurogrid.errors import RunError, UsageError
+from neurogrid.errors import NeuroGridError, RunError, UsageError
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _TIMEOUT_S = 120
@@ -68,11 +68,31 @@ def _shrink(shot: Path, png: Path, most_bytes: int) -> None:
     with Image.open(shot) as image:
         flat = image.convert("RGB")
     png.parent.mkdir(parents=True, exist_ok=True)
+    flat.save(png, optimize=True)
     for colours in (256, 128, 64, 32):
-        flat.quantize(colours, dither=Image.Dither.NONE).save(png, optimize=True)
         if png.stat().st_size <= most_bytes:
             return
+        # Coverage keeps rare colours, such as a thin line's, which a median cut would merge with their neighbours.
+        flat.quantize(colours, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(png, optimize=True)
+
+
+def newest_report(place: Path) -> Path:
+    """The report itself, or that of a warehouse's newest run that has one (by the runs' names).
+
+    Raises:
+        UsageError: there is none.
+    """
+    if place.is_file():
+        return place
+    found = sorted(place.glob("runs/*/report.html"))
+    if not found:
+        raise UsageError(f"no report in {place}", found="no runs/*/report.html", fix="make one: neurogrid report RUN")
+    return found[-1]
 
 
 if __name__ == "__main__":
-    save_picture(Path(sys.argv[1]), Path(sys.argv[2]))
+    try:
+        save_picture(newest_report(Path(sys.argv[1])), Path(sys.argv[2]))
+    except NeuroGridError as problem:
+        print(problem, file=sys.stderr)
+        sys.exit(problem.exit_code)

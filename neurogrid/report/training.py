@@ -127,9 +127,12 @@ def timing(facts: RunFacts) -> Section:
     columns = (Column("Phase", numeric=False), Column("Median", "ms"), Column("Longest", "ms"), Column("Of all time"))
     table = Table("Latency by phase", columns, rows, frozenset({len(rows) - 1}))
     down, up = (sum(record.get(key) or 0 for record in facts.rounds) / 1e6 for key in ("bytes_down", "bytes_up"))
-    lead = (
-        f"{plural(len(facts.rounds), 'round')} took {seconds(wall)}. {number(down, 1)} MB of weights went to the hosts "
-        f"of the agents and {number(up, 1)} MB of updates came back; readings stayed where they are."
+    lead = f"{plural(len(facts.rounds), 'round')} took {seconds(wall)}. "
+    lead += (
+        f"{number(down, 1)} MB of weights went to the hosts of the agents and {number(up, 1)} MB of updates came back; "
+        "readings stayed where they are."
+        if down or up
+        else "The agents ran inside the driver’s own process, so nothing was sent."
     )
     notes = []
     moved = sum(record.get("reassigned_agents") or 0 for record in facts.rounds)
@@ -176,13 +179,13 @@ def defence_tile(facts: RunFacts) -> Tile:
         return Tile(
             "Attackers", "none", f"{percent(rejected / len(facts.agents), 1)} of honest updates were not accepted"
         )
-    precision = caught / rejected if rejected else None
-    return Tile(
-        "Attackers’ updates rejected",
-        percent(caught / attacks),
-        f"recall: {number(caught)} of {number(attacks)}; precision {percent(precision)}: the rest of the "
-        f"{number(rejected)} rejected were honest",
-    )
+    detail = f"recall: {number(caught)} of {number(attacks)}. "
+    if rejected:
+        detail += f"Precision {percent(caught / rejected)}: of {plural(rejected, 'rejected update')}, "
+        detail += f"{number(rejected - caught)} came from honest agents"
+    else:
+        detail += "No update was rejected"
+    return Tile("Attackers’ updates rejected", percent(caught / attacks), detail)
 
 
 def loss_tile(facts: RunFacts) -> Tile:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from neurogrid.errors import UsageError
-from neurogrid.report import render_report, save_picture
+from neurogrid.report import render_report
 from neurogrid.report.palette import MARKS, PALETTE, TEXT, contrast
-from neurogrid.report.picture import BROWSERS
+from neurogrid.report.picture import BROWSERS, newest_report, save_picture
 from neurogrid.report.table import number
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
@@ -74,6 +74,7 @@ def test_a_report_says_the_figures_that_the_run_has(finished, finished_html):
     assert "MAE" in words
     assert "0.1175 kWh a slot beside 0.1254" in words
     assert "79%" in words
+    assert "Still lower than its 0.1175 kWh a slot: same model, readings pooled (0.1166)." in words
     audit = [json.loads((run / "rounds" / f"round={n:04d}.json").read_text()) for n in range(1, 11)]
     attacks = sum(r["byzantine_agents_n"] for r in audit)
     caught = sum(round(r["byzantine_agents_n"] * r["rejection_recall"]) for r in audit)
@@ -170,6 +171,16 @@ def test_a_picture_is_small_enough_for_a_readme(finished_html, tmp_path):
     picture = (tmp_path / "docs" / "report.png").read_bytes()
     assert picture.startswith(b"\x89PNG")
     assert 20_000 < len(picture) < 300_000
+
+
+def test_the_newest_report_of_a_warehouse_is_found_and_none_is_said(tmp_path):
+    with pytest.raises(UsageError, match="no report"):
+        newest_report(tmp_path)
+    for name in ("2026-01", "2026-02"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "report.html").write_text(name)
+    assert newest_report(tmp_path).read_text() == "2026-02"
+    assert newest_report(tmp_path / "runs" / "2026-01" / "report.html").read_text() == "2026-01"
 
 
 def test_a_picture_without_a_browser_says_how_to_get_one(tmp_path, monkeypatch):
