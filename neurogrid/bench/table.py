@@ -1,4 +1,4 @@
-"""The one format of a benchmark's result: named columns and rows, written as Markdown for people and Parquet for tools."""
+"""The one format of a benchmark's result: columns and rows, as Markdown for people and Parquet for tools."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

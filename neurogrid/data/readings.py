@@ -79,16 +79,17 @@ def read_columns(file: Place, types: Mapping[str, pa.DataType], separator: str, 
         UnusableFileError: the file cannot be read, has no rows, or lacks a column.
     """
     content = _content(file)
-    end = content.find(b"\n")
-    # The first bytes tell; only a file that begins with blank lines is looked at whole.
-    if end < 0 or not (content[end : end + 200].strip() or content[end:].strip()):
-        raise UnusableFileError(Fault.EMPTY_FILE, f"{len(content)} bytes")
+    end = content.find(b"\n") % (len(content) + 1)  # all of it, if there is no end of line
     header = content[:end].decode("utf-8-sig", "replace").strip("\r")
+    if "\ufffd" in header or "\0" in header:
+        raise UnusableFileError(Fault.UNREADABLE_FILE, "not a text file")
+    # The first bytes tell; only a file that begins with blank lines is looked at whole.
+    if not (content[end : end + 200].strip() or content[end:].strip()):
+        raise UnusableFileError(Fault.EMPTY_FILE, f"{len(content)} bytes, no rows")
     missing = [name for name in types if name not in [cell.strip('"') for cell in header.split(separator)]]
     if missing:
-        kind = Fault.UNREADABLE_FILE if "\ufffd" in header or "\0" in header else Fault.MISSING_COLUMN
-        text = f'no column "{missing[0]}" in "{header[:200]!s}" (separator "{separator}")'
-        raise UnusableFileError(kind, "not a text file" if kind is Fault.UNREADABLE_FILE else text)
+        text = f'no column "{missing[0]}" in "{header[:200]}" (line 1, separator "{separator}")'
+        raise UnusableFileError(Fault.MISSING_COLUMN, text)
     try:
         return _typed(content, types, separator, faults)
     except pa.ArrowInvalid:

@@ -79,7 +79,10 @@ def make_heapo(folder: Path, settings: SyntheticSettings) -> None:
 
 
 def make_benchmark(folder: Path, households: int, rows: int, seed: int) -> None:
-    """Writes a data set of `rows` rows a household for measuring: no broken file, numbers of ten decimals, so that a row is as long as in the published files."""
+    """Writes a data set of `rows` rows a household for measuring, without broken files.
+
+    Numbers have ten decimals, so that a row is about as long as in the published files (86 bytes).
+    """
     settings = SyntheticSettings(households=households, stations=len(STATIONS), days=0, seed=seed)
     _write_all(folder, settings, rows, decimals=10)
 
