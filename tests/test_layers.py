@@ -1,0 +1,227 @@
+"""Who may import whom, and a few things that no module may do: read from the source, so that nothing has to be run.
+
+A part is a folder or a module directly under neurogrid/. An import counts wherever it stands, in a function too.
+"""
+
+import ast
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "neurogrid"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+MOST_LINES = 400
+
+ANY = {"*"}
+# part: (parts of neurogrid, packages of others) that it may import, beside itself and the standard library
+MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
+    "errors": (set(), set()),
+    "storage": ({"errors"}, {"pyarrow"}),
+    "session": ({"errors"}, {"pyspark"}),
+    "config": ({"errors"}, {"pydantic", "yaml"}),
+    "fl": (set(), {"numpy", "torch", "threadpoolctl"}),
+    "models": (set(), {"numpy", "torch"}),
+    "data": ({"errors", "storage"}, {"numpy", "pyarrow", "pyspark"}),
+    "agent": ({"errors", "storage", "data", "fl", "models"}, {"numpy", "torch"}),
+    "backends": ({"errors", "fl", "data"}, {"numpy", "pyarrow", "pyspark", "cryptography", "psutil"}),
+    "ledger": ({"errors", "storage", "fl"}, {"numpy", "pyarrow", "torch"}),
+    "evaluation": (
+        {"errors", "storage", "agent", "data", "fl", "models"},
+        {"numpy", "pyarrow", "pyspark", "torch"},
+    ),
+    "report": (
+        {"errors", "storage", "data", "ledger"},
+        {"numpy", "pyarrow", "matplotlib", "PIL", "jinja2", "markupsafe", "yaml"},
+    ),
+    "bench": (
+        {"errors", "storage", "session", "agent", "data", "fl", "models", "backends", "ledger"},
+        {"numpy", "pyarrow", "pyspark", "torch", "duckdb", "psutil", "threadpoolctl"},
+    ),
+    "cli": (ANY, ANY),
+    "__main__": ({"cli"}, set()),
+    "__init__": (set(), set()),
+}
+# Modules of one part that know nothing of each other, though the part is one: a backend runs without the other.
+APART = [
+    ("neurogrid.backends.inline", {"neurogrid.backends.answers"}),
+    ("neurogrid.backends.answers", set()),
+]
+
+
+@dataclass(frozen=True)
+class Import:
+    module: str
+    line: int
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(), str(path))
+
+
+def dotted(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports(path: Path) -> list[Import]:
+    """Whole names of what a file imports; `from neurogrid import x` is neurogrid.x."""
+    found = []
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            found += [Import(alias.name, node.lineno) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: a relative import; write the whole name"
+            assert node.module is not None
+            names = [f"neurogrid.{alias.name}" for alias in node.names] if node.module == "neurogrid" else [node.module]
+            found += [Import(name, node.lineno) for name in names]
+    return found
+
+
+def part_of(path: Path) -> str:
+    first = path.relative_to(PACKAGE).parts[0]
+    return first.removesuffix(".py")
+
+
+def place(path: Path, line: int) -> str:
+    return f"{path.relative_to(ROOT)}:{line}"
+
+
+def calls(path: Path, name: str) -> list[ast.Call]:
+    """Calls of a function or method called `name`."""
+    found = [node for node in ast.walk(tree(path)) if isinstance(node, ast.Call)]
+    return [c for c in found if getattr(c.func, "attr", getattr(c.func, "id", "")) == name]
+
+
+def attributes(path: Path) -> list[tuple[str, int]]:
+    """Dotted names like `np.random.seed` with their lines."""
+    return [(ast.unparse(node), node.lineno) for node in ast.walk(tree(path)) if isinstance(node, ast.Attribute)]
+
+
+@pytest.mark.parametrize("part", sorted({part_of(path) for path in MODULES}))
+def test_a_part_imports_only_what_the_table_lets_it(part):
+    assert part in MAY_IMPORT, f"neurogrid/{part} is new: say in MAY_IMPORT what it may import"
+    ours, others = MAY_IMPORT[part]
+    wrong = []
+    for path in MODULES:
+        if part_of(path) != part:
+            continue
+        for found in imports(path):
+            top, *rest = found.module.split(".")
+            if top in sys.stdlib_module_names:
+                continue
+            allowed, name = (ours, rest[0] if rest else "") if top == "neurogrid" else (others, top)
+            # The package itself holds only its version.
+            if top == "neurogrid" and name in (part, "", "__version__"):
+                continue
+            if "*" not in allowed and name not in allowed:
+                wrong.append(f"{place(path, found.line)} imports {found.module}")
+    assert wrong == []
+
+
+def test_only_the_command_line_reads_the_config():
+    readers = {part_of(path) for path in MODULES for found in imports(path) if found.module == "neurogrid.config"}
+    assert readers <= {"cli"}
+
+
+@pytest.mark.parametrize(("module", "may"), APART)
+def test_backends_do_not_know_each_other(module, may):
+    found = {i.module for path in MODULES if dotted(path) == module for i in imports(path)}
+    assert {name for name in found if name.startswith("neurogrid.backends")} <= may
+    assert not any(name.startswith(("pyspark", "pyarrow")) for name in found)
+    others = {
+        dotted(path)
+        for path in MODULES
+        if part_of(path) == "backends" and any(i.module == "neurogrid.backends.inline" for i in imports(path))
+    }
+    assert others == set()
+
+
+def test_entry_files_of_jobs_import_the_command_line_and_nothing_else_of_ours():
+    for path in sorted((ROOT / "jobs").glob("*.py")):
+        ours = {found.module for found in imports(path) if found.module.startswith("neurogrid")}
+        assert all(name.startswith("neurogrid.cli") for name in ours), path
+
+
+def test_only_session_builds_a_spark_session():
+    assert [dotted(p) for p in MODULES if calls(p, "getOrCreate")] == ["neurogrid.session"]
+
+
+def test_nothing_is_pickled_and_tensors_are_loaded_without_code():
+    for path in MODULES:
+        for found in imports(path):
+            assert found.module.split(".")[0] not in {"pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib"}, (
+                path
+            )
+        for call in calls(path, "load"):
+            if ast.unparse(call.func) == "torch.load":
+                given = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+                assert given.get("weights_only") == "True", place(path, call.lineno)
+        for call in calls(path, "load"):
+            if ast.unparse(call.func) in {"np.load", "numpy.load"}:
+                assert "allow_pickle" not in {keyword.arg for keyword in call.keywords}, place(path, call.lineno)
+
+
+def test_yaml_is_loaded_without_code():
+    unsafe = {"yaml.load", "yaml.unsafe_load", "yaml.full_load", "yaml.load_all", "yaml.unsafe_load_all"}
+    for path in MODULES:
+        for name, line in attributes(path):
+            assert name not in unsafe, place(path, line)
+
+
+def test_nothing_draws_from_a_global_random_state():
+    seeded = {"Generator", "PCG64", "SeedSequence", "BitGenerator"}
+    drawing = {"manual_seed", "seed", "rand", "randn", "randint", "randperm", "normal", "bernoulli"}
+    wrong = []
+    for path in MODULES:
+        wrong += [place(path, found.line) for found in imports(path) if found.module == "random"]
+        for name, line in attributes(path):
+            package, _, last = name.rpartition(".")
+            if package in {"np.random", "numpy.random"} and last not in seeded:
+                wrong.append(f"{place(path, line)} {name}")
+        for name in drawing:
+            for call in calls(path, name):
+                given = {keyword.arg for keyword in call.keywords}
+                if ast.unparse(call.func) == f"torch.{name}" and "generator" not in given:
+                    wrong.append(f"{place(path, call.lineno)} {ast.unparse(call.func)}")
+    assert wrong == []
+
+
+def test_the_environment_is_read_only_where_a_process_begins():
+    allowed = {"session", "cli", "__main__"}
+    wrong = [
+        place(path, line)
+        for path in MODULES
+        for name, line in attributes(path)
+        if name in {"os.environ", "os.getenv"} and part_of(path) not in allowed
+    ]
+    assert wrong == []
+
+
+def test_modules_are_not_imported_by_strings():
+    for path in MODULES:
+        assert not calls(path, "import_module") + calls(path, "__import__"), path
+
+
+def test_no_file_is_longer_than_a_reader_bears():
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in MODULES}
+    assert {name: n for name, n in lengths.items() if n > MOST_LINES} == {}
+
+
+def test_no_work_is_left_for_later_in_a_comment():
+    marks = tuple(mark + end for mark in ("TO" + "DO", "FIX" + "ME", "XX" + "X") for end in ("", ":"))
+    wrong = [
+        place(path, number)
+        for path in MODULES
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if any(word in marks for word in line.replace("(", " ").split())
+    ]
+    assert wrong == []
+
+
+def test_no_part_is_a_drawer_for_what_belongs_nowhere():
+    drawers = {"utils", "util", "helpers", "helper", "common", "misc", "base"}
+    assert [str(path) for path in MODULES if drawers & set(path.with_suffix("").parts[len(PACKAGE.parts) :])] == []
