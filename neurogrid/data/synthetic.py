@@ -196,22 +196,22 @@ def _load(seed: int, index: int, local: npt.NDArray[np.int64], climate: _Climate
         heat = 0.10 * cold
         other = 0.03 + np.where(weekend, 0.02, 0.34) * (bump(10, 1.6) + bump(14.5, 1.6))
     noise = np.exp(0.25 * _smooth(generator, slots, 8) + 0.12 * generator.standard_normal(slots))
-    surge = _surges(generator, hour + 24.0 * weekend, index)
+    # A flat has no room for what a house plugs in.
+    surge = _surges(generator, hour, (0.15, 0.3) if kind == 2 else (0.5, 0.75))
     return size * heat * np.exp(0.1 * _smooth(generator, slots, 8)), size * (other * noise + surge)
 
 
-def _surges(generator: np.random.Generator, hour_of_week_part: Floats, index: int) -> Floats:
-    """An appliance of 2 to 3 kW for an hour or two, most days at about the household's own hour."""
-    slots = len(hour_of_week_part)
-    usual = generator.uniform(17.5, 21) + (24 if index % 3 == 0 else 0)
-    starts = np.flatnonzero(np.abs(hour_of_week_part - usual) < 0.125)
-    starts = starts[generator.random(len(starts)) < 0.6] + generator.integers(-3, 4, 1)
+def _surges(generator: np.random.Generator, hour: Floats, kwh: tuple[float, float]) -> Floats:
+    """An appliance of `kwh` a slot for an hour or two, every other day at the household's own hour, seldom at any."""
+    slots = len(hour)
+    usual, length = generator.uniform(17.5, 21), int(generator.integers(4, 9))
+    starts = np.flatnonzero(np.abs(hour - usual) < 0.125)
+    starts = starts[generator.random(len(starts)) < 0.5]
     starts = np.concatenate([starts, generator.integers(0, slots, slots // 1500 + 1)])
-    marks = np.zeros(slots + 12)
-    length = int(generator.integers(4, 9))
+    marks = np.zeros(slots)
     for offset in range(length):
         marks[np.clip(starts + offset, 0, slots - 1)] = 1
-    return generator.uniform(0.5, 0.75) * marks[:slots]
+    return generator.uniform(*kwh) * marks
 
 
 def _meter_table(index: int, labels: pa.Array, heat: Floats, other: Floats, *, decimals: int) -> pa.Table:

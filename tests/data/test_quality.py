@@ -1,0 +1,101 @@
+"""The data-quality report says all that an engineer asks for, the same each time."""
+
+import json
+from collections import Counter
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from neurogrid.data.clean import Counts, Outcome
+from neurogrid.data.faults import MEANINGS, Fault, FaultLog, FaultNote
+from neurogrid.data.household import HouseholdMeta, Scale
+from neurogrid.data.quality import QualityReport, faults_table, households_table, quality_report
+
+MOMENT = datetime(2023, 3, 1, tzinfo=UTC)
+COUNTS = Counts(102, (90, 5, 4, 1), (100, 0, 0, 0), 50.0, 2.0, 3.0, 51.0)
+
+
+def outcome(household: str, *, observed: int = 90, counts: Counts = COUNTS) -> Outcome:
+    meta = HouseholdMeta(
+        household_id=household,
+        weather_id="8jB",
+        cadence_minutes=15,
+        first=MOMENT,
+        last=MOMENT,
+        rows=100,
+        observed=observed,
+        train_end=MOMENT,
+        validation_end=MOMENT,
+        scales={"kWh_received_Total": Scale(0.5, 0.25)},
+        surge_threshold_kwh=1.5,
+    )
+    note = FaultNote(Fault.NEGATIVE, 7, "-1 kWh")
+    return Outcome(household, f"{household}.csv", meta, counts, Counter({Fault.NEGATIVE: 2}), (note,))
+
+
+BROKEN = Outcome(
+    "9",
+    "9.csv",
+    None,
+    None,
+    Counter({Fault.MISSING_COLUMN: 1}),
+    (FaultNote(Fault.MISSING_COLUMN, None, 'no column "kWh" in "a|b\nc"'),),
+)
+
+
+def report(*outcomes: Outcome) -> QualityReport:
+    listed = FaultLog(5)
+    listed.add(Fault.NO_FILE, "77.csv")
+    station = FaultLog(5)
+    station.add(Fault.BAD_NUMBER, "Humidity = 'x'", 3)
+    return quality_report("heapo", 15, outcomes, {"77": listed}, ("5.csv",), {"8jB": station})
+
+
+def test_totals_add_up_over_households_and_faults_over_all_files() -> None:
+    got = report(outcome("1"), outcome("2", observed=60), BROKEN)
+    assert (got.files, got.households, got.slots, got.file_rows) == (3, 2, 200, 204)
+    assert got.load_tiers == {"observed": 180, "trailing_mean": 10, "slot_mean": 8, "zero": 2}
+    assert got.faults == {"negative": 4, "missing_column": 1, "no_file": 1}
+    assert got.weather_faults == {"8jB": {"bad_number": 1}}
+    assert [row.household_id for row in got.worst] == ["2", "1"]
+    assert got.worst[0].missing_share == 0.4
+    assert got.unusable == {"9.csv": 'missing_column: no column "kWh" in "a|b\nc"'}
+
+
+def test_energy_that_was_lost_on_the_way_is_said_loudly() -> None:
+    assert report(outcome("1")).energy_balanced
+    lost = report(outcome("1", counts=replace(COUNTS, energy_written_kwh=50.9)))
+    assert not lost.energy_balanced
+    assert "**NO**" in lost.to_markdown()
+    assert json.loads(lost.to_json())["energy_balanced"] is False
+
+
+def test_the_page_names_every_fault_with_what_was_done_and_every_unusable_file_with_its_reason() -> None:
+    page = report(outcome("1"), BROKEN).to_markdown()
+    assert f"| negative | 2 | {MEANINGS[Fault.NEGATIVE]} |" in page
+    assert '| 9.csv | missing_column: no column "kWh" in "a/b c" |' in page
+    assert "| 8jB | bad_number | 1 |" in page
+    assert "10.00%" in page
+
+
+def test_the_report_does_not_depend_on_how_long_the_run_took() -> None:
+    fast, slow = (replace(report(outcome("1")), seconds=s) for s in (1.0, 2.0))
+    assert fast.to_json() == slow.to_json()
+    assert fast.to_markdown() == slow.to_markdown()
+
+
+def test_every_kind_of_fault_has_a_meaning_and_a_column() -> None:
+    assert set(MEANINGS) == set(Fault)
+    names = set(households_table([outcome("1")]).column_names)
+    assert {f"fault_{kind}" for kind in Fault} <= names
+    assert {"household_id", "first", "train_end", "kWh_received_Total_mean", "load_zero_slots", "file"} <= names
+
+
+def test_the_list_of_faults_names_household_file_and_line() -> None:
+    rows = faults_table([outcome("1"), BROKEN], {}, {}).to_pylist()
+    assert rows[0] == {"household_id": "1", "file": "1.csv", "kind": "negative", "line": 7, "text": "-1 kWh"}
+    assert [row["line"] for row in rows] == [7, None]
+
+
+def test_a_report_of_nothing_can_be_read() -> None:
+    page = quality_report("heapo", 15, [], {}, (), {}).to_markdown()
+    assert "None." in page
