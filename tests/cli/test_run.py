@@ -1,0 +1,150 @@
+"""The whole product by its command, on made-up readings: same bits everywhere, clean stops, resume, audit."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+SMALL = """
+sampling: {agents: 9, districts: 3, clusters: 2, held_out_share: 0.2, min_observed_slots: 200}
+model: {hidden: 8, surge_hidden: 8, history_slots: 16, horizon_slots: 4}
+local: {steps: 4, batch_size: 16}
+rounds: {count: 4, agents_per_round: 9, panel_agents: 3}
+aggregation: {byzantine_share: 0.25}
+attack: {kind: noise, fraction: 0.25}
+evaluation: {comparisons: [ridge]}
+"""
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def neurogrid(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "neurogrid", *arguments]
+
+
+def run(*arguments: str, code: int = 0) -> dict[str, Any]:
+    done = subprocess.run(neurogrid(*arguments, "--json"), check=False, capture_output=True, text=True, timeout=200)
+    assert done.returncode == code, done.stderr[-3000:]
+    return json.loads(done.stdout) if code == 0 else {"said": done.stderr}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A warehouse after `neurogrid run` on two cores, and what it said."""
+    folder = tmp_path_factory.mktemp("whole")
+    (folder / "small.yaml").write_text(SMALL)
+    run("synth", str(folder / "data"), "--households", "16", "--days", "40")
+    return folder, run(
+        *("run", "-c", str(folder / "small.yaml"), "--data-dir", str(folder / "data")),
+        *("--warehouse", str(folder / "w"), "--set", "run_id=whole", "--set", "spark.master=local[2]"),
+    )
+
+
+def train(folder: Path, run_id: str, *more: str) -> list[str]:
+    """The arguments that train the same federation as `whole`, under another name."""
+    config = ("-c", str(folder / "small.yaml"), "--warehouse", str(folder / "w"), "--set", f"run_id={run_id}")
+    return ["train", *config, *more]
+
+
+def test_a_run_leaves_every_file_that_it_promises(whole: tuple[Path, dict[str, Any]]) -> None:
+    folder, said = whole
+    root = folder / "w" / "runs" / "whole"
+    for name in (
+        *("config.yaml", "run.json", "end.json", "W_final.pt", "round_metrics.parquet", "report.html"),
+        *("run_summary.json", "run_summary.md", "evaluation.json", "evaluation.md"),
+        *("rounds/round=0004.json", "W_global/round=0004/W.pt", "audit/agent_round_audit/round=0004.parquet"),
+    ):
+        assert (root / name).stat().st_size > 0
+    assert (folder / "w" / "quality" / "report.md").exists()
+    assert said["train"]["rounds"] == 4
+    assert said["etl"]["unusable"]
+    assert not list(root.rglob("*.tmp"))
+
+
+def test_the_evaluation_is_of_the_final_weights(whole: tuple[Path, dict[str, Any]]) -> None:
+    _, said = whole
+    assert said["evaluate"]["w_final_sha256"] == said["train"]["w_final_sha256"]
+
+
+@pytest.mark.parametrize("where", ["backend.kind=inline", "spark.master=local[1]"])
+def test_the_weights_are_the_same_bits_inline_and_on_one_core(whole: tuple[Path, dict[str, Any]], where: str) -> None:
+    folder, said = whole
+    again = run(*train(folder, where.replace("[", "-").strip("]").replace("=", "-"), "--set", where))
+    assert again["w_final_sha256"] == said["train"]["w_final_sha256"]
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None, "it ended before it was to be stopped"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("how", "backend"), [(signal.SIGINT, "spark"), (signal.SIGTERM, "inline"), (signal.SIGKILL, "spark")]
+)
+def test_a_run_stopped_in_its_rounds_leaves_no_process_and_resumes_to_the_same_weights(
+    whole: tuple[Path, dict[str, Any]], how: signal.Signals, backend: str
+) -> None:
+    folder, said = whole
+    run_id = f"stopped-{how.name}"
+    command = neurogrid(*train(folder, run_id, "--set", f"backend.kind={backend}", "--set", "spark.master=local[2]"))
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    root = folder / "w" / "runs" / run_id
+    wait_for((root / "rounds" / "round=0001.json").exists, process)
+    family = [process.pid, *(child.pid for child in psutil.Process(process.pid).children(recursive=True))]
+    os.kill(process.pid, how)
+    _, words = process.communicate(timeout=60)
+    if how != signal.SIGKILL:
+        assert process.returncode == 130
+        assert f"neurogrid train --resume {run_id}" in words
+        assert "Traceback" not in words
+    gone = time.monotonic() + 20
+    while any(map(alive, family)):
+        assert time.monotonic() < gone, [psutil.Process(pid).cmdline()[:3] for pid in family if alive(pid)]
+        time.sleep(0.1)
+    resumed = run("train", "--warehouse", str(folder / "w"), "--resume", run_id, "--set", "backend.kind=inline")
+    assert resumed["w_final_sha256"] == said["train"]["w_final_sha256"]
+    run("audit", run_id, "--warehouse", str(folder / "w"))
+
+
+def alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_what_would_change_a_run_that_exists_is_refused(whole: tuple[Path, dict[str, Any]]) -> None:
+    folder, _ = whole
+    said = run("train", "--warehouse", str(folder / "w"), "--resume", "whole", "--rounds", "9", code=2)["said"]
+    assert "a run keeps the config that it began with" in said
+    assert "rounds.count=9" in said
+
+
+def test_a_run_that_has_ended_is_not_resumed(whole: tuple[Path, dict[str, Any]]) -> None:
+    folder, _ = whole
+    said = run("train", "--warehouse", str(folder / "w"), "--resume", "whole", "--set", "backend.kind=inline", code=2)
+    assert "run whole has ended" in said["said"]
+
+
+def test_the_audit_names_what_was_changed(whole: tuple[Path, dict[str, Any]]) -> None:
+    folder, _ = whole
+    root = folder / "w" / "runs" / "whole"
+    record = root / "rounds" / "round=0002.json"
+    original = record.read_text()
+    record.write_text(original.replace('"n_accepted_agents": ', '"n_accepted_agents": 1'))
+    try:
+        said = run("audit", "whole", "--warehouse", str(folder / "w"), code=1)["said"]
+    finally:
+        record.write_text(original)
+    assert "rounds/round=0002.json" in said
+    run("audit", "whole", "--warehouse", str(folder / "w"))
