@@ -42,7 +42,7 @@ check: setup ## lint and types
 	$(BIN)/mypy
 
 results: setup ## docs/results.md from real readings: DATA_DIR names the folder that holds them
-	$(BIN)/python -m neurogrid.results --data-dir $(or $(DATA_DIR),../shared/data) --out docs/results.md
+	$(BIN)/neurogrid bench results --data-dir $(or $(DATA_DIR),../shared/data) --out docs/results.md
 
 picture: demo ## docs/report.png from the demo's report; needs chromium
 	$(BIN)/python -m neurogrid.report.picture $(DEMO)/warehouse docs/report.png

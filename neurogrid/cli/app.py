@@ -17,6 +17,7 @@ import neurogrid
 from neurogrid.cli import show
 from neurogrid.config import Config, load
 from neurogrid.errors import ConfigError, NeuroGridError, UsageError
+from neurogrid.storage import place
 
 app = typer.Typer(
     name="neurogrid",
@@ -352,3 +353,24 @@ def bench_etl(
     from neurogrid.bench.etl import bench_etl as measure  # noqa: PLC0415
 
     _bench("ETL", lambda: measure(folder, files, rows, repeats), out, as_json=as_json)
+
+
+@bench_app.command("results")
+def bench_results(
+    data_dir: Annotated[str, typer.Option(help="Folder with the Smart-Grid Smart-City readings.")],
+    seeds: Annotated[str, typer.Option(help="Seeds, with commas.")] = "11,12,13",
+    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("docs/results.md"),
+    config: ConfigFile = None,
+    sets: Sets = None,
+) -> None:
+    """What is reached on real readings: forecasts, surges, attacks, against the goals."""
+    numbers = _numbers(seeds, "--seeds", 0)
+    own = [f"source.path={json.dumps(data_dir)}", "source.kind=sgsc", "etl.cadence_minutes=30"]
+    settings = _load(config, [*own, "warehouse=build/results", *(sets or [])], {})
+    from neurogrid.cli import results, steps  # noqa: PLC0415
+
+    steps.find_source(settings)
+    with steps.session(settings) as spark:
+        page = results.measure(settings, numbers, spark)
+    place(str(out)).write(page)
+    show.facts([("page", str(out))])

@@ -1,0 +1,197 @@
+"""docs/results.md: what the product reaches on real readings, measured anew with seeds of one's choice.
+
+Every run is an ordinary run of the warehouse, so it can be reported and audited; one that is there already is not made
+again, so an interrupted measurement goes on where it was.
+"""
+
+import json
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+from pyspark.sql import SparkSession
+
+from neurogrid.cli import show, steps
+from neurogrid.config import Config, load, to_yaml
+from neurogrid.storage import place
+
+ATTACKS = ("scale", "sign_flip", "noise")
+ATTACKED = ("attack.fraction=0.2", "attack.placement=per_round", "evaluation.comparisons=[]")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One run: its summary and its evaluation's test part."""
+
+    summary: Mapping[str, Any]
+    test: Mapping[str, Any]
+
+    def percent_below_median(self, group: str) -> float:
+        """By how much the MAE lies below the 28-day median's."""
+        return float(self.test[group]["methods"]["federated"]["mae_below_median_percent"]["value"])
+
+    def mae(self, method: str, group: str = "trained") -> float:
+        """Mean over households, kWh a slot."""
+        return float(self.test[group]["methods"][method]["mae"]["value"])
+
+    def surge(self, method: str, figure: str, group: str = "trained") -> float:
+        """Of "any surge in the horizon"."""
+        return float(self.test[group]["surges"][-1]["methods"][method][figure]["value"])
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A figure that was aimed at."""
+
+    what: str
+    wanted: str
+    got: str
+    met: bool
+
+
+def measure(config: Config, seeds: Sequence[int], spark: SparkSession) -> str:
+    """Runs everything and returns the page.
+
+    Args:
+        config: of the main run: source, warehouse, 2 h ahead.
+        seeds: the main run is made with each; the others with the first.
+        spark: an open session.
+    """
+    if not (place(config.warehouse) / "households.parquet").exists():
+        steps.do_etl(config, spark, steps.find_source(config))
+    main = []
+    for seed in seeds:
+        wanted = ("evaluation.comparisons=[ridge, alone, pooled]", f"seed={seed}")
+        main.append(_run(config, spark, f"main-seed{seed}", wanted))
+    first = f"seed={seeds[0]}"
+    day = _run(config, spark, "day-ahead", (first, "model.horizon_slots=48", "evaluation.comparisons=[ridge, pooled]"))
+    squared = _run(config, spark, "squared-loss", (first, "local.loss=mse"))
+    attacked = {
+        kind: _run(config, spark, f"attack-{kind}", (first, f"attack.kind={kind}", *ATTACKED)) for kind in ATTACKS
+    }
+    goals = [*_forecast_goals(main, day, squared), *_attack_goals(main[0], attacked)]
+    for goal in goals:
+        show.say(f"  {'met   ' if goal.met else 'MISSED'}  {goal.what}: {goal.got} (goal {goal.wanted})")
+    return "\n".join(_page(config, seeds, main, attacked, goals)) + "\n"
+
+
+def _run(config: Config, spark: SparkSession, run_id: str, overrides: Sequence[str]) -> Scored:
+    """The run of that name, made if it is not there."""
+    own = load(to_yaml(config), [*overrides, f"run_id={run_id}"])
+    root = place(own.warehouse) / "runs" / run_id
+    manifest, _ = steps.do_sample(own, spark)
+    if not (root / "end.json").exists():
+        steps.do_train(own, spark, manifest, run_id if (root / "run.json").exists() else "")
+    if not (root / "evaluation.json").exists():
+        steps.do_evaluate(own, spark, run_id, manifest)
+    evaluation = json.loads((root / "evaluation.json").read_text())
+    return Scored(json.loads((root / "run_summary.json").read_text()), evaluation["parts"]["test"])
+
+
+def _goal(what: str, wanted: float, got: Sequence[float], unit: str, *, least: bool = True, digits: int = 1) -> Goal:
+    """A goal is met when every seed meets it."""
+    words = f"{'at least' if least else 'at most'} {wanted:g}{unit}"
+    met = all(value >= wanted if least else value <= wanted for value in got)
+    return Goal(what, words, ", ".join(f"{value:.{digits}f}{unit}" for value in got), met)
+
+
+def _forecast_goals(main: Sequence[Scored], day: Scored, squared: Scored) -> Iterator[Goal]:
+    yield _goal(
+        "2 h ahead, MAE below the 28-day median, trained households",
+        5,
+        [s.percent_below_median("trained") for s in main],
+        "%",
+    )
+    yield _goal("the same, households that never trained", 4, [s.percent_below_median("held_out") for s in main], "%")
+    above = [100 * (s.mae("federated") / min(s.mae("pooled"), s.mae("ridge_federated")) - 1) for s in main]
+    yield _goal("MAE above the best pooled model", 2, above, "%", least=False)
+    yield _goal("a day ahead, MAE below the 28-day median", 2, [day.percent_below_median("trained")], "%")
+    yield _goal("any surge in 2 h, F1", 0.35, [s.surge("federated", "f1") for s in main], "", digits=3)
+    times = [s.surge("federated", "f1") / s.surge("always", "f1") for s in main]
+    yield _goal("the same, as a multiple of always saying so", 1.7, times, "", digits=2)
+    rmse = squared.test["trained"]["methods"]["federated"]["rmse_below_mean_percent"]["value"]
+    yield _goal("squared loss, RMSE below the 28-day mean", 3, [rmse], "%")
+    minutes = [s.summary["wallclock_s"] / 60 for s in main]
+    yield _goal(f"{main[0].summary['rounds']} rounds of 15 agents", 3, minutes, " min", least=False, digits=2)
+
+
+def _attack_goals(clean: Scored, attacked: Mapping[str, Scored]) -> Iterator[Goal]:
+    for kind, scored in attacked.items():
+        worse = 100 * (scored.mae("federated") / clean.mae("federated") - 1)
+        yield _goal(f"3 of 15 agents a round malicious, {kind}: MAE above the clean run", 2, [worse], "%", least=False)
+
+
+def _page(
+    config: Config,
+    seeds: Sequence[int],
+    main: Sequence[Scored],
+    attacked: Mapping[str, Scored],
+    goals: Sequence[Goal],
+) -> Iterator[str]:
+    missed = [goal.what for goal in goals if not goal.met]
+    test = main[0].test
+    yield "# Results on real readings"
+    yield ""
+    yield (
+        f"{test['trained']['households']} trained and {test['held_out']['households']} held-out households of the "
+        f"Smart-Grid Smart-City trial, half-hourly; {config.rounds.count} rounds of {config.rounds.agents_per_round} "
+        f"agents; seeds {', '.join(map(str, seeds))}; {psutil.cpu_count()} cores, {platform.machine()}. "
+        "Made by `make results`; each figure is of test time that nothing was trained or tuned on. Where several "
+        "figures stand in a cell, they are of the seeds in turn."
+    )
+    yield ""
+    yield "## Goals"
+    yield ""
+    yield "All are met." if not missed else f"Missed: {'; '.join(missed)}."
+    yield ""
+    yield "| figure | goal | measured | |"
+    yield "|---|---|---:|---|"
+    for goal in goals:
+        yield f"| {goal.what} | {goal.wanted} | {goal.got} | {'met' if goal.met else '**missed**'} |"
+    yield ""
+    yield "## Attacks"
+    yield ""
+    yield (
+        "3 of the 15 agents of every round are malicious. The 28-day median needs no training, so what counts is the "
+        "share of the clean run's gain over it that is kept."
+    )
+    yield ""
+    yield "| attack | MAE (kWh) | above the clean run | gain over the median kept | malicious updates rejected |"
+    yield "|---|---:|---:|---:|---:|"
+    yield from _attack_rows(main[0], attacked)
+    yield ""
+    yield "## Worth joining"
+    yield ""
+    yield "Share of trained households that the federated model serves better than the same model trained on their own"
+    yield "readings alone, and than their 28-day median:"
+    yield ""
+    yield "| seed | better than alone | better than the median | MAE federated | alone | pooled | 28-day median |"
+    yield "|---:|---:|---:|---:|---:|---:|---:|"
+    for seed, scored in zip(seeds, main, strict=True):
+        own = scored.test["trained"]["methods"]["federated"]
+        maes = " | ".join(f"{scored.mae(m):.4f}" for m in ("federated", "alone", "pooled", "median_28_days"))
+        yield (
+            f"| {seed} | {own['better_than_alone_share']['value']:.0%} | "
+            f"{own['better_than_median_share']['value']:.0%} | {maes} |"
+        )
+    for title, run_id in (
+        ("2 h ahead", f"main-seed{seeds[0]}"),
+        ("A day ahead", "day-ahead"),
+        ("Squared loss", "squared-loss"),
+    ):
+        yield ""
+        yield f"# {title}, seed {seeds[0]}, in full"
+        yield ""
+        yield (place(config.warehouse) / "runs" / run_id / "evaluation.md").read_text().rstrip()
+
+
+def _attack_rows(clean: Scored, attacked: Mapping[str, Scored]) -> Iterator[str]:
+    median = clean.mae("median_28_days")
+    for kind, scored in {"none": clean, **attacked}.items():
+        worse = scored.mae("federated") / clean.mae("federated") - 1
+        kept = (median - scored.mae("federated")) / (median - clean.mae("federated"))
+        recall = scored.summary["rejection_recall"]
+        caught = "" if recall is None else f"{recall:.0%}"
+        yield f"| {kind} | {scored.mae('federated'):.4f} | {worse:+.1%} | {kept:.0%} | {caught} |"
