@@ -7,8 +7,9 @@ becomes one line a round.
 import math
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -22,6 +23,8 @@ from neurogrid.fl.rounds import State
 
 ROWS_SHOWN = 12
 console = Console(stderr=True, highlight=False)
+if not console.is_terminal:
+    console.width = 160  # a log has no edge to wrap at
 
 
 def say(text: str) -> None:
@@ -146,6 +149,31 @@ def _cells(record: Round) -> tuple[str, ...]:
         number(record.relative_update),
         str(record.executors),
     )
+
+
+def scores(test: Mapping[str, Any]) -> None:
+    """The test part in short: MAE of each method on trained and on held-out households, and surges."""
+    groups = {name: test[name] for name in ("trained", "held_out") if test[name]["households"]}
+    table = Table(box=None, padding=(0, 2), header_style="dim")
+    table.add_column("  MAE in kWh (below 28-day median)")
+    for name, group in groups.items():
+        table.add_column(f"{len(group['households'])} {name.replace('_', '-')}", justify="right")
+    for method in test["trained"]["methods"]:
+        cells = [_score(group["methods"].get(method)) for group in groups.values()]
+        table.add_row(f"  {method.replace('_', ' ')}", *cells, style="bold" if method == "federated" else None)
+    console.print(table)
+    for name, group in groups.items():
+        surges = group["surges"][-1]["methods"]
+        words = ", ".join(
+            f"{method.replace('_', ' ')} {number(own['f1']['value'], 2)}" for method, own in surges.items()
+        )
+        say(f"  any surge ahead, F1, {name.replace('_', '-')} households: {words}")
+
+
+def _score(figures: Mapping[str, Any] | None) -> str:
+    if figures is None:
+        return "-"
+    return f"{number(figures['mae']['value'])} ({number(figures['mae_below_median_percent']['value'], 1)}%)"
 
 
 def number(value: float | None, digits: int = 4) -> str:

@@ -304,7 +304,8 @@ def do_evaluate(config: Config, spark: SparkSession | None, run_id: str, manifes
     content = {"w_final_sha256": weights_sha256(weights), **found.to_dict()}
     (run / "evaluation.json").write(json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n")
     (run / "evaluation.md").write(found.to_markdown())
-    show.say(found.to_markdown())
+    show.scores(content["parts"]["test"])
+    show.facts([("in full", f"{run}/evaluation.md")])
     return content
 
 
