@@ -124,7 +124,7 @@ def _by_coordinate(verdict: Verdict, weights: Floats, members: list[npt.NDArray[
             squares[k] += np.square(mean).sum()
             total += mean * (weight / everyone)
         delta[start : start + BLOCK_COLUMNS] = total
-        row_share += (entry_weights / everyone).sum(axis=1)
+        row_share += np.einsum("ij,j->i", entry_weights, 1 / everyone)
     row_share /= d
     share = row_share if verdict.mixing is None else row_share @ verdict.mixing
     kept = kept_entries / d
