@@ -1,0 +1,263 @@
+"""Where a round's time goes, on each backend, beside a bare torch loop and a bare socket exchange in the same run.
+
+Rounds are those of `federate` with the run's own ledger, so that nothing is measured that a run does not do; after
+each round of the backend come one of the bare loop and one of the bare exchange, so that all meet the same machine.
+"""
+
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from neurogrid.backends.exchange import ExchangeSettings
+from neurogrid.backends.inline import InlineBackend
+from neurogrid.backends.spark import SparkBackend
+from neurogrid.bench.agents import IdleFactory, LstmFactory, start
+from neurogrid.bench.bare import BareExchange, BareTraining
+from neurogrid.bench.table import Cell, ResultTable
+from neurogrid.fl.attack import AttackSettings
+from neurogrid.fl.clip import ClipSettings
+from neurogrid.fl.defence import DefenceSettings
+from neurogrid.fl.record import Round
+from neurogrid.fl.rounds import Federation, RoundSettings, State, federate
+from neurogrid.fl.update import Backend, TrainerFactory
+from neurogrid.ledger.journal import Genesis, Ledger
+from neurogrid.session import spark_session
+from neurogrid.storage import place
+
+CORES = 2
+WARM_UP_ROUNDS = 2
+DISTRICTS = 3
+EXCHANGE = ExchangeSettings(
+    tasks=CORES,
+    driver_host="",
+    bind_address="",
+    port=0,
+    loopback_tls=True,
+    lost_after_s=10.0,
+    join_timeout_s=120.0,
+    stop_grace_s=5.0,
+    batch_bytes=8_000_000,
+)
+COLUMNS = (
+    "backend",
+    "training",
+    "agents",
+    "send_ms",
+    "train_ms",
+    "collect_ms",
+    "aggregate_ms",
+    "persist_ms",
+    "overhead_ms",
+    "bare_exchange_ms",
+    "overhead_ratio",
+    "agents_per_s",
+    "bare_agents_per_s",
+    "throughput_share",
+    "peak_memory_mb",
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A backend with a trainer; `tasks` of them train at once."""
+
+    backend: str
+    training: str
+    factory: TrainerFactory
+    tasks: int
+    exchange: ExchangeSettings = EXCHANGE
+
+
+def bench_rounds(agents: Sequence[int], backends: Sequence[str], rounds: int) -> ResultTable:
+    """Measures `rounds` rounds of each number of agents on each backend (`inline`, `spark`), after warm-up."""
+    rows: list[tuple[Cell, ...]] = []
+    notes: list[str] = []
+    weights, _ = start()
+    if "inline" in backends:
+        rows += [
+            _row(Case("inline", "LSTM", LstmFactory(), 1), InlineBackend(LstmFactory()), n, rounds) for n in agents
+        ]
+    if "spark" in backends:
+        idle = IdleFactory(weights.size)
+        began = time.perf_counter()
+        with spark_session("bench-rounds", f"local[{CORES}]", {}) as spark:
+            notes.append(f"Spark's own start took {time.perf_counter() - began:.1f} s")
+            for case in (
+                Case("spark", "LSTM", LstmFactory(), CORES),
+                Case("spark", "none", idle, CORES),
+                Case("spark, loopback_tls: false", "none", idle, CORES, _without_tls()),
+            ):
+                began = time.perf_counter()
+                with SparkBackend(spark, case.factory, weights.size, case.exchange) as backend:
+                    seconds = time.perf_counter() - began
+                    notes.append(f"{case.backend}, {case.training}: all {case.tasks} tasks ready after {seconds:.1f} s")
+                    rows += [_row(case, backend, n, rounds) for n in agents]
+    notes += [
+        f"{weights.size:,} weights; medians of {rounds} rounds after {WARM_UP_ROUNDS} of warm-up",
+        "overhead: the backend's part of a round less the longest sum of training seconds of one task",
+        "overhead_ratio: to the bare exchange of the same bytes, without TLS, in turn with the rounds",
+        "throughput_share: agents a second of the backend over those of as many bare processes, in turn",
+        "peak_memory: driver, JVM and workers summed, pages they share counted in each",
+    ]
+    return ResultTable("Rounds", COLUMNS, tuple(rows), tuple(notes))
+
+
+def _without_tls() -> ExchangeSettings:
+    return ExchangeSettings(**{**EXCHANGE.__dict__, "loopback_tls": False})
+
+
+def _row(case: Case, backend: Backend, agents: int, rounds: int) -> tuple[Cell, ...]:
+    names = tuple(f"A{number:04d}" for number in range(1, agents + 1))
+    weights, layout = start()
+    districts = {name: index % DISTRICTS for index, name in enumerate(names)}
+    federation = Federation(names, districts, layout, weights, seed=1)
+    with ExitStack() as stack:
+        if isinstance(backend, InlineBackend):
+            stack.enter_context(backend)
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        run = place(str(Path(folder) / "run"))
+        ledger = stack.enter_context(Ledger.create(run, _genesis(weights.size, agents), "", federation))
+        exchange = stack.enter_context(BareExchange(agents, weights.size, case.tasks))
+        training = stack.enter_context(BareTraining(case.factory, names, case.tasks))
+        memory = stack.enter_context(_peak_memory({*exchange.pids, *training.pids}))
+        turns = _Turns(ledger, training, exchange, memory)
+        state = State(0, weights, weights * 0)
+        federate(state, federation, _round_settings(WARM_UP_ROUNDS + rounds), backend, [turns])
+    return (case.backend, case.training, agents, *turns.cells(agents, trains=case.training != "none"))
+
+
+@dataclass
+class _Memory:
+    """Most bytes that were seen at once."""
+
+    peak: int = 0
+    listens: bool = True
+
+
+@dataclass
+class _Turns:
+    """Observer: makes the round durable, then gives the bare ones their turn."""
+
+    ledger: Ledger
+    training: BareTraining
+    exchange: BareExchange
+    memory: _Memory
+    records: list[Round] = field(default_factory=list)
+    persist_s: list[float] = field(default_factory=list)
+    exchange_s: list[float] = field(default_factory=list)
+    training_s: list[float] = field(default_factory=list)
+
+    def after_round(self, record: Round, state: State) -> None:
+        began = time.perf_counter()
+        self.ledger.after_round(record, state)
+        self.ledger.flush()
+        persisted = time.perf_counter()
+        self.memory.listens = False
+        if record.round_id > WARM_UP_ROUNDS:
+            self.records.append(record)
+            self.persist_s.append(persisted - began)
+            self.exchange_s.append(self.exchange.round())
+            self.training_s.append(self.training.round(record.round_id, state.weights))
+        else:
+            self.exchange.round()
+            self.training.round(record.round_id, state.weights)
+        self.memory.listens = True
+
+    def cells(self, agents: int, *, trains: bool) -> tuple[Cell, ...]:
+        """The row's figures, medians in ms, from send_ms on."""
+
+        def median_ms(values: Sequence[float]) -> float:
+            return 1e3 * statistics.median(values)
+
+        run_s = [r.send_s + r.train_s + r.collect_s for r in self.records]
+        overhead_ms = median_ms([r.send_s + r.collect_s for r in self.records])
+        exchange_ms = median_ms(self.exchange_s)
+        rates: tuple[Cell, ...] = (None, None, None)
+        if trains:
+            share = statistics.median(b / r for b, r in zip(self.training_s, run_s, strict=True))
+            rates = (agents / statistics.median(run_s), agents / statistics.median(self.training_s), share)
+        return (
+            median_ms([r.send_s for r in self.records]),
+            median_ms([r.train_s for r in self.records]),
+            median_ms([r.collect_s for r in self.records]),
+            median_ms([r.aggregate_s for r in self.records]),
+            median_ms(self.persist_s),
+            overhead_ms,
+            exchange_ms,
+            overhead_ms / exchange_ms,
+            *rates,
+            self.memory.peak / 1e6,
+        )
+
+
+@contextmanager
+def _peak_memory(others: set[int]) -> Iterator[_Memory]:
+    """Watches this process and all below it, but for `others`."""
+    memory, stop = _Memory(), threading.Event()
+
+    def watch() -> None:
+        here = psutil.Process()
+        while not stop.wait(0.25):
+            total = 0
+            for process in (here, *here.children(recursive=True)):
+                if process.pid not in others:
+                    try:
+                        total += process.memory_info().rss
+                    except psutil.Error:  # it ended just now
+                        continue
+            if memory.listens:
+                memory.peak = max(memory.peak, total)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield memory
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _round_settings(rounds: int) -> RoundSettings:
+    return RoundSettings(
+        rounds=rounds,
+        agents_per_round=1_000_000,
+        timeout_s=600.0,
+        server_momentum=0.9,
+        server_step=1.0,
+        panel_agents=0,
+        patience_rounds=0,
+        min_improvement=0.0,
+        converged_update=0.0,
+        defence=DefenceSettings(
+            rule="trimmed_mean",
+            byzantine_share=0.2,
+            weight_cap=2.0,
+            min_agents=3,
+            clip=ClipSettings(to="median", per="tensor", norm=1.0),
+        ),
+        attack=AttackSettings(kind="none", fraction=0.0, placement="fixed", scale=1.0, noise_std=1.0),
+    )
+
+
+def _genesis(n_weights: int, agents: int) -> Genesis:
+    return Genesis(
+        run_id="bench",
+        manifest_id="",
+        manifest_sha256="",
+        neurogrid_version="",
+        seed=1,
+        model="city_lstm",
+        n_weights=n_weights,
+        n_agents=agents,
+        rounds=0,
+        rule="trimmed_mean",
+        attack="none",
+        started="",
+    )
