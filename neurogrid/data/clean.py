@@ -69,7 +69,8 @@ class Counts:
     """What one household's table holds, for the report: slots by tier, energy in and out.
 
     Energy read is what the file's usable values sum to; it ends in the table, or was dropped with its row. What the
-    table holds beyond it was imputed.
+    table holds beyond it was imputed. `zero_readings` are measured zeros: a few are normal, a year of them is a dead
+    meter or an empty house.
     """
 
     file_rows: int
@@ -79,6 +80,8 @@ class Counts:
     energy_dropped_kwh: float
     energy_imputed_kwh: float
     energy_written_kwh: float
+    zero_readings: int
+    longest_gap_minutes: int
 
 
 @dataclass(frozen=True)
@@ -263,7 +266,15 @@ def _counts(
         energy_dropped_kwh=wide.dropped_kwh,
         energy_imputed_kwh=float(filled[np.isnan(wide.kwh)].sum()),
         energy_written_kwh=float(kwh.astype(np.float32).sum(dtype=np.float64)),
+        zero_readings=int((wide.kwh == 0).sum()),
+        longest_gap_minutes=_longest_gap(wide.kwh) * wide.cadence_minutes,
     )
+
+
+def _longest_gap(kwh: npt.NDArray[np.float64]) -> int:
+    """Slots of the longest run without a measurement."""
+    there = np.flatnonzero(~np.isnan(kwh))
+    return int(np.diff(there, prepend=-1, append=len(kwh)).max()) - 1
 
 
 def _tiers(tier: npt.NDArray[np.uint8]) -> tuple[int, int, int, int]:

@@ -145,6 +145,7 @@ def _watched(
     finally:
         finished.set()
         thread.join()
+        spark.sparkContext.setLocalProperty("spark.jobGroup.id", None)
 
 
 def _check_writable(warehouse: Place) -> None:

@@ -6,11 +6,11 @@ It says nothing of time or place of the run, so the same data gives the same byt
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pyarrow as pa
 
-from neurogrid.data.clean import Outcome
+from neurogrid.data.clean import Counts, Outcome
 from neurogrid.data.faults import MEANINGS, Fault, FaultLog
 from neurogrid.data.household import HouseholdMeta
 
@@ -31,6 +31,8 @@ class HouseholdRow:
     observed: int
     faults: int
     energy_kwh: float
+    zero_share: float
+    longest_gap_minutes: int
 
     @property
     def missing_share(self) -> float:
@@ -56,6 +58,7 @@ class QualityReport:
         worst: households with the largest share of missing slots.
         energy_read_kwh: of usable values; `energy_dropped_kwh` of it stood in rows that found no slot.
         energy_imputed_kwh: filled into slots; `energy_written_kwh` is what the tables hold.
+        zero_readings: measured values that are exactly zero.
         removed: tables of an earlier run that this one's source no longer has.
         seconds: wall time of the run; not part of the files.
     """
@@ -77,6 +80,7 @@ class QualityReport:
     energy_dropped_kwh: float
     energy_imputed_kwh: float
     energy_written_kwh: float
+    zero_readings: int
     removed: tuple[str, ...]
     seconds: float
 
@@ -109,6 +113,7 @@ class QualityReport:
             f"| Rows in their files | {self.file_rows:,} |",
             f"| Slots written | {self.slots:,} |",
             f"| Slots not measured | {missing:,} ({missing / max(self.slots, 1):.2%}) |",
+            f"| Readings of zero | {self.zero_readings:,} |",
             f"| Energy read | {self.energy_read_kwh:,.1f} kWh |",
             f"| Energy dropped with its row | {self.energy_dropped_kwh:,.1f} kWh |",
             f"| Energy imputed | {self.energy_imputed_kwh:,.1f} kWh |",
@@ -146,13 +151,12 @@ class QualityReport:
         return lines
 
     def _worst(self) -> list[str]:
-        header = [
-            "| household | station | slots | missing | faults | kWh |",
-            "| --- | --- | ---: | ---: | ---: | ---: |",
-        ]
-        return ["", "## Households with most slots missing", "", *header] + [
-            f"| {row.household_id} | {row.weather_id} | {row.rows:,} | {row.missing_share:.2%} | {row.faults:,} "
-            f"| {row.energy_kwh:,.1f} |"
+        lines = ["", "## Households with most slots missing", ""]
+        lines += ["| household | station | slots | missing | longest gap | zeros | faults | kWh |"]
+        lines += ["| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |"]
+        return lines + [
+            f"| {row.household_id} | {row.weather_id} | {row.rows:,} | {row.missing_share:.2%} "
+            f"| {row.longest_gap_minutes / 60:,.1f} h | {row.zero_share:.1%} | {row.faults:,} | {row.energy_kwh:,.1f} |"
             for row in self.worst
         ]
 
@@ -188,9 +192,7 @@ def quality_report(
         faults.update({str(kind): count for kind, count in outcome.faults.items() if count})
     for log in listed.values():
         faults.update({str(kind): count for kind, count in log.counts.items()})
-    rows = [_row(o, meta) for o, meta, _ in used]
-    energies = {o.household_id: counts.energy_written_kwh for o, _, counts in used}
-    rows = [replace(row, energy_kwh=energies[row.household_id]) for row in rows]
+    rows = [_row(o, meta, counts) for o, meta, counts in used]
     worst = sorted(rows, key=lambda row: (-row.missing_share, row.household_id))[:WORST_LISTED]
     return QualityReport(
         source=source,
@@ -214,14 +216,23 @@ def quality_report(
         energy_dropped_kwh=sum(counts.energy_dropped_kwh for _, _, counts in used),
         energy_imputed_kwh=sum(counts.energy_imputed_kwh for _, _, counts in used),
         energy_written_kwh=sum(counts.energy_written_kwh for _, _, counts in used),
+        zero_readings=sum(counts.zero_readings for _, _, counts in used),
         removed=(),
         seconds=0.0,
     )
 
 
-def _row(outcome: Outcome, meta: HouseholdMeta) -> HouseholdRow:
-    faults = sum(outcome.faults.values())
-    return HouseholdRow(outcome.household_id, meta.weather_id, meta.rows, meta.observed, faults, 0.0)
+def _row(outcome: Outcome, meta: HouseholdMeta, counts: Counts) -> HouseholdRow:
+    return HouseholdRow(
+        household_id=outcome.household_id,
+        weather_id=meta.weather_id,
+        rows=meta.rows,
+        observed=meta.observed,
+        faults=sum(outcome.faults.values()),
+        energy_kwh=counts.energy_written_kwh,
+        zero_share=counts.zero_readings / max(counts.file_rows, 1),
+        longest_gap_minutes=counts.longest_gap_minutes,
+    )
 
 
 def _sum_tiers(tiers: Sequence[tuple[int, ...]]) -> dict[str, int]:
@@ -250,6 +261,8 @@ def households_table(outcomes: Sequence[Outcome]) -> pa.Table:
         for name, tiers in (("load", outcome.counts.load_tiers), ("weather", outcome.counts.weather_tiers)):
             row |= {f"{name}_{tier}_slots": count for tier, count in zip(TIERS, tiers, strict=True)}
         row |= {name: value for name, value in vars(outcome.counts).items() if name.startswith("energy_")}
+        row |= {"zero_readings": outcome.counts.zero_readings}
+        row |= {"longest_gap_minutes": outcome.counts.longest_gap_minutes}
         row |= {f"fault_{kind}": outcome.faults[kind] for kind in Fault}
         rows.append(row)
     return pa.Table.from_pylist(rows)

@@ -11,7 +11,7 @@ from neurogrid.data.household import HouseholdMeta, Scale
 from neurogrid.data.quality import QualityReport, faults_table, households_table, quality_report
 
 MOMENT = datetime(2023, 3, 1, tzinfo=UTC)
-COUNTS = Counts(102, (90, 5, 4, 1), (100, 0, 0, 0), 50.0, 2.0, 3.0, 51.0)
+COUNTS = Counts(102, (90, 5, 4, 1), (100, 0, 0, 0), 50.0, 2.0, 3.0, 51.0, 17, 90)
 
 
 def outcome(household: str, *, observed: int = 90, counts: Counts = COUNTS) -> Outcome:
@@ -74,7 +74,7 @@ def test_the_page_names_every_fault_with_what_was_done_and_every_unusable_file_w
     assert f"| negative | 2 | {MEANINGS[Fault.NEGATIVE]} |" in page
     assert '| 9.csv | missing_column: no column "kWh" in "a/b c" |' in page
     assert "| 8jB | bad_number | 1 |" in page
-    assert "10.00%" in page
+    assert "| 1 | 8jB | 100 | 10.00% | 1.5 h | 16.7% | 2 | 51.0 |" in page
 
 
 def test_the_report_does_not_depend_on_how_long_the_run_took() -> None:
