@@ -136,7 +136,8 @@ def _page(
     yield ""
     yield (
         f"{len(test['trained']['households'])} trained and {len(test['held_out']['households'])} held-out households "
-        f"of the Smart-Grid Smart-City trial, half-hourly; {config.rounds.count} rounds of {config.rounds.agents_per_round} "
+        f"of the Smart-Grid Smart-City trial, half-hourly; {config.rounds.count} rounds of "
+        f"{config.rounds.agents_per_round} "
         f"agents; seeds {', '.join(map(str, seeds))}; {psutil.cpu_count()} cores, {platform.machine()}. "
         "Made by `make results`; each figure is of test time that nothing was trained or tuned on. Where several "
         "figures stand in a cell, they are of the seeds in turn."
