@@ -129,7 +129,7 @@ def _row(case: Case, backend: Backend, agents: int, rounds: int) -> tuple[Cell, 
         memory = stack.enter_context(_peak_memory({*exchange.pids, *training.pids}))
         turns = _Turns(ledger, training, exchange, memory)
         state = State(0, weights, weights * 0)
-        federate(state, federation, _round_settings(WARM_UP_ROUNDS + rounds), backend, [turns])
+        federate(state, federation, _round_settings(agents, WARM_UP_ROUNDS + rounds), backend, [turns])
     return (case.backend, case.training, agents, *turns.cells(agents, trains=case.training != "none"))
 
 
@@ -224,7 +224,7 @@ def _peak_memory(others: set[int]) -> Iterator[_Memory]:
         thread.join()
 
 
-def _round_settings(rounds: int) -> RoundSettings:
+def _round_settings(agents: int, rounds: int) -> RoundSettings:
     return RoundSettings(
         rounds=rounds,
         agents_per_round=1_000_000,
@@ -236,10 +236,10 @@ def _round_settings(rounds: int) -> RoundSettings:
         min_improvement=0.0,
         converged_update=0.0,
         defence=DefenceSettings(
-            rule="trimmed_mean",
+            rule="trimmed_mean" if agents >= 5 else "mean",  # with fewer there is nobody to trim
             byzantine_share=0.2,
             weight_cap=2.0,
-            min_agents=3,
+            min_agents=1,
             clip=ClipSettings(to="median", per="tensor", norm=1.0),
         ),
         attack=AttackSettings(kind="none", fraction=0.0, placement="fixed", scale=1.0, noise_std=1.0),
