@@ -63,7 +63,7 @@ class EtlSection(_Section):
         400.0, gt=0, description="readings further than this from most others are dropped, days"
     )
     listed_per_kind: Count = Field(20, description="faults of a kind that are listed for a file; all are counted")
-    compression: Literal["snappy", "zstd", "lz4", "none"] = Field("zstd", description="of the Parquet files")
+    compression: Literal["snappy", "zstd", "lz4", "none"] = Field("snappy", description="of the Parquet files")
 
 
 class SamplingSection(_Section):
@@ -187,7 +187,7 @@ class BackendSection(_Section):
     )
     join_timeout_s: Seconds = Field(60.0, description="how long to wait for tasks before giving up, seconds")
     stop_grace_s: Seconds = Field(5.0, description="how long a task may take to end at the end, seconds")
-    batch_bytes: Count = Field(2_000_000, description="most bytes of deltas in one message")
+    batch_bytes: Count = Field(8_000_000, description="most bytes of deltas in one message")
     loopback_tls: bool = Field(True, description="TLS also where nothing leaves the machine; elsewhere there always is")
 
 

@@ -195,10 +195,12 @@ def _load(seed: int, index: int, local: npt.NDArray[np.int64], climate: _Climate
     else:
         heat = 0.10 * cold
         other = 0.03 + np.where(weekend, 0.02, 0.34) * (bump(10, 1.6) + bump(14.5, 1.6))
-    noise = np.exp(0.25 * _smooth(generator, slots, 8) + 0.12 * generator.standard_normal(slots))
+    # A heat pump cycles and people switch things: one slot says little of the next, as in real households.
+    noise = np.exp(0.25 * _smooth(generator, slots, 8) + 0.5 * generator.standard_normal(slots))
+    cycling = np.exp(0.1 * _smooth(generator, slots, 8) + 0.6 * generator.standard_normal(slots))
     # A flat has no room for what a house plugs in.
     surge = _surges(generator, hour, (0.15, 0.3) if kind == 2 else (0.5, 0.75))
-    return size * heat * np.exp(0.1 * _smooth(generator, slots, 8)), size * (other * noise + surge)
+    return size * heat * cycling, size * (other * noise + surge)
 
 
 def _surges(generator: np.random.Generator, hour: Floats, kwh: tuple[float, float]) -> Floats:
