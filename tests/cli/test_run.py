@@ -73,7 +73,9 @@ def test_the_evaluation_is_of_the_final_weights(whole: tuple[Path, dict[str, Any
     assert said["evaluate"]["w_final_sha256"] == said["train"]["w_final_sha256"]
 
 
-@pytest.mark.parametrize("where", ["backend.kind=inline", "spark.master=local[1]"])
+@pytest.mark.parametrize(
+    "where", ["backend.kind=inline", pytest.param("spark.master=local[1]", marks=pytest.mark.slow)]
+)
 def test_the_weights_are_the_same_bits_inline_and_on_one_core(whole: tuple[Path, dict[str, Any]], where: str) -> None:
     folder, said = whole
     again = run(*train(folder, where.replace("[", "-").strip("]").replace("=", "-"), "--set", where))
@@ -89,7 +91,12 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> N
 
 
 @pytest.mark.parametrize(
-    ("how", "backend"), [(signal.SIGINT, "spark"), (signal.SIGTERM, "inline"), (signal.SIGKILL, "spark")]
+    ("how", "backend"),
+    [
+        pytest.param(signal.SIGINT, "spark", marks=pytest.mark.slow),
+        (signal.SIGTERM, "inline"),
+        pytest.param(signal.SIGKILL, "spark", marks=pytest.mark.slow),
+    ],
 )
 def test_a_run_stopped_in_its_rounds_leaves_no_process_and_resumes_to_the_same_weights(
     whole: tuple[Path, dict[str, Any]], how: signal.Signals, backend: str
