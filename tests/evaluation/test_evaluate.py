@@ -97,7 +97,7 @@ def test_always_and_never_are_what_prevalence_says(found) -> None:
 
 
 def test_nothing_is_tuned_on_test(households, manifest, warehouse, weights, found, tmp_path) -> None:
-    from conftest import write
+    from made_households import write
 
     from neurogrid.storage import place
 
