@@ -3,7 +3,7 @@
 Attacks run in the round loop, on what the agents computed, so that every backend sees the same ones.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -34,23 +34,24 @@ class AttackSettings:
     noise_std: float
 
 
-Attack = Callable[[Matrix, AttackSettings, np.random.Generator], Matrix]
-"""(m, d) honest deltas of the malicious agents to (m, d) what they send."""
+Attack = Callable[[Matrix, AttackSettings, Sequence[np.random.Generator]], Matrix]
+"""(m, d) honest deltas of the malicious agents, and a generator for each, to (m, d) what they send."""
 
 
-def scale(honest: Matrix, settings: AttackSettings, rng: np.random.Generator) -> Matrix:
+def scale(honest: Matrix, settings: AttackSettings, rngs: Sequence[np.random.Generator]) -> Matrix:
     """Sends a multiple of the honest delta, to dominate the mean."""
     return honest * np.float32(settings.scale)
 
 
-def sign_flip(honest: Matrix, settings: AttackSettings, rng: np.random.Generator) -> Matrix:
+def sign_flip(honest: Matrix, settings: AttackSettings, rngs: Sequence[np.random.Generator]) -> Matrix:
     """Sends the honest delta with its sign turned, to climb where others descend (Li et al. 2019, arXiv:1811.03761)."""
     return -honest
 
 
-def noise(honest: Matrix, settings: AttackSettings, rng: np.random.Generator) -> Matrix:
+def noise(honest: Matrix, settings: AttackSettings, rngs: Sequence[np.random.Generator]) -> Matrix:
     """Adds Gaussian noise to the honest delta."""
-    return honest + rng.normal(0, settings.noise_std, honest.shape).astype(np.float32)
+    drawn = [rng.normal(0, settings.noise_std, honest.shape[1]) for rng in rngs]
+    return honest + np.array(drawn, np.float32)
 
 
 ATTACKS: dict[str, Attack] = {"scale": scale, "sign_flip": sign_flip, "noise": noise}
@@ -76,10 +77,23 @@ def malicious(
 
 
 def attack(
-    deltas: Matrix, attackers: npt.NDArray[np.bool_], round_number: int, seed: int, settings: AttackSettings
+    deltas: Matrix,
+    agents: Sequence[AgentId],
+    attackers: npt.NDArray[np.bool_],
+    round_number: int,
+    seed: int,
+    settings: AttackSettings,
 ) -> None:
-    """Replaces the rows of malicious agents in place."""
+    """Replaces the rows of malicious agents in place; what one draws does not depend on who else has answered.
+
+    Args:
+        deltas: (n, d), honest.
+        agents, attackers: (n,) whose rows they are, and which of them are malicious.
+        round_number, seed: name what is drawn.
+        settings: see there.
+    """
     rows = np.flatnonzero(attackers)
     if rows.size:
+        rngs = [generator(seed, "attack", round_number, agents[row]) for row in rows.tolist()]
         with np.errstate(over="ignore", invalid="ignore"):
-            deltas[rows] = ATTACKS[settings.kind](deltas[rows], settings, generator(seed, "attack", round_number))
+            deltas[rows] = ATTACKS[settings.kind](deltas[rows], settings, rngs)

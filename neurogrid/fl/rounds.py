@@ -165,9 +165,9 @@ def _one_round(
     returned = time.perf_counter()
     attackers = malicious(federation.agents, plan.agents, number, federation.seed, settings.attack)
     sent = dict(zip(plan.agents, attackers.tolist(), strict=True))
-    attack(
-        result.deltas, np.array([sent[u.agent] for u in result.updates], bool), number, federation.seed, settings.attack
-    )
+    answered = [update.agent for update in result.updates]
+    lying = np.array([sent[agent] for agent in answered], bool)
+    attack(result.deltas, answered, lying, number, federation.seed, settings.attack)
     outcome = defend(result, plan, federation.districts, federation.layout, settings.defence)
     weights, momentum = state.weights, state.momentum
     if outcome.aggregate is not None:

@@ -18,7 +18,8 @@ def honest(n: int = 6, d: int = 5000) -> np.ndarray:
 def attacked(kind: str, who: list[int], round_number: int = 1) -> tuple[np.ndarray, np.ndarray]:
     before = honest()
     after = before.copy()
-    attack(after, np.isin(np.arange(len(before)), who), round_number, 7, replace(NONE, kind=kind))
+    agents = [f"A{row}" for row in range(len(before))]
+    attack(after, agents, np.isin(np.arange(len(before)), who), round_number, 7, replace(NONE, kind=kind))
     return before, after
 
 
