@@ -9,9 +9,6 @@ from pyspark.sql import SparkSession
 
 from neurogrid.session import spark_session
 
-ROOT = Path(__file__).resolve().parent.parent
-
-
 @pytest.fixture(scope="session")
 def spark() -> Iterator[SparkSession]:
     with spark_session("tests", "local[2,4]", {}) as session:
@@ -20,8 +17,8 @@ def spark() -> Iterator[SparkSession]:
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The folder with `sgsc/` in it: real households, not part of the project."""
-    folder = Path(os.environ.get("NEUROGRID_DATA", ROOT.parent / "shared" / "data"))
+    """The folder with `sgsc/` in it: real households, not part of the project. `make` sets NEUROGRID_DATA."""
+    folder = Path(os.environ.get("NEUROGRID_DATA", "missing"))
     if not (folder / "sgsc").is_dir():
-        pytest.skip(f"real meter data is not at {folder} (set NEUROGRID_DATA)")
+        pytest.skip(f"NEUROGRID_DATA names no folder with real meter data in sgsc/ (it is {folder})")
     return folder
