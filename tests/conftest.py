@@ -9,6 +9,7 @@ from pyspark.sql import SparkSession
 
 from neurogrid.session import spark_session
 
+
 @pytest.fixture(scope="session")
 def spark() -> Iterator[SparkSession]:
     with spark_session("tests", "local[2,4]", {}) as session:
