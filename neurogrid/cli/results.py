@@ -68,7 +68,7 @@ def measure(config: Config, seeds: Sequence[int], spark: SparkSession) -> str:
         wanted = (f"evaluation.comparisons=[{dear}]", f"seed={seed}")
         main.append(_run(config, spark, f"main-seed{seed}", wanted))
     first = f"seed={seeds[0]}"
-    day = _run(config, spark, "day-ahead", (first, "model.horizon_slots=48", "evaluation.comparisons=[ridge, pooled]"))
+    day = _run(config, spark, "day-ahead", (first, "model.horizon_slots=48"))
     squared = _run(config, spark, "squared-loss", (first, "local.loss=mse"))
     attacked = {
         kind: _run(config, spark, f"attack-{kind}", (first, f"attack.kind={kind}", *ATTACKED)) for kind in ATTACKS
