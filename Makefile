@@ -12,7 +12,7 @@ TORCH := torch==2.13.0
 DEMO := build/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test slow check results picture docs lock clean
+.PHONY: help setup demo test slow check results bench picture docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,12 @@ check: setup ## lint and types
 
 results: setup ## docs/results.md from the real readings in NEUROGRID_DATA; 40 minutes
 	$(BIN)/neurogrid bench results --data-dir $(NEUROGRID_DATA) --seeds 11,12 --out docs/results.md
+
+bench: setup ## docs/benchmarks.md: rounds and ETL, each against a peer in the same run; 20 minutes
+	$(BIN)/neurogrid bench rounds --rounds 3 --out build/bench/rounds
+	$(BIN)/neurogrid bench etl --out build/bench/etl
+	{ printf '# Benchmarks\n\nMade by `make bench` on %s cores, %s. Read ratios: each row is measured in turn with its peer.\n\n' "$$(nproc)" "$$(uname -m)"; \
+	  cat build/bench/rounds.md; printf '\n'; cat build/bench/etl.md; } > docs/benchmarks.md
 
 picture: demo ## docs/report.png from the demo's report; needs chromium
 	$(BIN)/python -m neurogrid.report.picture $(DEMO)/warehouse docs/report.png
