@@ -19,6 +19,8 @@ from neurogrid.config import Config, load
 from neurogrid.errors import ConfigError, NeuroGridError, UsageError
 from neurogrid.storage import place
 
+STOPPED = 130
+
 app = typer.Typer(
     name="neurogrid",
     help="Federated load forecasting for smart meters on Apache Spark.",
@@ -56,7 +58,11 @@ def main() -> None:
         sys.exit(problem.exit_code)
     except KeyboardInterrupt:
         show.say("neurogrid: stopped")
-        sys.exit(130)
+        sys.exit(STOPPED)
+    except SystemExit as end:  # typer turns Ctrl-C inside a command into this
+        if end.code == STOPPED:
+            show.say("neurogrid: stopped")
+        raise
 
 
 def _load(file: Path | None, sets: list[str] | None, flags: dict[str, Any]) -> Config:
