@@ -1,8 +1,11 @@
 """The only place that builds a SparkSession."""
 
+import logging
 import os
 import re
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -79,7 +82,26 @@ def spark_session(
             found=str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__,
             fix=f"Java 17 must be on the PATH or in JAVA_HOME; Spark's own words are in {log}" if log else "",
         ) from error
+    _stop_quietly_on_ctrl_c()
     try:
         yield spark
     finally:
         spark.stop()
+
+
+def _stop_quietly_on_ctrl_c() -> None:
+    """Ctrl-C is a KeyboardInterrupt and nothing else.
+
+    Spark's own handler asks the JVM to cancel from within the call that was interrupted, which fails in a page of
+    tracebacks; stopping the session ends its jobs as well.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    root = logging.getLogger()
+    if _not_py4j not in root.filters:
+        root.addFilter(_not_py4j)
+
+
+def _not_py4j(record: logging.LogRecord) -> bool:
+    """py4j logs a traceback for every call that Ctrl-C interrupts; what matters is raised as well."""
+    return "py4j" not in record.pathname
