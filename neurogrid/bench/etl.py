@@ -22,6 +22,7 @@ from neurogrid.session import spark_session
 from neurogrid.storage import place
 
 CORES = 2
+SPARK_LOG = Path("build/bench/spark.log")
 TOLERANCE = 1e-6
 SETTINGS = EtlSettings(
     cadence_minutes=15,
@@ -52,7 +53,7 @@ def bench_etl(folder: Path, files: int, rows: int, repeats: int) -> ResultTable:
     ours, theirs = folder.absolute() / "warehouse-neurogrid", folder.absolute() / "warehouse-duckdb"
     seconds: dict[str, list[float]] = {"neurogrid etl": [], "DuckDB script": []}
     began = time.perf_counter()
-    with spark_session("bench-etl", f"local[{CORES}]", {}) as spark:
+    with spark_session("bench-etl", f"local[{CORES}]", {}, SPARK_LOG) as spark:
         start_s = time.perf_counter() - began
         for _ in range(repeats):
             seconds["neurogrid etl"].append(_timed(ours, lambda: _run_ours(spark, source, ours)))

@@ -32,6 +32,7 @@ from neurogrid.session import spark_session
 from neurogrid.storage import place
 
 CORES = 2
+SPARK_LOG = Path("build/bench/spark.log")
 WARM_UP_ROUNDS = 2
 DISTRICTS = 3
 EXCHANGE = ExchangeSettings(
@@ -87,7 +88,7 @@ def bench_rounds(agents: Sequence[int], backends: Sequence[str], rounds: int) ->
     if "spark" in backends:
         idle = IdleFactory(weights.size)
         began = time.perf_counter()
-        with spark_session("bench-rounds", f"local[{CORES}]", {}) as spark:
+        with spark_session("bench-rounds", f"local[{CORES}]", {}, SPARK_LOG) as spark:
             notes.append(f"Spark's own start took {time.perf_counter() - began:.1f} s")
             for case in (
                 Case("spark", "LSTM", LstmFactory(), CORES),

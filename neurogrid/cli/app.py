@@ -356,7 +356,12 @@ def bench_etl(
     as_json: Json = False,
 ) -> None:
     """Our ETL against a plain DuckDB script that does the same job, in the same run."""
-    from neurogrid.bench.etl import bench_etl as measure  # noqa: PLC0415
+    try:
+        from neurogrid.bench.etl import bench_etl as measure  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"bench etl needs {error.name}, which is not installed", fix="pip install 'neurogrid[dev]'"
+        ) from error
 
     _bench("ETL", lambda: measure(folder, files, rows, repeats), out, as_json=as_json)
 
