@@ -5,7 +5,10 @@ malicious agents share a district. Every sum is made in agent order, so the resu
 arrived.
 """
 
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial, reduce
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +18,10 @@ from neurogrid.fl.update import Floats, Matrix, Vector
 
 BLOCK_ROWS = 8
 """Rows made float64 at once where whole rows are summed."""
+
+
+AGENTS_WORTH_THREADS = 50
+"""With fewer, threads wait for each other longer than they work."""
 
 
 @dataclass(frozen=True)
@@ -102,30 +109,53 @@ def _weighted_sum(rows: Matrix, chosen: npt.NDArray[np.int64], weights: Floats) 
     return total
 
 
+@dataclass(frozen=True)
+class _Block:
+    """What came of some columns; the sums are over these columns alone."""
+
+    delta: Vector
+    kept_entries: Floats
+    share: Floats
+    squares: Floats
+
+
 def _by_coordinate(verdict: Verdict, weights: Floats, members: list[npt.NDArray[np.int64]]) -> Aggregate:
     """The same for rules that keep or cut each entry: a district's mean of a coordinate is over the entries kept."""
-    assert verdict.coordinates is not None
-    rows = verdict.rows
-    n, d = rows.shape
-    delta = np.empty(d, np.float32)
-    row_share, kept_entries = np.zeros(n), np.zeros(n)
-    squares = np.zeros(len(members))
-    for start in range(0, d, BLOCK_COLUMNS):
-        block = rows[:, start : start + BLOCK_COLUMNS]
-        inside = verdict.coordinates(block)
-        kept_entries += inside.sum(axis=1)
-        entry_weights = inside * weights[:, None]
-        everyone = entry_weights.sum(axis=0)
-        total = np.zeros(block.shape[1])
-        for k, district in enumerate(members):
-            weight = entry_weights[district].sum(axis=0)
-            weighted = (entry_weights[district] * block[district]).sum(axis=0)
-            mean = np.divide(weighted, weight, out=np.zeros_like(weight), where=weight > 0)
-            squares[k] += np.square(mean).sum()
-            total += mean * (weight / everyone)
-        delta[start : start + BLOCK_COLUMNS] = total
-        row_share += np.einsum("ij,j->i", entry_weights, 1 / everyone)
-    row_share /= d
+    d = verdict.rows.shape[1]
+    starts = range(0, d, BLOCK_COLUMNS)
+    work = partial(_block, verdict, weights, members)
+    if len(weights) < AGENTS_WORTH_THREADS:
+        blocks = list(map(work, starts))
+    else:
+        # Blocks know nothing of each other and are summed in their order, so threads change no bit.
+        with ThreadPoolExecutor() as threads:
+            blocks = list(threads.map(work, starts))
+    row_share = sum_in_order(block.share for block in blocks) / d
     share = row_share if verdict.mixing is None else row_share @ verdict.mixing
-    kept = kept_entries / d
+    kept = sum_in_order(block.kept_entries for block in blocks) / d
+    squares = sum_in_order(block.squares for block in blocks)
+    delta = np.concatenate([block.delta for block in blocks])
     return Aggregate(delta, share, kept >= verdict.kept_share / 2, 1 - kept, np.sqrt(squares))
+
+
+def _block(verdict: Verdict, weights: Floats, members: list[npt.NDArray[np.int64]], start: int) -> _Block:
+    assert verdict.coordinates is not None
+    block = verdict.rows[:, start : start + BLOCK_COLUMNS]
+    inside = verdict.coordinates(block)
+    entry_weights = inside * weights[:, None]
+    everyone = entry_weights.sum(axis=0)
+    total = np.zeros(block.shape[1])
+    squares = np.zeros(len(members))
+    for k, district in enumerate(members):
+        weight = entry_weights[district].sum(axis=0)
+        weighted = (entry_weights[district] * block[district]).sum(axis=0)
+        mean = np.divide(weighted, weight, out=np.zeros_like(weight), where=weight > 0)
+        squares[k] = np.square(mean).sum()
+        total += mean * (weight / everyone)
+    share = np.einsum("ij,j->i", entry_weights, 1 / everyone)
+    return _Block(total.astype(np.float32), inside.sum(axis=1).astype(np.float64), share, squares)
+
+
+def sum_in_order(parts: Iterable[Floats]) -> Floats:
+    """Their sum, made from the first to the last."""
+    return reduce(np.add, parts)
