@@ -9,7 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -136,10 +136,20 @@ def _row(case: Case, backend: Backend, agents: int, rounds: int) -> tuple[Cell, 
 
 @dataclass
 class _Memory:
-    """Most bytes that were seen at once."""
+    """Most bytes that this process and all below it, but for `others`, were seen to hold at once."""
 
+    others: set[int]
     peak: int = 0
     listens: bool = True
+
+    def look(self) -> None:
+        here, total = psutil.Process(), 0
+        for process in (here, *here.children(recursive=True)):
+            if process.pid not in self.others:
+                with suppress(psutil.Error):  # it ended just now
+                    total += process.memory_info().rss
+        if self.listens:
+            self.peak = max(self.peak, total)
 
 
 @dataclass
@@ -160,6 +170,7 @@ class _Turns:
         self.ledger.after_round(record, state)
         self.ledger.flush()
         persisted = time.perf_counter()
+        self.memory.look()
         self.memory.listens = False
         if record.round_id > WARM_UP_ROUNDS:
             self.records.append(record)
@@ -200,21 +211,12 @@ class _Turns:
 
 @contextmanager
 def _peak_memory(others: set[int]) -> Iterator[_Memory]:
-    """Watches this process and all below it, but for `others`."""
-    memory, stop = _Memory(), threading.Event()
+    """Looks at the memory now and then; a round also looks at its own end, however short it is."""
+    memory, stop = _Memory(others), threading.Event()
 
     def watch() -> None:
-        here = psutil.Process()
         while not stop.wait(0.25):
-            total = 0
-            for process in (here, *here.children(recursive=True)):
-                if process.pid not in others:
-                    try:
-                        total += process.memory_info().rss
-                    except psutil.Error:  # it ended just now
-                        continue
-            if memory.listens:
-                memory.peak = max(memory.peak, total)
+            memory.look()
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
