@@ -155,17 +155,3 @@ def test_the_audit_names_what_was_changed(whole: tuple[Path, dict[str, Any]]) ->
         record.write_text(original)
     assert "rounds/round=0002.json" in said
     run("audit", "whole", "--warehouse", str(folder / "w"))
-
-
-@pytest.mark.slow
-def test_an_etl_that_is_stopped_says_so_and_nothing_else(whole: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
-    folder, _ = whole
-    command = neurogrid("etl", "--data-dir", str(folder / "data"), "--warehouse", str(tmp_path / "w"))
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    wait_for((tmp_path / "w" / "meters").exists, process)
-    process.send_signal(signal.SIGINT)
-    _, words = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert words.rstrip().endswith("neurogrid: stopped")
-    assert "Traceback" not in words
-    assert not (tmp_path / "w" / "households.parquet").exists()
