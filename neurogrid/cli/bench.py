@@ -1,0 +1,99 @@
+"""`neurogrid bench`."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from neurogrid.cli import show
+from neurogrid.cli.options import ConfigFile, Json, Sets, load_config
+from neurogrid.errors import UsageError
+from neurogrid.storage import place
+
+bench_app = typer.Typer(help="Measure speed against a peer in the same run.", no_args_is_help=True)
+
+
+def _numbers(text: str, flag: str, least: int = 1) -> list[int]:
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or min(numbers) < least:
+        raise UsageError(f"{flag} takes numbers from {least} with commas between", found=text, fix=f"{flag} 15,100")
+    return numbers
+
+
+def _bench(title: str, work: Callable[[], Any], out: Path | None, *, as_json: bool) -> None:
+    show.heading(title)
+    table = work()
+    print(
+        json.dumps([dict(zip(table.columns, row, strict=True)) for row in table.rows])
+        if as_json
+        else table.to_markdown()
+    )
+    if out is not None:
+        table.write(str(out))
+
+
+Out = Annotated[Path | None, typer.Option(help="Also write it there, as .md and .parquet.")]
+
+
+@bench_app.command("rounds")
+def bench_rounds(
+    agents: Annotated[str, typer.Option(help="Numbers of agents, with commas.")] = "15,100,1000",
+    backends: Annotated[str, typer.Option(help="inline, spark or both, with commas.")] = "inline,spark",
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds measured of each, after warm-up.")] = 5,
+    out: Out = None,
+    as_json: Json = False,
+) -> None:
+    """A round's phases, against a bare torch loop and a bare socket exchange in the same run."""
+    kinds = backends.split(",")
+    if not set(kinds) <= {"inline", "spark"}:
+        raise UsageError("--backends takes inline, spark or both", found=backends, fix="--backends inline,spark")
+    counts = _numbers(agents, "--agents")
+    from neurogrid.bench.rounds import bench_rounds as measure  # noqa: PLC0415
+
+    _bench("Rounds", lambda: measure(counts, kinds, rounds), out, as_json=as_json)
+
+
+@bench_app.command("etl")
+def bench_etl(
+    files: Annotated[int, typer.Option(min=1, help="Household files.")] = 140,
+    rows: Annotated[int, typer.Option(min=96, help="Rows of each.")] = 61_600,
+    repeats: Annotated[int, typer.Option(min=1, help="Runs of each, in turn.")] = 3,
+    folder: Annotated[Path, typer.Option(help="Where the files are made.")] = Path("build/bench-etl"),
+    out: Out = None,
+    as_json: Json = False,
+) -> None:
+    """Our ETL against a plain DuckDB script that does the same job, in the same run."""
+    try:
+        from neurogrid.bench.etl import bench_etl as measure  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"bench etl needs {error.name}, which is not installed", fix="pip install 'neurogrid[dev]'"
+        ) from error
+
+    _bench("ETL", lambda: measure(folder, files, rows, repeats), out, as_json=as_json)
+
+
+@bench_app.command("results")
+def bench_results(
+    data_dir: Annotated[str, typer.Option(help="Folder with the Smart-Grid Smart-City readings.")],
+    seeds: Annotated[str, typer.Option(help="Seeds, with commas.")] = "11,12,13",
+    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("docs/results.md"),
+    config: ConfigFile = None,
+    sets: Sets = None,
+) -> None:
+    """What is reached on real readings: forecasts, surges, attacks, against the goals."""
+    numbers = _numbers(seeds, "--seeds", 0)
+    own = [f"source.path={json.dumps(data_dir)}", "source.kind=sgsc", "etl.cadence_minutes=30"]
+    settings = load_config(config, [*own, "warehouse=build/results", *(sets or [])], {})
+    from neurogrid.cli import results, steps  # noqa: PLC0415
+
+    steps.find_source(settings)
+    with steps.session(settings) as spark:
+        page = results.measure(settings, numbers, spark)
+    place(str(out)).write(page)
+    show.facts([("page", str(out))])

@@ -1,0 +1,193 @@
+"""The commands of the pipeline. What a command does stands in steps.py."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from neurogrid.cli import show
+from neurogrid.cli.options import (
+    Agents,
+    AttackOption,
+    ConfigFile,
+    DataDir,
+    Fraction,
+    Json,
+    ManifestOption,
+    Resume,
+    Rounds,
+    RunId,
+    Sets,
+    Warehouse,
+    load_config,
+    print_result,
+)
+from neurogrid.config import Config
+from neurogrid.errors import UsageError
+
+
+def run(
+    config: ConfigFile = None,
+    sets: Sets = None,
+    data_dir: DataDir = None,
+    manifest: ManifestOption = None,
+    rounds: Rounds = None,
+    agents: Agents = None,
+    byzantine_fraction: Fraction = None,
+    byzantine_attack: AttackOption = None,
+    resume: Resume = None,
+    warehouse: Warehouse = None,
+    as_json: Json = False,
+) -> None:
+    """All steps: ETL, sampling, rounds, evaluation, report. With --resume: the rounds that are left and the rest."""
+    from neurogrid.cli import steps  # noqa: PLC0415 - torch and Spark load in seconds; --help must not wait for them
+
+    flags = _training_flags(warehouse, manifest, rounds, byzantine_fraction, byzantine_attack)
+    flags |= {"source.path": data_dir, "sampling.agents": agents}
+    settings = load_config(config, sets, flags)
+    if resume is not None:
+        settings = _resumed(settings, resume, sets, flags)
+    fresh = resume is None and not settings.sampling.manifest
+    source = steps.find_source(settings) if fresh else None
+    drawn = None if fresh else steps.find_manifest(settings)
+    with steps.session(settings) as spark:
+        result: dict[str, Any] = {}
+        if source is not None:
+            result["etl"] = steps.do_etl(settings, spark, source)
+        if drawn is None:
+            drawn, result["sample"] = steps.do_sample(settings, spark)
+        result["train"] = steps.do_train(settings, spark, drawn, resume or "")
+        run_id = result["train"]["run_id"]
+        result["evaluate"] = steps.do_evaluate(settings, spark, run_id, drawn)
+    result["report"] = steps.do_report(settings.warehouse, run_id)
+    print_result(result, as_json=as_json)
+
+
+def _training_flags(
+    warehouse: str | None, manifest: str | None, rounds: int | None, fraction: float | None, attack: str | None
+) -> dict[str, Any]:
+    """The keys that flags of both `run` and `train` set."""
+    return {
+        "warehouse": warehouse,
+        "sampling.manifest": manifest,
+        "rounds.count": rounds,
+        "attack.fraction": fraction,
+        "attack.kind": attack,
+    }
+
+
+def _resumed(settings: Config, run_id: str, sets: list[str] | None, flags: dict[str, Any]) -> Config:
+    """The config of the run itself; flags that would change its result are refused."""
+    from neurogrid.cli import steps  # noqa: PLC0415
+
+    changing = [f"{key}={value}" for key, value in flags.items() if value is not None and key != "warehouse"]
+    own = steps.run_config(settings.warehouse, run_id, [*(sets or []), *changing])
+    return own.model_copy(
+        update={"sampling": own.sampling.model_copy(update={"manifest": steps.run_manifest(own, run_id)})}
+    )
+
+
+def etl(
+    config: ConfigFile = None,
+    sets: Sets = None,
+    data_dir: DataDir = None,
+    exclude: Annotated[list[str] | None, typer.Option(help="Household file to leave out; may be repeated.")] = None,
+    warehouse: Warehouse = None,
+    as_json: Json = False,
+) -> None:
+    """Raw meter and weather files to clean Parquet, with a data-quality report."""
+    from neurogrid.cli import steps  # noqa: PLC0415
+
+    settings = load_config(
+        config, sets, {"warehouse": warehouse, "source.path": data_dir, "source.exclude": exclude or None}
+    )
+    source = steps.find_source(settings)
+    with steps.session(settings) as spark:
+        print_result(steps.do_etl(settings, spark, source), as_json=as_json)
+
+
+def sample(
+    config: ConfigFile = None,
+    sets: Sets = None,
+    agents: Agents = None,
+    warehouse: Warehouse = None,
+    as_json: Json = False,
+) -> None:
+    """Choose agents and held-out households; writes a manifest."""
+    from neurogrid.cli import steps  # noqa: PLC0415
+
+    settings = load_config(config, sets, {"warehouse": warehouse, "sampling.agents": agents})
+    with steps.session(settings) as spark:
+        print_result(steps.do_sample(settings, spark)[1], as_json=as_json)
+
+
+def train(
+    config: ConfigFile = None,
+    sets: Sets = None,
+    manifest: ManifestOption = None,
+    rounds: Rounds = None,
+    byzantine_fraction: Fraction = None,
+    byzantine_attack: AttackOption = None,
+    resume: Resume = None,
+    warehouse: Warehouse = None,
+    as_json: Json = False,
+) -> None:
+    """Rounds of federated learning."""
+    from neurogrid.cli import steps  # noqa: PLC0415
+
+    flags = _training_flags(warehouse, manifest, rounds, byzantine_fraction, byzantine_attack)
+    settings = load_config(config, sets, flags)
+    if resume is not None:
+        settings = _resumed(settings, resume, sets, flags)
+    drawn = steps.find_manifest(settings)
+    if settings.backend.kind == "inline":
+        result = steps.do_train(settings, None, drawn, resume or "")
+    else:
+        with steps.session(settings) as spark:
+            result = steps.do_train(settings, spark, drawn, resume or "")
+    print_result(result, as_json=as_json)
+
+
+def evaluate(run_id: RunId, sets: Sets = None, warehouse: Warehouse = None, as_json: Json = False) -> None:
+    """Score a run on held-out time and held-out households, beside what costs less."""
+    from neurogrid.cli import steps  # noqa: PLC0415
+
+    settings = _resumed(load_config(None, None, {"warehouse": warehouse}), run_id, sets, {})
+    drawn = steps.find_manifest(settings)
+    with steps.session(settings) as spark:
+        print_result(steps.do_evaluate(settings, spark, run_id, drawn), as_json=as_json)
+
+
+def report(run_id: RunId, warehouse: Warehouse = None, as_json: Json = False) -> None:
+    """Write a run's HTML report."""
+    from neurogrid.cli import steps  # noqa: PLC0415
+
+    settings = load_config(None, None, {"warehouse": warehouse})
+    steps.run_config(settings.warehouse, run_id, [])
+    print_result(steps.do_report(settings.warehouse, run_id), as_json=as_json)
+
+
+def audit(run_id: RunId, warehouse: Warehouse = None, as_json: Json = False) -> None:
+    """Check that a run's folder is what was written, and name what was changed."""
+    from neurogrid.cli import steps  # noqa: PLC0415
+
+    print_result(steps.do_audit(load_config(None, None, {"warehouse": warehouse}).warehouse, run_id), as_json=as_json)
+
+
+def synth(
+    folder: Annotated[Path, typer.Argument(help="Where to write it; must not exist or be empty.")],
+    households: Annotated[int, typer.Option(min=1, help="Number of households.")] = 24,
+    stations: Annotated[int, typer.Option(min=1, help="Number of weather stations.")] = 3,
+    days: Annotated[int, typer.Option(min=2, help="Number of days.")] = 60,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Make a small HEAPO-shaped data set, faults included."""
+    from neurogrid.data.synthetic import SyntheticSettings, make_heapo  # noqa: PLC0415
+
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} is in the way", found="it exists and is not empty", fix="name another folder")
+    with show.console.status("  making readings"):
+        make_heapo(folder, SyntheticSettings(households=households, stations=stations, days=days, seed=seed))
+    show.facts([("made", f"{households} households, {stations} weather stations, {days} days in {folder}")])
+    print_result({"path": str(folder), "households": households}, as_json=as_json)

@@ -1,0 +1,49 @@
+"""Flags that several commands share, the config that they add up to, and `--json`."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from neurogrid.config import Config, load
+from neurogrid.errors import ConfigError
+
+ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", help="YAML config; defaults without it.")]
+Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the config.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+Warehouse = Annotated[str | None, typer.Option(help="Path or URI of all that NeuroGrid writes.")]
+DataDir = Annotated[str | None, typer.Option(help="Folder with the raw readings.")]
+ManifestOption = Annotated[str | None, typer.Option("--manifest", help="Id or path of a manifest to use.")]
+Rounds = Annotated[int | None, typer.Option(help="Number of rounds.")]
+Agents = Annotated[int | None, typer.Option(help="Number of agents.")]
+Fraction = Annotated[float | None, typer.Option(help="Share of agents that attack.")]
+AttackOption = Annotated[str | None, typer.Option(help="none, scale, sign_flip or noise.")]
+Resume = Annotated[str | None, typer.Option("--resume", metavar="RUN_ID", help="Go on with an interrupted run.")]
+RunId = Annotated[str, typer.Argument(help="Name of the run, a folder under runs/ in the warehouse.")]
+
+
+def load_config(file: Path | None, sets: list[str] | None, flags: dict[str, Any]) -> Config:
+    """The config file, then `--set`, then flags."""
+    text = ""
+    if file is not None:
+        try:
+            text = file.read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"cannot read the config {file}", found=str(error)) from error
+    given = [f"{key}={json.dumps(value)}" for key, value in flags.items() if value is not None]
+    fraction, kind = flags.get("attack.fraction"), flags.get("attack.kind")
+    config = load(text, [*(sets or []), *given], where=str(file) if file else "config")
+    if fraction and kind is None and config.attack.kind == "none":
+        raise ConfigError(
+            "--byzantine-fraction without an attack does nothing",
+            found=f"--byzantine-fraction {fraction}",
+            fix="say which with --byzantine-attack scale, sign_flip or noise",
+        )
+    return config
+
+
+def print_result(result: Any, *, as_json: bool) -> None:
+    """Prints the result as JSON where that is asked for; people were told already."""
+    if as_json:
+        print(json.dumps(result, indent=2, sort_keys=True, default=str))
