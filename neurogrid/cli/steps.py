@@ -4,8 +4,8 @@ Each step returns a dictionary for `--json`.
 """
 
 import json
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -27,7 +27,7 @@ from neurogrid.data.sources import Source
 from neurogrid.errors import ConfigError, InputError, RunError, UsageError
 from neurogrid.evaluation import evaluate
 from neurogrid.fl.record import weights_sha256
-from neurogrid.fl.rounds import Federation, Finish, State, VoidRoundsError, federate
+from neurogrid.fl.rounds import Federation, Finish, Observer, State, VoidRoundsError, federate
 from neurogrid.fl.update import Backend
 from neurogrid.fl.weights import flatten, from_state_dict, layout
 from neurogrid.ledger import Genesis, Ledger, unpack, verify
@@ -137,8 +137,14 @@ def _read_manifest(file: Place) -> Manifest:
         ) from error
 
 
-def do_train(config: Config, spark: SparkSession | None, manifest: Manifest, resume: str = "") -> Result:
-    """Rounds of federated learning, from the start or from a run's last durable round."""
+def do_train(
+    config: Config,
+    spark: SparkSession | None,
+    manifest: Manifest,
+    resume: str = "",
+    watch: Callable[[int, int], AbstractContextManager[Observer]] = show.RoundTable,
+) -> Result:
+    """Rounds of federated learning, from the start or from a run's last durable round; `watch` shows them."""
     warehouse = place(config.warehouse)
     check(manifest, warehouse)
     _refuse_unbearable(config, manifest)
@@ -169,7 +175,7 @@ def do_train(config: Config, spark: SparkSession | None, manifest: Manifest, res
             with ExitStack() as stack:
                 with show.console.status("  starting the tasks"):
                     stack.enter_context(backend)
-                table = stack.enter_context(show.RoundTable(config.rounds.count, state.round))
+                table = stack.enter_context(watch(config.rounds.count, state.round))
                 finish = federate(state, federation, rounds, backend, [ledger, table])
         except VoidRoundsError as error:
             raise RunError(str(error), fix="see rounds.min_agents, and the audit of the run for the reasons") from error

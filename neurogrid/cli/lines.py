@@ -1,0 +1,75 @@
+"""What a job in a pod says for machines: one line of JSON on stdout for each thing that happened.
+
+A driver on a cluster has no terminal, and its warehouse may be a claim that nobody outside can read; its log is what
+reaches everybody. `neurogrid k8s` reads these lines back, and makes the same live table of them as on a laptop.
+"""
+
+import json
+import math
+import sys
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, Self
+
+from neurogrid.fl.record import Round
+from neurogrid.fl.rounds import State
+
+MARK = "neurogrid"
+# The records of agents stand in the ledger; a line of a log has no room for them.
+_IN_LEDGER = ("agents", "districts")
+
+
+def emit(kind: str, **content: Any) -> None:
+    """Prints a line of this kind; what JSON has no word for (NaN) is null."""
+    # Python and the JVM share stdout in a driver: a line goes out whole and at once.
+    sys.stdout.write(json.dumps({MARK: kind, **_plain(content)}, default=str, allow_nan=False) + "\n")
+    sys.stdout.flush()
+
+
+def parse(line: str) -> tuple[str, dict[str, Any]] | None:
+    """Kind and content of a line that `emit` printed; None for any other."""
+    if not line.startswith(f'{{"{MARK}": "'):
+        return None
+    try:
+        content = json.loads(line)
+    except ValueError:
+        return None  # cut off, or mixed with what another process wrote
+    return content.pop(MARK), content
+
+
+class RoundLines:
+    """Observer of `federate` with the face of `show.RoundTable`: a line at the start and a line a round."""
+
+    def __init__(self, rounds: int, done: int) -> None:
+        emit("training", rounds=rounds, done=done)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        return
+
+    def after_round(self, record: Round, state: State) -> None:
+        """Says what happened in the round."""
+        names = [field.name for field in fields(record) if field.name not in _IN_LEDGER]
+        emit("round", **{name: getattr(record, name) for name in names})
+
+
+def to_round(content: Mapping[str, Any]) -> Round:
+    """The round of a `round` line, without its agents.
+
+    Raises:
+        TypeError: the line lacks a field, or has one more (another version wrote it).
+    """
+    numbers: dict[str, Any] = {name: float("nan") if value is None else value for name, value in content.items()}
+    return Round(**numbers, agents=(), districts=())
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(name): _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
