@@ -41,6 +41,7 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
         {"errors", "storage", "session", "agent", "data", "fl", "models", "backends", "ledger"},
         {"numpy", "pyarrow", "pyspark", "torch", "duckdb", "psutil", "threadpoolctl"},
     ),
+    "cluster": ({"errors"}, {"kubernetes", "urllib3", "yaml"}),
     "cli": (ANY, ANY),
     "__main__": ({"cli"}, set()),
     "__init__": (set(), set()),

@@ -1,0 +1,170 @@
+"""From a job's template to a SparkApplication of its own: pure functions of what the chart rendered.
+
+A submitted job never replaces the SparkApplication that Helm made: it gets a name of its own, so that the next upgrade
+finds its objects as it left them. It belongs to the release all the same, and goes when the release goes.
+"""
+
+import copy
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from neurogrid.cluster.release import RELEASE_LABEL, Release
+from neurogrid.errors import UsageError
+
+Object = dict[str, Any]
+
+CONFIG_VOLUME, CONFIG_KEY = "config", "config.yaml"
+GENERATION = "NEUROGRID_GENERATION"
+LONGEST_NAME = 63 - len("-driver-svc")  # Spark names a service after the application
+
+ENDED = frozenset({"COMPLETED", "FAILED", "SUBMISSION_FAILED"})
+STOPPED = frozenset({"SUSPENDED", "SUSPENDING"})
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What has to be made for a run: the application and, where the config was changed, a ConfigMap with it."""
+
+    application: Object
+    config_map: Object | None
+
+    @property
+    def name(self) -> str:
+        """Of the application."""
+        return str(self.application["metadata"]["name"])
+
+
+def submission(release: Release, job: str, stamp: str, config: str | None, executors: int) -> Submission:
+    """The job's template under a name of its own.
+
+    Args:
+        release: whose job it is.
+        job: which.
+        stamp: end of the name, which tells runs of a job apart.
+        config: the whole config that the job runs with, where it is not the release's own.
+        executors: how many.
+
+    Raises:
+        UsageError: the name would be too long for the objects that Spark names after it.
+    """
+    application = copy.deepcopy(release.template(job))
+    name = f"{release.name}-{job}-{stamp}"
+    if len(name) > LONGEST_NAME:
+        raise UsageError(
+            f"the name of the run is too long by {len(name) - LONGEST_NAME} characters",
+            found=name,
+            fix="install the release under a shorter name",
+        )
+    labels = {**application["metadata"].get("labels", {}), "app.kubernetes.io/managed-by": "neurogrid"}
+    application["metadata"] = {
+        "name": name,
+        "namespace": release.namespace,
+        "labels": labels,
+        "ownerReferences": [_owner("v1", "ConfigMap", release.config_map, release.uid)],
+    }
+    _set_executors(application["spec"], executors)
+    if config is None:
+        return Submission(application, None)
+    _each(application, _is_generation, lambda entry: entry.update(value=_next_generation(entry["value"], config)))
+    _each(application, _is_config_volume, lambda volume: volume["configMap"].update(name=name))
+    metadata = {**application["metadata"], "name": name}
+    config_map = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {CONFIG_KEY: config}}
+    return Submission(application, config_map)
+
+
+def owned_by(application: Object) -> Object:
+    """The change of an object that makes it go when the application goes."""
+    metadata = application["metadata"]
+    owner = _owner(application["apiVersion"], "SparkApplication", metadata["name"], metadata["uid"])
+    return {"metadata": {"ownerReferences": [owner]}}
+
+
+def config_map_name(template: Object) -> str:
+    """Name of the ConfigMap that holds the job's config."""
+    return next((str(volume["configMap"]["name"]) for volume in _found(template, _is_config_volume)), "")
+
+
+def cores(template: Object) -> int:
+    """How many tasks one of the job's executors runs at a time."""
+    return int(template["spec"]["executor"].get("cores", 1))
+
+
+def state(application: Object) -> str:
+    """The operator's word for where the application is; empty when no operator has seen it."""
+    return str(application.get("status", {}).get("applicationState", {}).get("state", ""))
+
+
+def error_message(application: Object) -> str:
+    """Why it failed, as far as the operator knows."""
+    return str(application.get("status", {}).get("applicationState", {}).get("errorMessage", ""))
+
+
+def ended(application: Object) -> bool:
+    """Whether nothing more will happen to it."""
+    return state(application) in ENDED
+
+
+def active(application: Object) -> bool:
+    """Whether it has pods, or will have."""
+    return state(application) not in ENDED | STOPPED
+
+
+def suspended(application: Object) -> bool:
+    """Whether somebody stopped it for now."""
+    return bool(application["spec"].get("suspend"))
+
+
+def pods_selector(name: str) -> str:
+    """Labels of the application's pods."""
+    return f"sparkoperator.k8s.io/app-name={name}"
+
+
+def release_of(application: Object) -> str:
+    """Name of the release it belongs to."""
+    return str(application["metadata"].get("labels", {}).get(RELEASE_LABEL, ""))
+
+
+def _owner(version: str, kind: str, name: str, uid: str) -> Object:
+    return {"apiVersion": version, "kind": kind, "name": name, "uid": uid}
+
+
+def _set_executors(spec: Object, executors: int) -> None:
+    spec["executor"]["instances"] = executors
+    dynamic = spec.get("dynamicAllocation", {})
+    if dynamic.get("enabled"):
+        # What was asked for is the most; Spark may still give back what has nothing to do.
+        dynamic["maxExecutors"] = executors
+        for name in ("initialExecutors", "minExecutors"):
+            if name in dynamic:
+                dynamic[name] = min(int(dynamic[name]), executors)
+
+
+def _next_generation(generation: str, config: str) -> str:
+    changed = hashlib.sha256(f"{generation}\n{config}".encode()).hexdigest()
+    return changed[: len(generation) or 12]
+
+
+def _is_generation(entry: Object) -> bool:
+    return entry.get("name") == GENERATION and "value" in entry
+
+
+def _is_config_volume(entry: Object) -> bool:
+    return entry.get("name") == CONFIG_VOLUME and isinstance(entry.get("configMap"), dict)
+
+
+def _found(value: Any, wanted: Callable[[Object], bool]) -> Iterator[Object]:
+    """Every mapping inside that is wanted, however the chart nests its pod templates."""
+    if isinstance(value, dict):
+        if wanted(value):
+            yield value
+        value = list(value.values())
+    if isinstance(value, list):
+        for inner in value:
+            yield from _found(inner, wanted)
+
+
+def _each(value: Any, wanted: Callable[[Object], bool], change: Callable[[Object], object]) -> None:
+    for entry in list(_found(value, wanted)):
+        change(entry)
