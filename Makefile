@@ -12,7 +12,7 @@ TORCH := torch==2.13.0
 DEMO := build/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test slow check results bench picture docs lock clean
+.PHONY: help setup demo watch dashboards-json test slow check results bench picture docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,12 @@ demo: setup ## a federation from raw readings to report, on made-up data, in min
 	rm -rf $(DEMO)
 	$(BIN)/neurogrid synth $(DEMO)/data
 	$(BIN)/neurogrid run --config examples/demo.yaml --data-dir $(DEMO)/data --warehouse $(DEMO)/warehouse
+
+watch: setup ## the newest run's figures in the terminal; WAREHOUSE=... and RUN=... choose another
+	$(BIN)/neurogrid watch $(RUN) --warehouse $(or $(WAREHOUSE),$(DEMO)/warehouse)
+
+dashboards-json: setup ## monitoring/dashboards and the chart's copies from monitoring/source
+	$(BIN)/python monitoring/source/make.py
 
 test: setup ## the tests, under five minutes
 	$(BIN)/python -m pytest -q -m "not slow"

@@ -15,6 +15,7 @@ from neurogrid.cli import show
 from neurogrid.cli.bench import bench_app
 from neurogrid.cli.commands import audit, etl, evaluate, report, run, sample, synth, train
 from neurogrid.cli.config_commands import config_app
+from neurogrid.cli.watch import watch
 from neurogrid.errors import NeuroGridError
 
 STOPPED = 130
@@ -28,7 +29,7 @@ app = typer.Typer(
 )
 app.add_typer(config_app, name="config")
 app.add_typer(bench_app, name="bench")
-for command in (run, etl, sample, train, evaluate, report, audit, synth):
+for command in (run, etl, sample, train, evaluate, report, audit, synth, watch):
     app.command()(command)
 
 
