@@ -82,21 +82,34 @@ def spark_session(
             found=str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__,
             fix=f"Java 17 must be on the PATH or in JAVA_HOME; Spark's own words are in {log}" if log else "",
         ) from error
-    _stop_quietly_on_ctrl_c()
+    interrupted = threading.Event()
+    _stop_quietly_on_ctrl_c(interrupted)
     try:
-        yield spark
-    finally:
-        spark.stop()
+        try:
+            yield spark
+        finally:
+            spark.stop()
+    except Exception as error:
+        # The JVM gets the signal too: which of its calls then fails, and how, is a matter of luck.
+        if interrupted.is_set():
+            raise KeyboardInterrupt from error
+        raise
 
 
-def _stop_quietly_on_ctrl_c() -> None:
-    """Ctrl-C is a KeyboardInterrupt and nothing else.
+def _stop_quietly_on_ctrl_c(interrupted: threading.Event) -> None:
+    """Ctrl-C is a KeyboardInterrupt and nothing else, and is remembered.
 
     Spark's own handler asks the JVM to cancel from within the call that was interrupted, which fails in a page of
     tracebacks; stopping the session ends its jobs as well.
     """
+
+    def stop(*_: object) -> None:
+        interrupted.set()
+        raise KeyboardInterrupt
+
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, stop)
+    logging.getLogger("py4j").setLevel(logging.CRITICAL + 1)
     root = logging.getLogger()
     if _not_py4j not in root.filters:
         root.addFilter(_not_py4j)

@@ -155,3 +155,18 @@ def test_the_audit_names_what_was_changed(whole: tuple[Path, dict[str, Any]]) ->
         record.write_text(original)
     assert "rounds/round=0002.json" in said
     run("audit", "whole", "--warehouse", str(folder / "w"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("later_s", [0.0, 0.2, 0.4, 0.7])
+def test_an_etl_that_is_stopped_says_so_and_nothing_else(tmp_path: Path, later_s: float) -> None:
+    run("synth", str(tmp_path / "data"), "--households", "60", "--days", "150")
+    command = neurogrid("etl", "--data-dir", str(tmp_path / "data"), "--warehouse", str(tmp_path / "w"))
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    wait_for((tmp_path / "w" / "meters").exists, process)
+    time.sleep(later_s)
+    os.killpg(process.pid, signal.SIGINT)  # to all of them, as a terminal does
+    _, words = process.communicate(timeout=60)
+    assert process.returncode == 130, words
+    assert words.rstrip().endswith("neurogrid: stopped")
+    assert "Traceback" not in words
