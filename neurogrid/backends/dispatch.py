@@ -18,7 +18,7 @@ from neurogrid.backends.exchange import Stream, copy_rows, weights_batch
 from neurogrid.backends.queue import LOST, RoundQueue, TaskId, chunk_size
 from neurogrid.backends.ticket import Answer, Resident, Sent, Ticket, busy_s, losses, updates
 from neurogrid.errors import RunError
-from neurogrid.fl.update import AgentId, Matrix, Vector
+from neurogrid.fl.update import AgentId, Matrix, Vector, Worked
 
 _LOST_ROUNDS = 2
 """An agent that was lost in this many rounds is not tried again: each try costs up to two tasks."""
@@ -84,7 +84,7 @@ class Dispatcher:
             resident.heard_s = now
         said = message.get("say")
         if said == "updates":
-            self._updates(resident, message, batch)
+            self._updates(resident, message, batch, now)
         else:
             with self._changed:
                 self._said(resident, said, message, now)
@@ -118,7 +118,7 @@ class Dispatcher:
         elif said not in ("weights", "losses"):
             raise ValueError(f"unknown message {str(said)[:40]!r}")
 
-    def _updates(self, resident: Resident, message: dict[str, Any], batch: pa.RecordBatch | None) -> None:
+    def _updates(self, resident: Resident, message: dict[str, Any], batch: pa.RecordBatch | None, now: float) -> None:
         sent = updates(message, batch, self._n_weights)
         with self._changed:
             ticket = self._ticket
@@ -127,7 +127,7 @@ class Dispatcher:
             assert ticket.deltas is not None
             for index, reason, retry in sent.failed:
                 ticket.queue.fail(resident.task, index, reason, retry=retry)
-            mine = self._accept(ticket, resident, sent)
+            mine = self._accept(ticket, resident, sent, now - ticket.began_s)
             # What is accepted stays so, even if the task is lost during the copy; `_close` waits for the copy.
             self._copying += 1
         try:
@@ -138,8 +138,8 @@ class Dispatcher:
                 ticket.bytes_up += sent.nbytes
                 self._worked(ticket, resident, sent.busy_s, len(sent.agents) + len(sent.failed))
 
-    def _accept(self, ticket: Ticket, resident: Resident, sent: Sent) -> list[int]:
-        """The positions in the message of the updates that count."""
+    def _accept(self, ticket: Ticket, resident: Resident, sent: Sent, arrived_s: float) -> list[int]:
+        """The positions of the updates that count in the message, which came `arrived_s` into the round."""
         mine: list[int] = []
         for position, index in enumerate(sent.agents):
             metrics, windows = sent.metrics[position], sent.windows[position]
@@ -148,7 +148,8 @@ class Dispatcher:
                 ticket.queue.fail(resident.task, index, reason, retry=False)
             elif ticket.queue.answer(resident.task, index):
                 mine.append(position)
-                ticket.answers[index] = Answer(windows, figures(metrics))
+                worked = Worked(resident.task, max(0.0, arrived_s - sent.ages_s[position]))
+                ticket.answers[index] = Answer(windows, figures(metrics), worked)
                 holders = self._holders.setdefault(ticket.agents[index], set())
                 (holders.add if sent.held[position] is True else holders.discard)(resident.task)
         return mine
@@ -159,7 +160,7 @@ class Dispatcher:
             if misnamed(metrics) is not None:
                 ticket.queue.fail(resident.task, index, "failed", retry=False)
             elif ticket.queue.answer(resident.task, index):
-                ticket.answers[index] = Answer(0, figures(metrics))
+                ticket.answers[index] = Answer(0, figures(metrics), Worked(resident.task, 0.0))
         self._worked(ticket, resident, busy_s(message), len(answers))
 
     def _unstick(self, ticket: Ticket, resident: Resident, at: Any) -> None:

@@ -23,8 +23,9 @@ Task to driver, schema {agent: int32, windows: int64, delta: fixed_size_list<flo
                         still here, sent every `heartbeat_s` whatever the task does; `at` is the agent it is busy with
     {"say": "weights", "ticket"}    the ticket's weights have arrived
     {"say": "updates", "ticket", "busy_s", "metrics": [{name: number}, ...], "held": [bool, ...],
-     "failed": [[index, reason, retry], ...]}
-                        a batch of deltas, one row an agent, and who gave none; `busy_s` is what all of them took
+     "ages_s": [seconds, ...], "failed": [[index, reason, retry], ...]}
+                        a batch of deltas, one row an agent, and who gave none; `busy_s` is what all of them took,
+                        `ages_s` how long ago each one's training ended
     {"say": "losses", "ticket", "busy_s", "losses": [[index, {name: number}], ...]}    the answer to "evaluate"
     {"say": "dropped", "ticket"}    the task is free again after a "drop"
 

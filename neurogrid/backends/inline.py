@@ -6,7 +6,18 @@ import numpy as np
 
 from neurogrid.backends.answers import failure, figures, misnamed, misshapen
 from neurogrid.errors import RunError
-from neurogrid.fl.update import AgentId, Matrix, Phases, RoundPlan, RoundResult, Trainer, TrainerFactory, Update, Vector
+from neurogrid.fl.update import (
+    AgentId,
+    Matrix,
+    Phases,
+    RoundPlan,
+    RoundResult,
+    Trainer,
+    TrainerFactory,
+    Update,
+    Vector,
+    Worked,
+)
 
 
 class InlineBackend:
@@ -39,6 +50,7 @@ class InlineBackend:
         train_s = 0.0
         updates: list[Update] = []
         missing: dict[AgentId, str] = {}
+        worked: dict[AgentId, Worked] = {}
         for agent in plan.agents:
             before = time.perf_counter()
             if before - began >= plan.timeout_s:
@@ -59,12 +71,14 @@ class InlineBackend:
             row = deltas[len(updates)]
             row[:] = update.delta
             updates.append(Update(agent, row, int(update.windows), figures(update.metrics)))
+            worked[agent] = Worked(0, after - began)
         wall_s = time.perf_counter() - began
         return RoundResult(
             updates=tuple(updates),
             deltas=deltas[: len(updates)],
             missing=missing,
             phases=Phases(send_s=0.0, train_s=train_s, collect_s=max(0.0, wall_s - train_s)),
+            worked=worked,
         )
 
     def evaluate(

@@ -244,6 +244,7 @@ class _Outgoing:
         self._index: list[int] = []
         self._updates: list[Update] = []
         self._held: list[bool] = []
+        self._ended: list[float] = []
         self._since = time.perf_counter()
         self.busy_s = 0.0
         self.failed = []
@@ -256,18 +257,21 @@ class _Outgoing:
         self._index.append(index)
         self._updates.append(update)
         self._held.append(held)
+        self._ended.append(time.perf_counter())
         if len(self._index) == self._rows or time.perf_counter() - self._since > _FLUSH_S:
             self.flush()
 
     def flush(self) -> None:
         if not self._index and not self.failed:
             return
+        now = time.perf_counter()
         message = {
             "say": "updates",
             "ticket": self._ticket,
             "busy_s": self.busy_s,
             "metrics": [figures(update.metrics) for update in self._updates],
             "held": self._held,
+            "ages_s": [now - ended for ended in self._ended],
             "failed": self.failed,
         }
         batch = None

@@ -129,6 +129,7 @@ class SparkBackend:
             bytes_up=ticket.bytes_up,
             executors=ticket.executors,
             reassigned=ticket.queue.reassigned,
+            worked={plan.agents[index]: answer.worked for index, answer in ticket.answers.items()},
         )
 
     def evaluate(

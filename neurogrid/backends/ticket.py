@@ -10,7 +10,7 @@ import pyarrow as pa
 from neurogrid.backends.answers import MAX_REASON
 from neurogrid.backends.exchange import Stream, vectors
 from neurogrid.backends.queue import RoundQueue, TaskId
-from neurogrid.fl.update import AgentId, Matrix
+from neurogrid.fl.update import AgentId, Matrix, Worked
 
 
 @dataclass(eq=False)
@@ -48,6 +48,7 @@ class Answer:
 
     windows: int
     metrics: dict[str, float]
+    worked: Worked
 
 
 @dataclass
@@ -82,13 +83,17 @@ class Ticket:
 
 @dataclass(frozen=True)
 class Sent:
-    """A message of updates, its lists checked against each other; what stands in `metrics` is not checked yet."""
+    """A message of updates, its lists checked against each other; what stands in `metrics` is not checked yet.
+
+    `ages_s` says how long before the message was sent each agent's training ended.
+    """
 
     agents: list[int]
     windows: list[int]
     deltas: Matrix
     metrics: list[Any]
     held: list[bool]
+    ages_s: list[float]
     failed: list[tuple[int, str, bool]]
     busy_s: float
     nbytes: int
@@ -106,10 +111,11 @@ def updates(message: dict[str, Any], batch: pa.RecordBatch | None, n_weights: in
     else:
         agents, windows = batch.column(0).to_pylist(), batch.column(1).to_pylist()
         deltas = vectors(batch.column(2), n_weights)
-    if not len(agents) == len(metrics) == len(held):
+    ages_s = [_seconds(age, "ages_s") for age in message.get("ages_s") or ()]
+    if not len(agents) == len(metrics) == len(held) == len(ages_s):
         raise ValueError("updates whose lists differ in length")
     nbytes = 0 if batch is None else batch.nbytes
-    return Sent(agents, windows, deltas, metrics, held, failures(message), busy_s(message), nbytes)
+    return Sent(agents, windows, deltas, metrics, held, ages_s, failures(message), busy_s(message), nbytes)
 
 
 def failures(message: dict[str, Any]) -> list[tuple[int, str, bool]]:
@@ -136,7 +142,10 @@ def losses(message: dict[str, Any]) -> list[tuple[int, Any]]:
 
 def busy_s(message: dict[str, Any]) -> float:
     """How long the task has worked for this message; raises ValueError."""
-    value = message.get("busy_s")
+    return _seconds(message.get("busy_s"), "busy_s")
+
+
+def _seconds(value: object, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
-        raise ValueError("busy_s is not a number of seconds")
+        raise ValueError(f"{name} is not a number of seconds")
     return float(value)

@@ -12,10 +12,11 @@ from neurogrid.fl.attack import count
 from neurogrid.fl.clip import ClipSettings, clip, tensor_norms
 from neurogrid.fl.record import AgentRecord
 from neurogrid.fl.rules import RULES, TooFewAgentsError
-from neurogrid.fl.update import AgentId, Floats, Layout, RoundPlan, RoundResult
+from neurogrid.fl.update import AgentId, Floats, Layout, RoundPlan, RoundResult, Worked
 
 MOST_WINDOWS = 2**31
 NAN = float("nan")
+NOWHERE = Worked(task=-1, ended_s=NAN)
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,7 @@ def _audit(
     for agent in plan.agents:
         row, verdict = answered.get(agent), judged.get(agent, _Judged())
         metrics = {} if row is None else result.updates[row].metrics
+        worked = result.worked.get(agent, NOWHERE)
         why = f"filtered by {rule_or_void}" if judged else f"round void: {rule_or_void}"
         records.append(
             AgentRecord(
@@ -136,6 +138,8 @@ def _audit(
                 windows=0 if row is None else result.updates[row].windows,
                 train_loss=float(metrics.get("loss", NAN)),
                 train_s=float(metrics.get("train_s", NAN)),
+                task=worked.task,
+                ended_s=worked.ended_s,
             )
         )
     return tuple(records)

@@ -7,6 +7,26 @@ import numpy as np
 
 from neurogrid.fl.update import AgentId, RoundResult, Vector
 
+TRAIN_S_BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+"""Seconds, in whose steps agents' training times are counted."""
+
+_REASONS = (
+    ("late", "late"),
+    ("lost", "lost"),
+    ("failed", "failed"),
+    ("wrong shape", "wrong_shape"),
+    ("not finite", "not_finite"),
+    ("claims ", "bad_windows"),
+    ("filtered by ", "filtered"),
+    ("round void", "void"),
+)
+REASON_KINDS = (*(kind for _, kind in _REASONS), "other")
+
+
+def reason_kind(reason: str) -> str:
+    """The kind of an `AgentRecord.reason`, of which there are few: one of `REASON_KINDS`."""
+    return next((kind for start, kind in _REASONS if reason.startswith(start)), "other")
+
 
 @dataclass(frozen=True)
 class AgentRecord:
@@ -24,6 +44,7 @@ class AgentRecord:
         malicious: whether it really is an attacker (known in experiments only).
         windows: training windows that it claims.
         train_loss, train_s: mean loss over its steps, and the seconds they took.
+        task, ended_s: which task trained it (-1 is none), and seconds into the round when it was done.
     """
 
     round_id: int
@@ -40,6 +61,8 @@ class AgentRecord:
     windows: int
     train_loss: float
     train_s: float
+    task: int
+    ended_s: float
 
 
 @dataclass(frozen=True)

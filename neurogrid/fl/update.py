@@ -66,6 +66,14 @@ class Phases:
 
 
 @dataclass(frozen=True)
+class Worked:
+    """Where and when an agent was trained: which resident task, and seconds into the round when it was done."""
+
+    task: int
+    ended_s: float
+
+
+@dataclass(frozen=True)
 class RoundResult:
     """What came back from a round.
 
@@ -78,6 +86,7 @@ class RoundResult:
         bytes_down, bytes_up: payload bytes sent to and received from agents' hosts.
         executors: how many resident tasks were alive at the end of the round.
         reassigned: how many agents were taken from a lost task and trained by another.
+        worked: where and when each agent that answered was trained, as far as the backend knows.
     """
 
     updates: tuple[Update, ...]
@@ -88,6 +97,7 @@ class RoundResult:
     bytes_up: int = 0
     executors: int = 1
     reassigned: int = 0
+    worked: Mapping[AgentId, Worked] = field(default_factory=dict)
 
 
 class Trainer(Protocol):

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from neurogrid.ledger.checkpoint import pack, unpack
 from neurogrid.ledger.lock import RunLock
 from neurogrid.ledger.summary import summarise_run, to_markdown
 from neurogrid.ledger.table import AGENT_AUDIT, DISTRICT_AUDIT, ROUND_METRICS, to_parquet
+from neurogrid.ledger.tally import tally
 from neurogrid.storage import Place
 
 VERSION = 1
@@ -84,6 +86,22 @@ def read_rounds(run: Place) -> list[Record]:
         records.append(json.loads(place.read_text()))
 
 
+class RoundTrace(Protocol):
+    """Traces rounds beside the ledger; its ids stand in the rounds' records, and nothing depends on them."""
+
+    def trace_id(self, round_id: int) -> str:
+        """Of the round that `after_round` was last called with, hexadecimal; empty where it is not traced."""
+        ...
+
+    def persisted(self, round_id: int, persist_s: float) -> None:
+        """The round has just become durable, which took `persist_s`."""
+        ...
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
 class Ledger:
     """Observer of `federate` that makes every round durable. Close it, or use it as a context manager."""
 
@@ -91,6 +109,7 @@ class Ledger:
         self._run, self._layout, self._records, self._lock = run, layout, records, lock
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         self._pending: Future[None] | None = None
+        self._trace: RoundTrace | None = None
 
     @classmethod
     def create(cls, run: Place, genesis: Genesis, config_yaml: str, federation: Federation) -> "Ledger":
@@ -156,6 +175,10 @@ class Ledger:
         """SHA-256 of the newest record."""
         return str(self._records[-1]["sha256"])
 
+    def traced_by(self, trace: "RoundTrace | None") -> None:
+        """Each round's record will name its trace, which hears how long making the round durable took."""
+        self._trace = trace
+
     def after_round(self, record: Round, state: State) -> None:
         """Waits for the round before to be durable, then writes this one beside the next round's training."""
         self.flush()
@@ -184,16 +207,22 @@ class Ledger:
         for path, content in contents.items():
             (self._run / path).write(content)
         figures = {f.name: getattr(record, f.name) for f in fields(record) if f.name not in ("agents", "districts")}
+        persist_s = time.perf_counter() - began
         sealed = seal(
             {
                 **figures,
-                "persist_s": time.perf_counter() - began,
+                **tally(record),
+                "persist_s": persist_s,
+                "recorded": _now(),
+                "trace_id": self._trace.trace_id(record.round_id) if self._trace else "",
                 "files": {path: sha256(content) for path, content in contents.items()},
             },
             self.head,
         )
         (self._run / "rounds" / f"{name}.json").write(to_text(sealed))
         self._records.append(sealed)
+        if self._trace:
+            self._trace.persisted(record.round_id, persist_s)
         (self._run / "round_metrics.parquet").write(self._metrics())
 
     def _metrics(self) -> bytes:
@@ -230,6 +259,7 @@ class Ledger:
             {
                 "reason": reason,
                 "rounds": state.round,
+                "ended": _now(),
                 "w_final_sha256": weights_sha256(state.weights),
                 "files": {path: sha256(content) for path, content in contents.items()},
             },

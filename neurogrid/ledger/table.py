@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from neurogrid.fl.record import AgentRecord, DistrictRecord, Round
+from neurogrid.ledger.tally import TALLY
 from neurogrid.storage import Place
 
 _TYPES = {int: pa.int64(), float: pa.float64(), str: pa.string(), bool: pa.bool_()}
@@ -21,9 +22,17 @@ def _schema(record: type) -> list[tuple[str, pa.DataType]]:
 AGENT_AUDIT = pa.schema(_schema(AgentRecord))
 DISTRICT_AUDIT = pa.schema(_schema(DistrictRecord))
 ROUND_METRICS = pa.schema(
-    [*_schema(Round), ("persist_s", pa.float64()), ("record_sha256", pa.string())],
+    [
+        *_schema(Round),
+        *TALLY,
+        ("persist_s", pa.float64()),
+        ("recorded", pa.string()),
+        ("trace_id", pa.string()),
+        ("record_sha256", pa.string()),
+    ],
 )
-"""A round's figures, in the order of `Round`, then the seconds that making it durable took, then its record's hash."""
+"""A round's figures, in the order of `Round`, then what it says of its agents in sum, the seconds that making it
+durable took and when that was (UTC), the id of its trace (empty without one), its record's hash."""
 
 
 def to_parquet(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> bytes:

@@ -125,7 +125,7 @@ def rows(agents, value=9.0, windows=1):
 
 def updates(ticket, count, **other):
     message = {"say": "updates", "ticket": ticket, "busy_s": 0.1, "metrics": [{}] * count, "held": [True] * count}
-    return {**message, "failed": [], **other}
+    return {**message, "ages_s": [0.0] * count, "failed": [], **other}
 
 
 def wait_until(condition, timeout_s=5.0):
@@ -204,6 +204,8 @@ def test_a_task_with_deltas_of_another_width_is_refused(driver):
         (updates(1, 0, held=None), None),
         (updates(1, 0, failed=[[1]]), None),
         (updates(1, 0, busy_s="long"), None),
+        (updates(1, 1, ages_s=["young"]), rows([0])),
+        (updates(1, 1, ages_s=[]), rows([0])),
     ],
 )
 def test_a_task_that_sends_what_it_should_not_is_lost_and_its_agents_are_trained_by_another(driver, message, batch):

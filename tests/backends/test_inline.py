@@ -40,6 +40,7 @@ def test_updates_come_in_the_order_of_the_plan_and_share_the_matrix():
     assert all(np.shares_memory(u.delta, result.deltas[i]) for i, u in enumerate(result.updates))
     assert result.updates[0].metrics == {"loss": 0.5}
     assert result.updates[0].windows == 5
+    assert 0 < result.worked["B"].ended_s <= result.worked["A"].ended_s < 10
 
 
 def test_an_agent_that_gives_no_usable_update_is_missing_with_the_reason_and_nan_passes():

@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -259,3 +260,25 @@ def test_a_state_is_not_changed_by_the_rounds_after_it(tmp_path):
 
     small_run.train(tmp_path / "r1", settings=rounds_of(3), observers=[Watch()])
     assert all(state.weights.tobytes() + state.momentum.tobytes() == then for state, then in seen)
+
+
+def test_a_rounds_record_says_in_sum_what_the_audits_say_agent_by_agent(tmp_path):
+    attack = replace(small_run.SETTINGS.attack, fraction=0.3, noise_std=1e6)
+    small_run.train(tmp_path / "r1", settings=replace(small_run.SETTINGS, attack=attack))
+    run = place(str(tmp_path / "r1"))
+    agents = read_agent_audit(run).to_pylist()
+    for row in read_round_metrics(run).to_pylist():
+        own = [a for a in agents if a["round_id"] == row["round_id"]]
+        rejected = [a for a in own if not a["accepted"]]
+        for malicious in (True, False):
+            said = sum(r["agents"] for r in row["rejections"] if r["malicious"] == malicious)
+            assert said == sum(a["malicious"] == malicious for a in rejected)
+        assert {r["reason"] for r in row["rejections"]} <= {"filtered"}
+        for district in row["districts"]:
+            there = [a for a in own if a["district"] == district["district"]]
+            assert (district["asked"], district["accepted"]) == (len(there), sum(a["accepted"] for a in there))
+        assert sum(d["asked"] for d in row["districts"]) == sum(row["agent_train_counts"]) == 7
+        assert row["agent_train_s"] == pytest.approx(sum(a["train_s"] for a in own))
+        assert abs(datetime.now(UTC) - datetime.fromisoformat(row["recorded"])).total_seconds() < 60
+        assert row["trace_id"] == ""
+    assert verify(run).problems == ()
