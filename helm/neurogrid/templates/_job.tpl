@@ -1,0 +1,325 @@
+{{/* One SparkApplication for every job of `.Values.jobs`; what differs between jobs is values. */}}
+
+{{/* A job's values over those of `jobDefaults`, as JSON. Arguments: root, name. */}}
+{{- define "neurogrid.job" -}}
+{{- $own := deepCopy (get .root.Values.jobs .name) -}}
+{{- $job := mustMergeOverwrite (deepCopy .root.Values.jobDefaults) $own -}}
+{{- $_ := set $job "step" ($job.step | default .name) -}}
+{{- toJson $job -}}
+{{- end }}
+
+{{/* The job that this one waits for: jobs that are switched off are passed over. Arguments: root, name, depth. */}}
+{{- define "neurogrid.after" -}}
+{{- $after := (include "neurogrid.job" . | fromJson).after -}}
+{{- if $after -}}
+  {{- if not (hasKey .root.Values.jobs $after) -}}
+    {{- fail (printf "\n\njobs.%s.after: there is no job %q\n  found: %s\n  name one of them, or leave it empty" .name $after (keys .root.Values.jobs | sortAlpha | join ", ")) -}}
+  {{- end -}}
+  {{- if gt (int .depth) (len .root.Values.jobs) -}}
+    {{- fail (printf "\n\njobs.%s.after: jobs wait for each other in a circle\n  found: %s comes after %s\n  take one `after` out of the circle" .name .name $after) -}}
+  {{- end -}}
+  {{- $beyond := include "neurogrid.after" (dict "root" .root "name" $after "depth" (add1 .depth)) -}}
+  {{- if (include "neurogrid.job" (dict "root" .root "name" $after) | fromJson).enabled -}}{{ $after }}{{- else -}}{{ $beyond }}{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* A job's config: `config`, the job's own over it, and where the release keeps things. JSON, which is YAML too and
+     keeps whole numbers whole. Arguments: root, name. */}}
+{{- define "neurogrid.job.config" -}}
+{{- $job := include "neurogrid.job" . | fromJson -}}
+{{- $config := mustMergeOverwrite (deepCopy .root.Values.config) $job.config -}}
+{{- $place := dict "warehouse" (include "neurogrid.warehouse" .root) "source" (dict "path" (include "neurogrid.data.path" .root)) "backend" (dict "port" 7080 "bind_address" "0.0.0.0") -}}
+{{- mustMergeOverwrite $config $place | toPrettyJson -}}
+{{- end }}
+
+{{/* Changes when the job's result may: by its config, image, data or storage, `rerun`, or a job it comes after.
+     Where it runs and on how many cores changes no result. Arguments: root, name. */}}
+{{- define "neurogrid.generation" -}}
+{{- $job := include "neurogrid.job" . | fromJson -}}
+{{- $config := include "neurogrid.job.config" . | fromJson -}}
+{{- $after := include "neurogrid.after" (dict "root" .root "name" .name "depth" 0) -}}
+{{- $before := "" -}}
+{{- if $after -}}{{- $before = include "neurogrid.generation" (dict "root" .root "name" $after) -}}{{- end -}}
+{{- $parts := dict "step" $job.step "config" (omit $config "backend" "spark") "image" (include "neurogrid.image" .root) "rerun" $job.rerun "before" $before -}}
+{{- $_ := set $parts "storage" (pick .root.Values.storage.s3 "endpoint" "bucket" "prefix") -}}
+{{- $_ := set $parts "claim" (printf "%s/%s" (include "neurogrid.warehouse.claim" .root) .root.Values.storage.subPath) -}}
+{{- $parts | toJson | sha256sum | trunc 10 -}}
+{{- end }}
+
+{{- define "neurogrid.job.labels" -}}
+{{ include "neurogrid.selector" .root }}
+app.kubernetes.io/component: job
+neurogrid.io/job: {{ .name }}
+{{- end }}
+
+{{- define "neurogrid.job.env" -}}
+{{- $after := include "neurogrid.after" (dict "root" .root "name" .name "depth" 0) -}}
+- name: NEUROGRID_RELEASE
+  value: {{ .root.Release.Name | quote }}
+- name: NEUROGRID_JOB
+  value: {{ .name | quote }}
+- name: NEUROGRID_GENERATION
+  value: {{ include "neurogrid.generation" (dict "root" .root "name" .name) | quote }}
+- name: NEUROGRID_AFTER
+  value: {{ $after | quote }}
+- name: NEUROGRID_AFTER_GENERATION
+  value: {{ if $after }}{{ include "neurogrid.generation" (dict "root" .root "name" $after) | quote }}{{ else }}""{{ end }}
+- name: NEUROGRID_AFTER_TIMEOUT_S
+  value: {{ int .job.afterTimeoutSeconds | quote }}
+- name: NEUROGRID_SCHEDULED
+  value: {{ ne .job.schedule "" | quote }}
+- name: NEUROGRID_APPLICATION
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.labels['sparkoperator.k8s.io/app-name']
+{{- end }}
+
+{{- define "neurogrid.job.mounts" -}}
+- name: config
+  mountPath: /etc/neurogrid
+  readOnly: true
+- name: tmp
+  mountPath: /tmp
+- name: work
+  mountPath: /opt/spark/work-dir
+{{- include "neurogrid.warehouse.mount" .root }}
+{{- if and (eq .job.step "etl") (include "neurogrid.data.claim" .root) }}
+- name: data
+  mountPath: /data
+  readOnly: true
+{{- with .root.Values.data.subPath }}
+  subPath: {{ . }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "neurogrid.job.volumes" -}}
+- name: config
+  configMap:
+    name: {{ .root.Release.Name }}-{{ .name }}-config
+- name: tmp
+  emptyDir: {}
+- name: work
+  emptyDir: {}
+{{- include "neurogrid.warehouse.volume" .root }}
+{{- if eq .job.step "etl" }}
+{{- with include "neurogrid.data.claim" .root }}
+- name: data
+  persistentVolumeClaim:
+    claimName: {{ . }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Makes or fetches the raw readings before the ETL's driver starts; does nothing where they are there already. */}}
+{{- define "neurogrid.job.data" -}}
+{{- if and (eq .job.step "etl") (has .root.Values.data.kind (list "synthetic" "fetch")) }}
+initContainers:
+  - name: data
+    image: {{ include "neurogrid.image" .root }}
+    imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+    command: [tini, --, neurogrid]
+    args:
+    {{- if eq .root.Values.data.kind "synthetic" }}
+    {{- with .root.Values.data.synthetic }}
+      - synth
+      - {{ include "neurogrid.data.path" $.root }}
+      - --if-missing
+      - --households={{ int .households }}
+      - --stations={{ int .stations }}
+      - --days={{ int .days }}
+      - --seed={{ int .seed }}
+    {{- end }}
+    {{- else }}
+      - fetch
+      - {{ include "neurogrid.data.path" .root }}
+      - --if-missing
+    {{- range .root.Values.data.fetch.urls }}
+      - {{ . | quote }}
+    {{- end }}
+    {{- end }}
+    {{- with include "neurogrid.storage.envFrom" .root }}
+    envFrom:
+      {{- . | nindent 6 }}
+    {{- end }}
+    {{- with include "neurogrid.storage.env" .root }}
+    env:
+      {{- . | nindent 6 }}
+    {{- end }}
+    resources:
+      {{- toYaml .root.Values.data.resources | nindent 6 }}
+    securityContext:
+      {{- include "neurogrid.container.security" .root | nindent 6 }}
+    volumeMounts:
+      - name: data
+        mountPath: /data
+      - name: tmp
+        mountPath: /tmp
+{{- end }}
+{{- end }}
+
+{{/* The pod template of one role. Arguments: root, name, job, role (driver or executor), place (its values). */}}
+{{- define "neurogrid.job.pod" -}}
+metadata:
+  labels:
+    {{- include "neurogrid.job.labels" . | nindent 4 }}
+  {{- with .place.annotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+spec:
+  securityContext:
+    {{- include "neurogrid.pod.security" .root | nindent 4 }}
+  automountServiceAccountToken: {{ eq .role "driver" }}
+  enableServiceLinks: false
+  {{- with include "neurogrid.pod.place" (dict "root" .root "place" .place) }}
+  {{- . | nindent 2 }}
+  {{- end }}
+  {{- if and (eq .role "executor") .job.spread.topologyKey }}
+  topologySpreadConstraints:
+    - maxSkew: 1
+      topologyKey: {{ .job.spread.topologyKey }}
+      whenUnsatisfiable: {{ .job.spread.whenUnsatisfiable }}
+      labelSelector:
+        matchLabels:
+          {{- include "neurogrid.job.labels" . | nindent 10 }}
+          spark-role: executor
+  {{- end }}
+  {{- if eq .role "driver" }}
+  {{- include "neurogrid.job.data" . | nindent 2 }}
+  {{- end }}
+  containers:
+    - name: spark-kubernetes-{{ .role }}
+      securityContext:
+        {{- include "neurogrid.container.security" .root | nindent 8 }}
+      env:
+        {{- include "neurogrid.job.env" . | nindent 8 }}
+        {{- include "neurogrid.storage.env" .root | nindent 8 }}
+        {{- if .root.Values.tracing.endpoint }}
+        - name: OTEL_EXPORTER_OTLP_ENDPOINT
+          value: {{ .root.Values.tracing.endpoint | quote }}
+        {{- end }}
+        {{- with .job.env }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+      {{- with include "neurogrid.storage.envFrom" .root }}
+      envFrom:
+        {{- . | nindent 8 }}
+      {{- end }}
+      volumeMounts:
+        {{- include "neurogrid.job.mounts" . | nindent 8 }}
+        {{- if and (eq .role "driver") .root.Values.history.enabled }}
+        - name: warehouse
+          mountPath: /spark-events
+          subPath: {{ printf "%s/spark-events" .root.Values.storage.subPath | trimAll "/" }}
+        {{- end }}
+  volumes:
+    {{- include "neurogrid.job.volumes" . | nindent 4 }}
+{{- end }}
+
+{{- define "neurogrid.job.sparkConf" -}}
+{{- $conf := dict
+  "spark.driver.port" "7078"
+  "spark.driver.blockManager.port" "7079"
+  "spark.blockManager.port" "7079"
+  "spark.ui.port" "4040"
+  "spark.ui.enabled" "true"
+  "spark.ui.prometheus.enabled" "true"
+  "spark.executor.processTreeMetrics.enabled" "true"
+  "spark.metrics.namespace" "neurogrid"
+  "spark.metrics.conf.*.sink.prometheusServlet.class" "org.apache.spark.metrics.sink.PrometheusServlet"
+  "spark.metrics.conf.*.sink.prometheusServlet.path" "/metrics/prometheus"
+  "spark.task.cpus" "1"
+  "spark.authenticate" "true"
+  "spark.network.crypto.enabled" "true"
+  "spark.network.crypto.cipher" "AES/GCM/NoPadding"
+  "spark.io.encryption.enabled" "true"
+  "spark.decommission.enabled" "true"
+  "spark.kubernetes.driver.pod.excludedFeatureSteps" "org.apache.spark.deploy.k8s.features.NetworkPolicyFeatureStep"
+  "spark.kubernetes.executor.missingPodDetectDelta" "5s"
+  "spark.kubernetes.executor.apiPollingInterval" "5s"
+-}}
+{{- if .root.Values.history.enabled -}}
+{{- $_ := set $conf "spark.eventLog.enabled" "true" -}}
+{{- $_ := set $conf "spark.eventLog.dir" "file:///spark-events" -}}
+{{- end -}}
+{{- $monitoring := include "neurogrid.monitoring.sparkConf" .root | fromYaml -}}
+{{- mustMergeOverwrite $conf $monitoring .job.sparkConf | toYaml -}}
+{{- end }}
+
+{{/* One role's cores and memory. Argument: its values. */}}
+{{- define "neurogrid.job.resources" -}}
+cores: {{ int .cores }}
+{{- with .coreRequest }}
+coreRequest: {{ . | quote }}
+{{- end }}
+{{- with .coreLimit }}
+coreLimit: {{ . | quote }}
+{{- end }}
+memory: {{ .memory }}
+memoryOverhead: {{ .memoryOverhead }}
+{{- end }}
+
+{{/* The spec of a job's SparkApplication. Arguments: root, name. */}}
+{{- define "neurogrid.job.spec" -}}
+{{- $job := include "neurogrid.job" . | fromJson -}}
+{{- $with := dict "root" .root "name" .name "job" $job -}}
+type: Python
+pythonVersion: "3"
+mode: cluster
+sparkVersion: "4.3.0"
+image: {{ include "neurogrid.image" .root }}
+imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+{{- with .root.Values.image.pullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+mainApplicationFile: local:///opt/neurogrid/jobs/{{ $job.step }}.py
+restartPolicy:
+  type: OnFailure
+  onFailureRetries: {{ int $job.restart.retries }}
+  onFailureRetryInterval: {{ int $job.restart.intervalSeconds }}
+  onSubmissionFailureRetries: {{ int $job.restart.retries }}
+  onSubmissionFailureRetryInterval: {{ int $job.restart.intervalSeconds }}
+{{- if $job.timeToLiveSeconds }}
+timeToLiveSeconds: {{ int $job.timeToLiveSeconds }}
+{{- end }}
+sparkConf:
+  {{- include "neurogrid.job.sparkConf" $with | nindent 2 }}
+{{- if $job.dynamicAllocation.enabled }}
+dynamicAllocation:
+  enabled: true
+  initialExecutors: {{ int $job.executor.instances }}
+  minExecutors: {{ int $job.dynamicAllocation.minExecutors }}
+  maxExecutors: {{ int $job.dynamicAllocation.maxExecutors }}
+{{- end }}
+driver:
+  {{- include "neurogrid.job.resources" $job.driver | nindent 2 }}
+  serviceAccount: {{ .root.Release.Name }}-driver
+  labels:
+    {{- include "neurogrid.job.labels" $with | nindent 4 }}
+  template:
+    {{- include "neurogrid.job.pod" (merge (dict "role" "driver" "place" $job.driver) $with) | nindent 4 }}
+executor:
+  instances: {{ int $job.executor.instances }}
+  {{- include "neurogrid.job.resources" $job.executor | nindent 2 }}
+  serviceAccount: {{ .root.Release.Name }}-executor
+  labels:
+    {{- include "neurogrid.job.labels" $with | nindent 4 }}
+  template:
+    {{- include "neurogrid.job.pod" (merge (dict "role" "executor" "place" $job.executor) $with) | nindent 4 }}
+{{- end }}
+
+{{/* A job's whole SparkApplication. Arguments: root, name. */}}
+{{- define "neurogrid.job.application" -}}
+apiVersion: sparkoperator.k8s.io/v1beta2
+kind: SparkApplication
+metadata:
+  name: {{ .root.Release.Name }}-{{ .name }}
+  namespace: {{ .root.Release.Namespace }}
+  labels:
+    {{- include "neurogrid.job.labels" . | nindent 4 }}
+    {{- omit (include "neurogrid.labels" .root | fromYaml) "app.kubernetes.io/name" "app.kubernetes.io/instance" | toYaml | nindent 4 }}
+spec:
+  {{- include "neurogrid.job.spec" . | nindent 2 }}
+{{- end }}
