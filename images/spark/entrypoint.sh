@@ -1,0 +1,44 @@
+#!/bin/bash
+# What Spark on Kubernetes runs in a container of this image: `driver ARGS...` as spark-submit passes them, or `executor`
+# with its orders in SPARK_* variables. Anything else is run as it stands, for example `neurogrid exporter`.
+# It ends in one exec: after that no shell is left, and tini hands signals on and buries the dead.
+set -euo pipefail
+
+# The settings that Spark mounts there win over ours; a file that is missing is no reason to stop.
+export SPARK_CONF_DIR=${SPARK_CONF_DIR:-$SPARK_HOME/conf}
+
+driver() {
+  # Spark's launcher knows the memory, class path and JVM flags that the settings ask for. It answers with one NUL-ended
+  # word after another, behind a first NUL that ends whatever the JVM had to say before.
+  local words=() word
+  while IFS= read -r -d '' word; do words+=("$word"); done < <(
+    java -Xmx128m -cp "$SPARK_HOME/jars/*" org.apache.spark.launcher.Main org.apache.spark.deploy.SparkSubmit \
+      --deploy-mode client --conf "spark.driver.bindAddress=${SPARK_DRIVER_BIND_ADDRESS:-0.0.0.0}" "$@"
+  )
+  words=("${words[@]:1}") # without what came before the first NUL
+  if [ ${#words[@]} -eq 0 ]; then
+    echo "entrypoint: Spark's launcher made no command of: $*" >&2
+    exit 1
+  fi
+  words[0]=${words[0]#$'\n'}
+  exec tini -s -- "${words[@]}"
+}
+
+executor() {
+  local options=() name
+  # SPARK_JAVA_OPT_0, _1, ... in their order
+  for name in $(compgen -v SPARK_JAVA_OPT_ | sort -t_ -k4 -n); do options+=("${!name}"); done
+  exec tini -s -- java "${options[@]}" \
+    -Xms"$SPARK_EXECUTOR_MEMORY" -Xmx"$SPARK_EXECUTOR_MEMORY" -cp "$SPARK_CONF_DIR:$SPARK_HOME/jars/*" \
+    org.apache.spark.scheduler.cluster.k8s.KubernetesExecutorBackend \
+    --driver-url "$SPARK_DRIVER_URL" --executor-id "$SPARK_EXECUTOR_ID" --cores "$SPARK_EXECUTOR_CORES" \
+    --app-id "$SPARK_APPLICATION_ID" --hostname "$SPARK_EXECUTOR_POD_IP" \
+    --resourceProfileId "$SPARK_RESOURCE_PROFILE_ID" --podName "$SPARK_EXECUTOR_POD_NAME"
+}
+
+case ${1:-} in
+  driver) shift; driver "$@" ;;
+  executor) shift; executor ;;
+  '') echo "entrypoint: driver, executor or a command is needed" >&2; exit 2 ;;
+  *) exec tini -s -- "$@" ;;
+esac
