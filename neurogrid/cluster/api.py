@@ -311,7 +311,7 @@ def _refusal(error: ApiException, verb: str, what: str, namespace: str) -> Neuro
         return UsageError(
             f"you may not {verb} {what} in namespace {namespace}",
             found=message,
-            fix=f"ask for a role that lets you; to check: kubectl auth can-i {verb} {what.partition(' ')[0]} -n {namespace}",
+            fix=f"ask for a role that lets you; `kubectl auth can-i --list -n {namespace}` shows what you may",
         )
     if error.status == 404 and what == KIND and "the server could not find" in message:
         return UsageError(
