@@ -13,8 +13,9 @@ import typer
 import neurogrid
 from neurogrid.cli import show
 from neurogrid.cli.bench import bench_app
-from neurogrid.cli.commands import audit, etl, evaluate, report, run, sample, synth, train
+from neurogrid.cli.commands import audit, etl, evaluate, report, run, sample, train
 from neurogrid.cli.config_commands import config_app
+from neurogrid.cli.readings import fetch, synth
 from neurogrid.cli.watch import watch
 from neurogrid.errors import NeuroGridError
 
@@ -29,7 +30,7 @@ app = typer.Typer(
 )
 app.add_typer(config_app, name="config")
 app.add_typer(bench_app, name="bench")
-for command in (run, etl, sample, train, evaluate, report, audit, synth, watch):
+for command in (run, etl, sample, train, evaluate, report, audit, synth, fetch, watch):
     app.command()(command)
 
 

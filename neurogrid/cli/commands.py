@@ -1,11 +1,9 @@
 """The commands of the pipeline. What a command does stands in steps.py."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from neurogrid.cli import show
 from neurogrid.cli.options import (
     Agents,
     AttackOption,
@@ -23,7 +21,7 @@ from neurogrid.cli.options import (
     print_result,
 )
 from neurogrid.config import Config
-from neurogrid.errors import UsageError
+from neurogrid.errors import RunError
 
 
 def run(
@@ -167,27 +165,16 @@ def report(run_id: RunId, warehouse: Warehouse = None, as_json: Json = False) ->
     print_result(steps.do_report(settings.warehouse, run_id), as_json=as_json)
 
 
-def audit(run_id: RunId, warehouse: Warehouse = None, as_json: Json = False) -> None:
+def audit(
+    run_id: RunId,
+    warehouse: Warehouse = None,
+    ended: Annotated[bool, typer.Option("--ended", help="Fail as well when the run has not ended.")] = False,
+    as_json: Json = False,
+) -> None:
     """Check that a run's folder is what was written, and name what was changed."""
     from neurogrid.cli import steps  # noqa: PLC0415
 
-    print_result(steps.do_audit(load_config(None, None, {"warehouse": warehouse}).warehouse, run_id), as_json=as_json)
-
-
-def synth(
-    folder: Annotated[Path, typer.Argument(help="Where to write it; must not exist or be empty.")],
-    households: Annotated[int, typer.Option(min=1, help="Number of households.")] = 24,
-    stations: Annotated[int, typer.Option(min=1, help="Number of weather stations.")] = 3,
-    days: Annotated[int, typer.Option(min=2, help="Number of days.")] = 60,
-    seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn.")] = 1,
-    as_json: Json = False,
-) -> None:
-    """Make a small HEAPO-shaped data set, faults included."""
-    from neurogrid.data.synthetic import SyntheticSettings, make_heapo  # noqa: PLC0415
-
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder} is in the way", found="it exists and is not empty", fix="name another folder")
-    with show.console.status("  making readings"):
-        make_heapo(folder, SyntheticSettings(households=households, stations=stations, days=days, seed=seed))
-    show.facts([("made", f"{households} households, {stations} weather stations, {days} days in {folder}")])
-    print_result({"path": str(folder), "households": households}, as_json=as_json)
+    found = steps.do_audit(load_config(None, None, {"warehouse": warehouse}).warehouse, run_id)
+    if ended and not found["ended"]:
+        raise RunError(f"run {run_id} has not ended", found=f"{found['rounds']} rounds so far")
+    print_result(found, as_json=as_json)
