@@ -15,6 +15,7 @@ from torch import Tensor
 from neurogrid.data.household import household_path, read_household
 from neurogrid.data.manifest import Agent
 from neurogrid.data.windows import Batch, Indices, Shard, WindowSettings, build_shard, gather
+from neurogrid.distillation import Distillation, load_guide
 from neurogrid.errors import RunError
 from neurogrid.fl import local
 from neurogrid.fl.randomness import generator
@@ -54,27 +55,37 @@ class AgentTrainerFactory:
         warehouse: root under which `meters/` lies.
         agents: those that may be asked for.
         settings: how they train.
+        distillation: the teacher whose forecast guides them; None is none.
     """
 
     warehouse: Place
     agents: tuple[Agent, ...]
     settings: TrainingSettings
+    distillation: Distillation | None = None
 
     def __call__(self) -> "AgentTrainer":
         """See the class. Sets torch to one thread: a task has one core, and sums do not depend on how many it has."""
         torch.set_num_threads(1)
-        return AgentTrainer(self.warehouse, self.agents, self.settings)
+        return AgentTrainer(self.warehouse, self.agents, self.settings, self.distillation)
 
 
 class AgentTrainer:
     """Trains and evaluates agents; keeps the shards that it used last, as many as its memory allows."""
 
-    def __init__(self, warehouse: Place, agents: tuple[Agent, ...], settings: TrainingSettings) -> None:
+    def __init__(
+        self,
+        warehouse: Place,
+        agents: tuple[Agent, ...],
+        settings: TrainingSettings,
+        distillation: Distillation | None = None,
+    ) -> None:
         self._agents = {agent.agent_id: agent for agent in agents}
         self._settings = settings
         self._shards = ShardCache(warehouse, settings.windows, settings.cache_mb)
         self._model = new_model(settings)
         self._flat = FlatModel(self._model)
+        self._distillation = distillation
+        self._guide = load_guide(distillation, model_shape(settings.windows)) if distillation else None
 
     def train(self, agent: AgentId, round_number: int, weights: Vector) -> Update:
         """Trains `agent` from `weights` on batches that depend on (seed, round, agent) alone.
@@ -96,7 +107,7 @@ class AgentTrainer:
             self._flat,
             weights,
             _batches(shard, origins[chosen]),
-            lambda windows: forecast_loss(self._model, settings.loss, windows),
+            self._loss,
             settings=settings.local,
             rates=repeat(local.learning_rate(settings.local, round_number, settings.rounds)),
         )
@@ -118,6 +129,14 @@ class AgentTrainer:
     def holds(self, agent: AgentId) -> bool:
         """Whether the agent's shard is in memory."""
         return agent in self._shards
+
+    def _loss(self, windows: Windows) -> Tensor:
+        if self._guide is None or self._distillation is None:
+            return forecast_loss(self._model, self._settings.loss, windows)
+        with torch.no_grad():
+            towards, _ = self._guide(windows.history, windows.known)
+        weight = self._distillation.weight
+        return forecast_loss(self._model, self._settings.loss, windows, towards=towards, towards_weight=weight)
 
     def _shard(self, agent: AgentId) -> Shard:
         if agent not in self._agents:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from neurogrid.errors import ConfigError
 
@@ -114,12 +114,18 @@ class LocalSection(_Section):
     loss: Literal["l1", "huber", "mse"] = Field("l1", description="l1 for MAE, mse for RMSE and sums over households")
     huber_delta: float = Field(1.0, gt=0, description="where Huber's loss turns linear, in the household's deviations")
     surge_weight: float = Field(1.0, ge=0, description="weight of the surge head's cross-entropy; 0 trains none")
+    distill_weight: float = Field(
+        0.0, ge=0, description="weight of the distance from rounds.teacher's forecast in the loss; 0 does without"
+    )
 
 
 class RoundsSection(_Section):
     """The rounds."""
 
     count: Count = Field(60, description="rounds (--rounds)")
+    teacher: str = Field(
+        "", description="id or path of a teacher to start from, or with local.distill_weight to learn from (--teacher)"
+    )
     agents_per_round: Count = Field(15, description="agents that train in a round; all, if there are fewer")
     min_agents: Count = Field(1, description="with fewer usable updates a round is void: the model stays as it is")
     timeout_s: Seconds = Field(120.0, description="agents that have not answered by then cost their update, seconds")
@@ -188,7 +194,47 @@ class BackendSection(_Section):
     join_timeout_s: Seconds = Field(60.0, description="how long to wait for tasks before giving up, seconds")
     stop_grace_s: Seconds = Field(5.0, description="how long a task may take to end at the end, seconds")
     batch_bytes: Count = Field(8_000_000, description="most bytes of deltas in one message")
-    loopback_tls: bool = Field(True, description="TLS also where nothing leaves the machine; elsewhere there always is")
+    loopback_tls: bool = Field(False, description="TLS also where nothing leaves the machine; it always is elsewhere")
+
+
+class TeacherSection(_Section):
+    """A model pretrained on households whose people agreed; see docs/teacher.md. Its loss is that of `local`."""
+
+    id: str = Field(
+        "", pattern=r"^[A-Za-z0-9._-]*$", description="name of the teacher; empty takes the time of its start"
+    )
+    households: list[Annotated[str, BeforeValidator(str)]] = Field(
+        [], description="ids of the households to teach, whose people consented or whose readings are public"
+    )
+    share: float = Field(
+        0.0, ge=0, le=1, description="instead of a list: share to draw of the usable households that are not held out"
+    )
+    apart: bool = Field(True, description="a share is drawn of households that are no agent's")
+    hidden: int = Field(0, ge=0, description="width of the teacher's LSTMs; 0 takes model.hidden")
+    layers: int = Field(0, ge=0, description="its LSTM layers; 0 takes model.layers")
+    ranks: Count = Field(2, description="processes that train together, each needs a Spark slot")
+    device: Literal["auto", "cpu", "gpu"] = Field("auto", description="auto is a GPU where Spark gives each task one")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="bf16 is mixed precision; auto takes it on a GPU"
+    )
+    epochs: Count = Field(12, description="epochs at most")
+    epoch_windows: int = Field(65_536, ge=0, description="windows that all ranks draw in an epoch; 0 is all there are")
+    batch_size: Count = Field(256, description="windows of all ranks together in one step of the optimiser")
+    accumulation: Count = Field(1, description="parts into which each rank cuts its share of a batch")
+    learning_rate: float = Field(3e-3, gt=0, description="after the warm-up")
+    schedule: Literal["cosine", "linear", "constant"] = Field("cosine", description="how the rate falls over all steps")
+    warmup_share: Share = Field(0.02, description="share of the steps over which the rate rises from nothing")
+    final_learning_rate_share: float = Field(0.05, gt=0, le=1, description="what is left of the rate at the end")
+    gradient_clip_norm: float = Field(1.0, ge=0, description="L2 norm to which a step's gradient is cut; 0 is no limit")
+    patience_epochs: int = Field(
+        3, ge=0, description="stop after so many epochs without improvement on held-out time; 0 never stops"
+    )
+    min_improvement: float = Field(
+        0.001, ge=0, lt=1, description="share of the held-out loss that counts as improvement"
+    )
+    validation_windows: Count = Field(256, description="held-out windows of each household that an epoch is judged on")
+    tries: Count = Field(3, description="how often lost ranks are started before giving up")
+    timeout_s: Seconds = Field(120.0, description="how long to wait for slots, and ranks for each other, seconds")
 
 
 class EvaluationSection(_Section):
@@ -220,6 +266,7 @@ class Config(_Section):
     aggregation: AggregationSection = Field(AggregationSection(), description="how updates become one change")
     attack: AttackSection = Field(AttackSection(), description="malicious agents, for experiments")
     backend: BackendSection = Field(BackendSection(), description="where a round's agents run; changes no result")
+    teacher: TeacherSection = Field(TeacherSection(), description="a model pretrained where people agreed")
     evaluation: EvaluationSection = Field(EvaluationSection(), description="what the model is compared with")
 
     @property
@@ -248,6 +295,10 @@ class Config(_Section):
                 f"{asked} agents a round cannot bear f = {f} malicious ones: {rule} needs 2f + 3 = {2 * f + 3}; "
                 "lower aggregation.byzantine_share, or raise rounds.agents_per_round and sampling.agents"
             )
+        if self.local.distill_weight and not self.rounds.teacher:
+            raise ValueError(
+                "local.distill_weight needs a teacher to learn from: name one in rounds.teacher (--teacher)"
+            )
         if self.rounds.min_agents > asked:
             raise ValueError(f"rounds.min_agents {self.rounds.min_agents} is more than the {asked} agents of a round")
         if self.sampling.districts > self.sampling.agents:
@@ -263,14 +314,7 @@ def load(text: str, overrides: Sequence[str] = (), *, where: str = "config") -> 
     Raises:
         ConfigError: it is no YAML mapping, a key is unknown, or a value cannot be used; all problems are listed.
     """
-    try:
-        raw = yaml.safe_load(text) if text.strip() else {}
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{where} is not YAML", found=" ".join(str(error).split())) from error
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{where} must be a mapping of keys to values", found=f"{type(raw).__name__}: {text[:60]!r}")
-    for override in overrides:
-        _override(raw, override)
+    raw = given(text, overrides, where=where)
     try:
         return Config.model_validate(raw)
     except ValidationError as error:
@@ -280,6 +324,23 @@ def load(text: str, overrides: Sequence[str] = (), *, where: str = "config") -> 
             found="; ".join(problems),
             fix="neurogrid config schema lists every key with its meaning",
         ) from error
+
+
+def given(text: str, overrides: Sequence[str] = (), *, where: str = "config") -> dict[str, Any]:
+    """What the YAML and the overrides say, and no default; not yet checked.
+
+    Raises:
+        ConfigError: it is no YAML mapping, or an override is no `a.b=c`.
+    """
+    try:
+        raw = yaml.safe_load(text) if text.strip() else {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{where} is not YAML", found=" ".join(str(error).split())) from error
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{where} must be a mapping of keys to values", found=f"{type(raw).__name__}: {text[:60]!r}")
+    for override in overrides:
+        _override(raw, override)
+    return raw
 
 
 def _override(raw: dict[str, Any], override: str) -> None:

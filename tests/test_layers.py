@@ -26,7 +26,12 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "fl": (set(), {"numpy", "torch", "threadpoolctl"}),
     "models": (set(), {"numpy", "torch"}),
     "data": ({"errors", "storage"}, {"numpy", "pyarrow", "pyspark"}),
-    "agent": ({"errors", "storage", "data", "fl", "models"}, {"numpy", "torch"}),
+    "distillation": ({"errors", "storage", "models"}, {"torch"}),
+    "agent": ({"errors", "storage", "data", "distillation", "fl", "models"}, {"numpy", "torch"}),
+    "teacher": (
+        {"errors", "storage", "agent", "data", "fl", "ledger", "models"},
+        {"numpy", "pyarrow", "pyspark", "torch"},
+    ),
     "backends": ({"errors", "fl", "data"}, {"numpy", "pyarrow", "pyspark", "cryptography", "psutil"}),
     "ledger": ({"errors", "storage", "fl"}, {"numpy", "pyarrow", "torch"}),
     "evaluation": (
@@ -38,7 +43,7 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
         {"numpy", "pyarrow", "matplotlib", "PIL", "jinja2", "markupsafe", "yaml"},
     ),
     "bench": (
-        {"errors", "storage", "session", "agent", "data", "fl", "models", "backends", "ledger"},
+        {"errors", "storage", "session", "agent", "data", "fl", "models", "backends", "ledger", "teacher"},
         {"numpy", "pyarrow", "pyspark", "torch", "duckdb", "psutil", "threadpoolctl"},
     ),
     "cluster": ({"errors"}, {"kubernetes", "urllib3", "yaml"}),

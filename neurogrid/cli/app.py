@@ -13,7 +13,7 @@ import typer
 import neurogrid
 from neurogrid.cli import show
 from neurogrid.cli.bench import bench_app
-from neurogrid.cli.commands import audit, etl, evaluate, report, run, sample, train
+from neurogrid.cli.commands import audit, etl, evaluate, report, run, sample, teach, train
 from neurogrid.cli.config_commands import config_app
 from neurogrid.cli.readings import fetch, synth
 from neurogrid.cli.watch import watch
@@ -30,7 +30,7 @@ app = typer.Typer(
 )
 app.add_typer(config_app, name="config")
 app.add_typer(bench_app, name="bench")
-for command in (run, etl, sample, train, evaluate, report, audit, synth, fetch, watch):
+for command in (run, etl, sample, teach, train, evaluate, report, audit, synth, fetch, watch):
     app.command()(command)
 
 

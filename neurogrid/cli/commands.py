@@ -16,6 +16,7 @@ from neurogrid.cli.options import (
     Rounds,
     RunId,
     Sets,
+    TeacherOption,
     Warehouse,
     load_config,
     print_result,
@@ -33,6 +34,7 @@ def run(
     agents: Agents = None,
     byzantine_fraction: Fraction = None,
     byzantine_attack: AttackOption = None,
+    teacher: TeacherOption = None,
     resume: Resume = None,
     warehouse: Warehouse = None,
     as_json: Json = False,
@@ -40,7 +42,7 @@ def run(
     """All steps: ETL, sampling, rounds, evaluation, report. With --resume: the rounds that are left and the rest."""
     from neurogrid.cli import steps  # noqa: PLC0415 - torch and Spark load in seconds; --help must not wait for them
 
-    flags = _training_flags(warehouse, manifest, rounds, byzantine_fraction, byzantine_attack)
+    flags = _training_flags(warehouse, manifest, rounds, byzantine_fraction, byzantine_attack, teacher)
     flags |= {"source.path": data_dir, "sampling.agents": agents}
     settings = load_config(config, sets, flags)
     if resume is not None:
@@ -62,7 +64,12 @@ def run(
 
 
 def _training_flags(
-    warehouse: str | None, manifest: str | None, rounds: int | None, fraction: float | None, attack: str | None
+    warehouse: str | None,
+    manifest: str | None,
+    rounds: int | None,
+    fraction: float | None,
+    attack: str | None,
+    teacher: str | None,
 ) -> dict[str, Any]:
     """The keys that flags of both `run` and `train` set."""
     return {
@@ -71,6 +78,7 @@ def _training_flags(
         "rounds.count": rounds,
         "attack.fraction": fraction,
         "attack.kind": attack,
+        "rounds.teacher": teacher,
     }
 
 
@@ -119,6 +127,27 @@ def sample(
         print_result(steps.do_sample(settings, spark)[1], as_json=as_json)
 
 
+def teach(
+    config: ConfigFile = None,
+    sets: Sets = None,
+    manifest: ManifestOption = None,
+    ranks: Annotated[int | None, typer.Option(help="Processes that train together.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs at most.")] = None,
+    resume: Annotated[str | None, typer.Option("--resume", metavar="ID", help="Go on with a teacher.")] = None,
+    warehouse: Warehouse = None,
+    as_json: Json = False,
+) -> None:
+    """Pretrain a model on households whose people agreed, for federations to start from."""
+    from neurogrid.cli import steps, teach  # noqa: PLC0415
+
+    flags = {"sampling.manifest": manifest, "teacher.ranks": ranks, "teacher.epochs": epochs}
+    overrides = [*(sets or []), *(f"{key}={value}" for key, value in flags.items() if value is not None)]
+    asked = load_config(config, sets, {**flags, "warehouse": warehouse})
+    settings = teach.prepare(asked, resume or "", overrides)
+    with steps.session(settings) as spark:
+        print_result(teach.do_teach(settings, spark, resume or ""), as_json=as_json)
+
+
 def train(
     config: ConfigFile = None,
     sets: Sets = None,
@@ -126,6 +155,7 @@ def train(
     rounds: Rounds = None,
     byzantine_fraction: Fraction = None,
     byzantine_attack: AttackOption = None,
+    teacher: TeacherOption = None,
     resume: Resume = None,
     warehouse: Warehouse = None,
     as_json: Json = False,
@@ -133,7 +163,7 @@ def train(
     """Rounds of federated learning."""
     from neurogrid.cli import steps  # noqa: PLC0415
 
-    flags = _training_flags(warehouse, manifest, rounds, byzantine_fraction, byzantine_attack)
+    flags = _training_flags(warehouse, manifest, rounds, byzantine_fraction, byzantine_attack, teacher)
     settings = load_config(config, sets, flags)
     if resume is not None:
         settings = _resumed(settings, resume, sets, flags)

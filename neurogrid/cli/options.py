@@ -15,6 +15,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on 
 Warehouse = Annotated[str | None, typer.Option(help="Path or URI of all that NeuroGrid writes.")]
 DataDir = Annotated[str | None, typer.Option(help="Folder with the raw readings.")]
 ManifestOption = Annotated[str | None, typer.Option("--manifest", help="Id or path of a manifest to use.")]
+TeacherOption = Annotated[
+    str | None, typer.Option("--teacher", metavar="ID", help="Id or path of a teacher to start from.")
+]
 Rounds = Annotated[int | None, typer.Option(help="Number of rounds.")]
 Agents = Annotated[int | None, typer.Option(help="Number of agents.")]
 Fraction = Annotated[float | None, typer.Option(help="Share of agents that attack.")]

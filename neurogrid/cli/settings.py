@@ -1,5 +1,6 @@
 """From the config to the values that the rest takes. With steps.py the only reader of config sections."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from neurogrid.agent import TrainingSettings
@@ -17,6 +18,7 @@ from neurogrid.fl.local import LocalSettings
 from neurogrid.fl.rounds import RoundSettings
 from neurogrid.models import LossSettings, ModelSettings
 from neurogrid.storage import place
+from neurogrid.teacher.settings import Device, Precision, TeacherSettings
 
 
 def source(config: Config) -> Source:
@@ -55,7 +57,7 @@ def loss(config: Config) -> LossSettings:
 
 def local(config: Config) -> LocalSettings:
     """See LocalSettings."""
-    return LocalSettings(**config.local.model_dump(exclude={"loss", "huber_delta", "surge_weight"}))
+    return LocalSettings(**config.local.model_dump(exclude={"loss", "huber_delta", "surge_weight", "distill_weight"}))
 
 
 def training(config: Config) -> TrainingSettings:
@@ -99,6 +101,23 @@ def rounds(config: Config) -> RoundSettings:
 def exchange(config: Config) -> ExchangeSettings:
     """See ExchangeSettings."""
     return ExchangeSettings(**config.backend.model_dump(exclude={"kind", "cache_mb"}))
+
+
+def teacher(config: Config, device: Device) -> TeacherSettings:
+    """See TeacherSettings."""
+    section = config.teacher
+    size = replace(
+        model(config), hidden=section.hidden or config.model.hidden, layers=section.layers or config.model.layers
+    )
+    auto: Precision = "bf16" if device == "gpu" else "fp32"
+    given = section.model_dump(exclude={"id", "households", "share", "apart", "hidden", "layers"})
+    return TeacherSettings(
+        **{**given, "device": device, "precision": auto if section.precision == "auto" else section.precision},
+        windows=windows(config),
+        model=size,
+        loss=loss(config),
+        seed=config.seed,
+    )
 
 
 def evaluation(config: Config) -> EvaluationSettings:

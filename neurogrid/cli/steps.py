@@ -17,7 +17,7 @@ import neurogrid
 from neurogrid.agent import AgentTrainerFactory, new_model
 from neurogrid.backends.inline import InlineBackend
 from neurogrid.backends.spark import SparkBackend
-from neurogrid.cli import settings, show
+from neurogrid.cli import settings, show, teachers
 from neurogrid.config import Config, load, to_yaml
 from neurogrid.data.etl import run_etl
 from neurogrid.data.grid import check_cadence
@@ -29,11 +29,12 @@ from neurogrid.evaluation import evaluate
 from neurogrid.fl.record import weights_sha256
 from neurogrid.fl.rounds import Federation, Finish, Observer, State, VoidRoundsError, federate
 from neurogrid.fl.update import Backend
-from neurogrid.fl.weights import flatten, from_state_dict, layout
+from neurogrid.fl.weights import from_state_dict, layout
 from neurogrid.ledger import Genesis, Ledger, unpack, verify
 from neurogrid.report import render_report
 from neurogrid.session import spark_session
 from neurogrid.storage import Place, place
+from neurogrid.teacher.store import Teacher
 
 Result = dict[str, Any]
 
@@ -150,7 +151,10 @@ def do_train(
     _refuse_unbearable(config, manifest)
     training, rounds = settings.training(config), settings.rounds(config)
     model = new_model(training)
-    start = flatten(model)
+    run_id = resume or config.run_id or datetime.now(UTC).strftime("r%Y%m%d-%H%M%S")
+    teacher = teachers.find(config, manifest)
+    show.heading(f"Training, run {run_id}")
+    start = teachers.start(config, teacher, model)
     federation = Federation(
         agents=tuple(agent.agent_id for agent in manifest.agents),
         districts={agent.agent_id: agent.district for agent in manifest.agents},
@@ -158,12 +162,10 @@ def do_train(
         start=start,
         seed=config.seed,
     )
-    run_id = resume or config.run_id or datetime.now(UTC).strftime("r%Y%m%d-%H%M%S")
     run = warehouse / "runs" / run_id
-    show.heading(f"Training, run {run_id}")
     _show_plan(config, manifest, federation)
-    ledger, state = open_ledger(run, config, manifest, federation, resumed=bool(resume))
-    factory = AgentTrainerFactory(warehouse, manifest.agents, training)
+    ledger, state = open_ledger(run, config, manifest, federation, teacher, resumed=bool(resume))
+    factory = AgentTrainerFactory(warehouse, manifest.agents, training, teachers.distillation(config, teacher))
     backend: Backend
     if config.backend.kind == "inline":
         backend = InlineBackend(factory)
@@ -181,7 +183,7 @@ def do_train(
             raise RunError(str(error), fix="see rounds.min_agents, and the audit of the run for the reasons") from error
         except KeyboardInterrupt:
             ledger.flush()
-            show.say(f"stopped; go on with: neurogrid train --resume {run_id}{_where(config)}")
+            show.say(f"stopped; go on with: neurogrid train --resume {run_id}{where_flag(config)}")
             raise
         end = ledger.finish(finish.state, finish.reason, {"manifest_sha256": manifest.sha256})
     _show_finish(run, finish, end["sha256"])
@@ -189,7 +191,8 @@ def do_train(
     return {**summary, "path": str(run), "head_sha256": end["sha256"]}
 
 
-def _where(config: Config) -> str:
+def where_flag(config: Config) -> str:
+    """The flag that a command needs to find this config's warehouse."""
     return "" if config.warehouse == "warehouse" else f" --warehouse {config.warehouse}"
 
 
@@ -200,7 +203,13 @@ def _refuse_unbearable(config: Config, manifest: Manifest) -> None:
 
 
 def open_ledger(
-    run: Place, config: Config, manifest: Manifest, federation: Federation, *, resumed: bool
+    run: Place,
+    config: Config,
+    manifest: Manifest,
+    federation: Federation,
+    teacher: Teacher | None = None,
+    *,
+    resumed: bool,
 ) -> tuple[Ledger, State]:
     """The run's ledger and the state to go on from."""
     if resumed:
@@ -212,6 +221,11 @@ def open_ledger(
                 found=f"{manifest.sha256[:12]}, the run has {found.genesis['manifest_id']}",
                 fix=f"give --manifest {found.genesis['manifest_id']}",
             )
+        try:
+            teachers.refuse_another(found.genesis, teacher)
+        except UsageError:
+            ledger.close()
+            raise
         show.say(f"  goes on after round {found.state.round}")
         return ledger, found.state
     genesis = Genesis(
@@ -227,6 +241,8 @@ def open_ledger(
         rule=config.aggregation.rule,
         attack=config.attack.kind,
         started=datetime.now(UTC).isoformat(timespec="seconds"),
+        teacher=teacher.id if teacher else "",
+        teacher_sha256=teacher.head_sha256 if teacher else "",
     )
     ledger = Ledger.create(run, genesis, to_yaml(config), federation)
     return ledger, State(0, federation.start, np.zeros_like(federation.start))

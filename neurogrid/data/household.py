@@ -136,7 +136,12 @@ def read_meta(filesystem: fs.FileSystem, path: str) -> HouseholdMeta:
 def read_household(filesystem: fs.FileSystem, path: str) -> Household:
     """Reads one household's table."""
     with filesystem.open_input_file(path) as source:
-        table = pq.read_table(source, columns=[*FEATURES, "kWh", "load_tier"], partitioning=None, use_threads=False)
+        return household_from(source)
+
+
+def household_from(source: Any) -> Household:
+    """Reads one household's table from an open file."""
+    table = pq.read_table(source, columns=[*FEATURES, "kWh", "load_tier"], partitioning=None, use_threads=False)
     meta = HouseholdMeta.from_json(table.schema.metadata[METADATA_KEY])
     features = np.empty((table.num_rows, len(FEATURES)), np.float32)
     for column, name in enumerate(FEATURES):

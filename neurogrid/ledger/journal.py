@@ -33,7 +33,10 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Genesis:
-    """What a run is made from: the first record of its chain, without the hashes of what lies beside it."""
+    """What a run is made from: the first record of its chain, without the hashes of what lies beside it.
+
+    `teacher` is the id of the teacher it starts or learns from, `teacher_sha256` that teacher's last record's hash.
+    """
 
     run_id: str
     manifest_id: str
@@ -47,6 +50,8 @@ class Genesis:
     rule: str
     attack: str
     started: str
+    teacher: str = ""
+    teacher_sha256: str = ""
 
 
 @dataclass(frozen=True)

@@ -34,10 +34,22 @@ class Windows(NamedTuple):
     surge: Tensor
 
 
-def forecast_loss(model: Forecaster, settings: LossSettings, windows: Windows) -> Tensor:
-    """Mean over windows and slots of the forecast's error, plus the surge head's cross-entropy by its weight."""
+def forecast_loss(
+    model: Forecaster,
+    settings: LossSettings,
+    windows: Windows,
+    *,
+    towards: Tensor | None = None,
+    towards_weight: float = 0.0,
+) -> Tensor:
+    """Mean over windows and slots of the forecast's error, plus the surge head's cross-entropy by its weight.
+
+    With `towards`, another model's forecast (B, h), also plus the distance from it by `towards_weight`.
+    """
     forecast, logits = model(windows.history, windows.known)
     error = point_loss(forecast, windows.target, settings)
+    if towards is not None:
+        error = error + towards_weight * point_loss(forecast, towards, settings)
     if not settings.surge_weight:
         return error
     labels = torch.cat([windows.surge, windows.surge.amax(dim=1, keepdim=True)], dim=1)

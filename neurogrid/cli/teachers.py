@@ -1,0 +1,85 @@
+"""A run's teacher: which one the config names, what the run takes from it, whether it may."""
+
+from neurogrid.cli import settings, show
+from neurogrid.config import Config
+from neurogrid.data.manifest import Manifest
+from neurogrid.distillation import Distillation
+from neurogrid.errors import InputError, UsageError
+from neurogrid.fl.update import Vector
+from neurogrid.fl.weights import flatten, from_state_dict, layout
+from neurogrid.ledger.chain import Record
+from neurogrid.models import Forecaster
+from neurogrid.storage import place
+from neurogrid.teacher.households import refuse_held_out
+from neurogrid.teacher.store import Teacher, open_teacher, refuse_other_windows
+
+
+def find(config: Config, manifest: Manifest) -> Teacher | None:
+    """The teacher that the config names, checked against the manifest and the model; None where it names none.
+
+    Raises:
+        InputError: there is no such teacher.
+        UsageError: it learnt from held-out households, sees or forecasts other slots, or is of another size while
+            nothing is distilled.
+        RunError: its folder is not what was written.
+    """
+    wanted = config.rounds.teacher
+    if not wanted:
+        return None
+    folder = place(config.warehouse) / "teachers"
+    candidates = [folder / wanted, place(wanted)]
+    found = next((c for c in candidates if (c / "teacher.json").exists()), None)
+    if found is None:
+        raise InputError(
+            f'there is no teacher "{wanted}"',
+            found=", ".join(child.name for child in folder.children()) or f"nothing in {folder}",
+            fix="teach one with `neurogrid teach`, or name one of these",
+        )
+    teacher = open_teacher(found)
+    refuse_held_out(teacher.households, manifest.held_out, teacher.id)
+    refuse_other_windows(teacher, settings.windows(config), manifest.cadence_minutes)
+    if not config.local.distill_weight and teacher.model != settings.model(config):
+        ours, theirs = settings.model(config), teacher.model
+        raise UsageError(
+            f"teacher {teacher.id} is of another size than this model, so its weights cannot start it",
+            found=f"the teacher {_size(theirs)}, the model {_size(ours)}",
+            fix="set local.distill_weight to learn from its forecasts instead, or take its sizes in the model section",
+        )
+    return teacher
+
+
+def start(config: Config, teacher: Teacher | None, model: Forecaster) -> Vector:
+    """The weights before round 1: the teacher's where they fit, else the model's own."""
+    if teacher is None:
+        return flatten(model)
+    fits = teacher.model == settings.model(config)
+    does = ["starts from its weights"] if fits else []
+    does += [f"learns from its forecasts with weight {config.local.distill_weight:g}"] * bool(
+        config.local.distill_weight
+    )
+    about = f"{teacher.id}, of {len(teacher.households)} households, {_size(teacher.model)}"
+    show.facts([("teacher", f"{about}: the federation {' and '.join(does)}")])
+    return from_state_dict(layout(model), teacher.weights()) if fits else flatten(model)
+
+
+def distillation(config: Config, teacher: Teacher | None) -> Distillation | None:
+    """What agents need to learn from its forecasts; None where they do not."""
+    if teacher is None or not config.local.distill_weight:
+        return None
+    return Distillation(teacher.weights_file, teacher.weights_sha256, teacher.model, config.local.distill_weight)
+
+
+def refuse_another(genesis: Record, teacher: Teacher | None) -> None:
+    """Raises UsageError where a run that goes on began with another teacher than `teacher`."""
+    found = teacher.head_sha256 if teacher else ""
+    began_with = genesis.get("teacher_sha256", "")
+    if began_with != found:
+        raise UsageError(
+            f"run {genesis['run_id']} began with another teacher",
+            found=f"{found[:12] or 'none'}, the run has {began_with[:12] or 'none'}",
+            fix="bring back the teacher's folder as it was, or start a new run",
+        )
+
+
+def _size(model: object) -> str:
+    return " ".join(f"{name} {value}" for name, value in vars(model).items())

@@ -1,0 +1,193 @@
+"""The driver's side: are there slots, start the ranks with TorchDistributor, watch the epochs, try again.
+
+The ranks are a barrier stage, on every kind of master: TorchDistributor's own local mode would start them beside Spark,
+uncounted. Progress is read from the durable records, so what is shown has happened.
+"""
+
+import contextlib
+import io
+import logging
+import re
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from pyspark.ml.torch.distributor import TorchDistributor
+from pyspark.sql import SparkSession
+
+from neurogrid.errors import NeuroGridError, RunError, UsageError
+from neurogrid.ledger.chain import Record
+from neurogrid.teacher import records
+from neurogrid.teacher.rank import DONE, GAVE_UP, RankTask, train_rank
+from neurogrid.teacher.settings import Device
+
+_LOOK_S = 0.5
+_WORDS_KEPT = 400
+_CAUSE = re.compile(r"Signal \d+ \(\w+\)|\b[\w.]*(?:Error|Exception)\b: ")
+
+
+def device_for(spark: SparkSession, wanted: str) -> Device:
+    """`auto` is a GPU where Spark gives each task one.
+
+    Raises:
+        UsageError: GPUs are asked for and Spark gives tasks none, or several.
+    """
+    amount = spark.sparkContext.getConf().get("spark.task.resource.gpu.amount", "0")
+    if wanted == "cpu" or (wanted == "auto" and amount == "0"):
+        return "cpu"
+    if amount != "1":
+        raise UsageError(
+            "teacher.device is gpu, and Spark does not give each task one GPU",
+            found=f"spark.task.resource.gpu.amount is {amount}",
+            fix="set it to 1 in spark.options, with spark.executor.resource.gpu.amount; or set teacher.device to cpu",
+        )
+    return "gpu"
+
+
+def refuse_without_slots(spark: SparkSession, ranks: int, timeout_s: float) -> None:
+    """A barrier stage starts all its tasks at once or waits without a word: make sure beforehand that it can.
+
+    Raises:
+        UsageError: fewer slots are free than there are ranks (on a cluster, after `timeout_s` of waiting for
+            executors), or executors may come and go.
+    """
+    context = spark.sparkContext
+    if context.getConf().get("spark.dynamicAllocation.enabled", "false") == "true":
+        raise UsageError(
+            "a teacher's ranks start together, which Spark refuses where executors come and go",
+            found="spark.dynamicAllocation.enabled is true",
+            fix="set it to false in spark.options, and ask for as many executors as there are ranks",
+        )
+    jsc, tracker = context._jsc.sc(), context.statusTracker()
+    profile = jsc.resourceProfileManager().defaultResourceProfile()
+    local = context.master == "local" or context.master.startswith("local[")
+    deadline = time.monotonic() + (0 if local else timeout_s)
+    while True:
+        slots = jsc.maxNumConcurrentTasks(profile)
+        stages = [tracker.getStageInfo(stage) for stage in tracker.getActiveStageIds()]
+        free = slots - sum(stage.numActiveTasks for stage in stages if stage is not None)
+        if ranks <= free:
+            return
+        if time.monotonic() >= deadline:
+            raise UsageError(
+                f"{ranks} ranks need as many free Spark slots, all at once",
+                found=f"{free} free of {slots} on {context.master}",
+                fix=f"set teacher.ranks to at most {free}, or give Spark more cores"
+                if free > 0
+                else "give Spark cores",
+            )
+        time.sleep(_LOOK_S)
+
+
+def distribute(
+    spark: SparkSession, task: RankTask, watch: Callable[[Record], None], note: Callable[[str], None]
+) -> records.Records:
+    """Trains until an epoch is the last one; each new durable epoch is shown to `watch`, each failed try to `note`.
+
+    Raises:
+        RunError: the ranks refused their work, or were lost as often as they may be.
+    """
+    settings = task.settings
+    words = _Words()
+    for _ in range(settings.tries):
+        try:
+            status = _start(spark, task, words, watch)
+        except Exception as error:  # py4j's errors have no common base that is worth naming
+            note(f"a rank was lost: {words.cause() or _first_line(error)}")
+            continue
+        if status["status"] == DONE:
+            return records.read(task.folder)
+        if status["status"] == GAVE_UP:
+            break
+        raise RunError(status["what"], found=status["found"], fix=status["fix"])
+    done = len(records.read(task.folder).epochs)
+    raise RunError(
+        f"the teacher's ranks were lost in each of {settings.tries} tries; {done} epochs are durable",
+        found=words.cause(),
+        fix=f"see what ends them, then: neurogrid teach --resume {task.folder.name}",
+    )
+
+
+def _start(spark: SparkSession, task: RankTask, words: "_Words", watch: Callable[[Record], None]) -> dict[str, str]:
+    context = spark.sparkContext
+    group = f"teacher-{task.folder.name}-{time.monotonic_ns()}"
+    with _silent(words), _watching(task, watch):
+        context.setJobGroup(group, "NeuroGrid: ranks of a teacher", interruptOnCancel=True)
+        try:
+            use_gpu = task.settings.device == "gpu"
+            ranks = TorchDistributor(num_processes=task.settings.ranks, local_mode=False, use_gpu=use_gpu)
+            status: dict[str, str] = ranks.run(train_rank, task)
+        except BaseException:
+            with contextlib.suppress(Exception):  # a Spark that is gone already has ended the job
+                context.cancelJobGroup(group)
+            raise
+        finally:
+            with contextlib.suppress(Exception):
+                context.setLocalProperty("spark.jobGroup.id", None)
+    return status
+
+
+@contextlib.contextmanager
+def _watching(task: RankTask, watch: Callable[[Record], None]) -> Iterator[None]:
+    """Shows `watch` every epoch that becomes durable inside, in order."""
+    ended = threading.Event()
+    shown = len(records.read(task.folder).epochs)
+
+    def look() -> None:
+        nonlocal shown
+        with contextlib.suppress(NeuroGridError, OSError):  # whoever trains will say what is wrong
+            for record in records.read(task.folder).epochs[shown:]:
+                watch(record)
+                shown += 1
+
+    def keep_looking() -> None:
+        while not ended.wait(_LOOK_S):
+            look()
+
+    thread = threading.Thread(target=keep_looking, name="neurogrid-epochs", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        look()
+
+
+class _Words(io.TextIOBase):
+    """Takes what ranks and torchrun say, which TorchDistributor writes to the driver's stderr; keeps the newest."""
+
+    def __init__(self) -> None:
+        self._lines: deque[str] = deque(maxlen=_WORDS_KEPT)
+
+    def write(self, text: str) -> int:
+        """See io.TextIOBase."""
+        self._lines.extend(line.strip() for line in text.splitlines() if line.strip())
+        return len(text)
+
+    def cause(self) -> str:
+        """The line that says best why a rank was lost: a signal, else the first error."""
+        found = [line for line in self._lines if _CAUSE.search(line)]
+        signals = [line for line in found if "Signal" in line]
+        return (signals or found or [""])[0][:300]
+
+
+@contextlib.contextmanager
+def _silent(words: _Words) -> Iterator[None]:
+    """TorchDistributor's words go to `words`; the caller's own console must hold the true stderr."""
+    logger = logging.getLogger("TorchDistributor")
+    handler: logging.Handler = logging.StreamHandler(words)
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        with contextlib.redirect_stderr(words):
+            yield
+    finally:
+        logger.removeHandler(handler)
+
+
+def _first_line(error: Exception) -> str:
+    text: Any = str(error).strip()
+    return text.splitlines()[0][:300] if text else type(error).__name__
