@@ -1,7 +1,7 @@
 """The command line: its commands, how it ends, and with which exit code.
 
-Exit codes: 0 done; 1 the work started and could not be finished; 2 a wrong command, config or input; 130 stopped by the
-person.
+Exit codes: 0 done; 1 the work started and could not be finished; 2 a wrong command, config or input; 124 a wait
+(`neurogrid k8s wait`) whose time was over; 130 stopped by the person.
 """
 
 import signal
@@ -15,6 +15,7 @@ from neurogrid.cli import show
 from neurogrid.cli.bench import bench_app
 from neurogrid.cli.commands import audit, etl, evaluate, report, run, sample, teach, train
 from neurogrid.cli.config_commands import config_app
+from neurogrid.cli.k8s import k8s_app
 from neurogrid.cli.readings import fetch, synth
 from neurogrid.cli.watch import watch
 from neurogrid.errors import NeuroGridError
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 app.add_typer(config_app, name="config")
 app.add_typer(bench_app, name="bench")
+app.add_typer(k8s_app, name="k8s")
 for command in (run, etl, sample, teach, train, evaluate, report, audit, synth, fetch, watch):
     app.command()(command)
 

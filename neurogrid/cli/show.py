@@ -116,12 +116,16 @@ class RoundTable:
 
     def after_round(self, record: Round, state: State) -> None:
         """Shows the round."""
+        self.show(record)
+
+    def show(self, record: Round) -> None:
+        """Shows a round of a run that is elsewhere."""
         self._rows.append(record)
         if console.is_terminal:
             self._progress.update(self._task, completed=record.round_id)
             self._live.update(Group(self._table(), self._progress))
         else:
-            say("  " + "  ".join(f"{name} {cell}" for name, cell in zip(_COLUMNS, _cells(record), strict=True)))
+            say("  " + round_words(record))
 
     def _table(self) -> Table:
         table = Table(box=None, padding=(0, 2), header_style="dim", title=None)
@@ -133,6 +137,11 @@ class RoundTable:
 
 
 _COLUMNS = ("round", "held-out loss", "training loss", "accepted", "attackers out", "late/lost", "s", "update", "tasks")
+
+
+def round_words(record: Round) -> str:
+    """The round on one line."""
+    return "  ".join(f"{name} {cell}" for name, cell in zip(_COLUMNS, _cells(record), strict=True))
 
 
 def _cells(record: Round) -> tuple[str, ...]:

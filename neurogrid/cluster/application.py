@@ -19,7 +19,7 @@ CONFIG_VOLUME, CONFIG_KEY = "config", "config.yaml"
 GENERATION = "NEUROGRID_GENERATION"
 LONGEST_NAME = 63 - len("-driver-svc")  # Spark names a service after the application
 
-ENDED = frozenset({"COMPLETED", "FAILED", "SUBMISSION_FAILED"})
+ENDED = frozenset({"COMPLETED", "FAILED"})  # a failed submission is tried again first
 STOPPED = frozenset({"SUSPENDED", "SUSPENDING"})
 
 
@@ -36,20 +36,30 @@ class Submission:
         return str(self.application["metadata"]["name"])
 
 
-def submission(release: Release, job: str, stamp: str, config: str | None, executors: int) -> Submission:
-    """The job's template under a name of its own.
+def make_submission(
+    release: Release,
+    job: str,
+    template: Object,
+    stamp: str,
+    config: str | None,
+    executors: int,
+    *,
+    same_result: bool = False,
+) -> Submission:
+    """A job under a name of its own.
 
     Args:
         release: whose job it is.
         job: which.
+        template: its SparkApplication as the chart renders it, or one that ran.
         stamp: end of the name, which tells runs of a job apart.
         config: the whole config that the job runs with, where it is not the release's own.
         executors: how many.
+        same_result: the config differs only in what changes no result, so the run goes on where the last one ended.
 
     Raises:
         UsageError: the name would be too long for the objects that Spark names after it.
     """
-    application = copy.deepcopy(release.template(job))
     name = f"{release.name}-{job}-{stamp}"
     if len(name) > LONGEST_NAME:
         raise UsageError(
@@ -57,19 +67,22 @@ def submission(release: Release, job: str, stamp: str, config: str | None, execu
             found=name,
             fix="install the release under a shorter name",
         )
-    labels = {**application["metadata"].get("labels", {}), "app.kubernetes.io/managed-by": "neurogrid"}
-    application["metadata"] = {
+    labels = {**template["metadata"].get("labels", {}), "app.kubernetes.io/managed-by": "neurogrid"}
+    metadata = {
         "name": name,
         "namespace": release.namespace,
         "labels": labels,
         "ownerReferences": [_owner("v1", "ConfigMap", release.config_map, release.uid)],
     }
-    _set_executors(application["spec"], executors)
+    spec = copy.deepcopy(template["spec"])
+    spec.pop("suspend", None)
+    _set_executors(spec, executors)
+    application = {**{key: template[key] for key in ("apiVersion", "kind")}, "metadata": metadata, "spec": spec}
     if config is None:
         return Submission(application, None)
-    _each(application, _is_generation, lambda entry: entry.update(value=_next_generation(entry["value"], config)))
+    if not same_result:
+        _each(application, _is_generation, lambda entry: entry.update(value=_next_generation(entry["value"], config)))
     _each(application, _is_config_volume, lambda volume: volume["configMap"].update(name=name))
-    metadata = {**application["metadata"], "name": name}
     config_map = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {CONFIG_KEY: config}}
     return Submission(application, config_map)
 
@@ -84,6 +97,11 @@ def owned_by(application: Object) -> Object:
 def config_map_name(template: Object) -> str:
     """Name of the ConfigMap that holds the job's config."""
     return next((str(volume["configMap"]["name"]) for volume in _found(template, _is_config_volume)), "")
+
+
+def step(template: Object) -> str:
+    """What the job does: etl, sample, train..."""
+    return str(template["spec"]["mainApplicationFile"]).rpartition("/")[2].removesuffix(".py")
 
 
 def cores(template: Object) -> int:

@@ -51,10 +51,13 @@ Happening = Became | Said | Suffers
 
 
 class Follower:
-    """Follows one application; iterate over it. It ends when the application has ended and its log is read."""
+    """Follows one application; iterate over it.
 
-    def __init__(self, cluster: Cluster, name: str) -> None:
-        self._cluster, self._name = cluster, name
+    It ends when the application has ended and its log is read, or after `timeout_s`.
+    """
+
+    def __init__(self, cluster: Cluster, name: str, timeout_s: float = float("inf")) -> None:
+        self._cluster, self._name, self._timeout_s = cluster, name, timeout_s
         self._seen: queue.SimpleQueue[Happening | Object | NeuroGridError] = queue.SimpleQueue()
         self._drivers: dict[str, threading.Thread] = {}
         self._told: set[tuple[str, str]] = set()
@@ -62,9 +65,9 @@ class Follower:
 
     def __iter__(self) -> Iterator[Happening]:
         self._start(self._watch_pods)
-        last, reached, due, until = "", time.monotonic(), 0.0, float("inf")
-        while True:
-            now = time.monotonic()
+        last, reached, due, until = None, time.monotonic(), 0.0, float("inf")
+        deadline = time.monotonic() + self._timeout_s
+        while (now := time.monotonic()) < deadline:
             if now >= due:
                 due = now + POLL_S
                 try:
@@ -77,10 +80,10 @@ class Follower:
                 if state(application) != last:
                     last = state(application)
                     yield Became(last, error_message(application))
-                yield from self._tell(application_trouble(application, _age_s(application)))
+                yield from self._tell(application_trouble(application, age_s(application)))
                 if ended(application) or last == "SUSPENDED":
                     until = min(until, now + LAST_LINES_S)
-            yield from self._take(min(POLL_S, max(0.05, due - time.monotonic())))
+            yield from self._take(min(POLL_S, max(0.05, min(due, deadline) - time.monotonic())))
             if now > until or (until < float("inf") and not any(t.is_alive() for t in self._drivers.values())):
                 yield from self._take(0)
                 return
@@ -160,18 +163,25 @@ class Follower:
             return  # the pod was deleted meanwhile, and its log with it
 
 
+def driver_of(cluster: Cluster, name: str) -> str | None:
+    """Name of the application's newest driver that has begun; None where there is none."""
+    pods = cluster.pods(f"{pods_selector(name)},spark-role=driver")
+    begun = [pod for pod in pods if pod.get("status", {}).get("phase") not in (None, "Pending")]
+    if not begun:
+        return None
+    return str(max(begun, key=lambda pod: str(pod["metadata"]["creationTimestamp"]))["metadata"]["name"])
+
+
 def read_log(cluster: Cluster, name: str, tail: int | None = None) -> list[LogLine]:
     """What the application's newest driver has said so far; nothing where there is none."""
-    pods = cluster.pods(f"{pods_selector(name)},spark-role=driver")
-    if not pods or pods[-1].get("status", {}).get("phase") == "Pending":
-        return []
-    newest = max(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
+    driver = driver_of(cluster, name)
     try:
-        return cluster.log(newest["metadata"]["name"], DRIVER_CONTAINER, tail=tail)
+        return cluster.log(driver, DRIVER_CONTAINER, tail=tail) if driver else []
     except NeuroGridError:
         return []  # evicted pods have no log
 
 
-def _age_s(thing: Object) -> float:
+def age_s(thing: Object) -> float:
+    """How long ago it was made."""
     made = datetime.fromisoformat(str(thing["metadata"]["creationTimestamp"]))
     return (datetime.now(UTC) - made).total_seconds()

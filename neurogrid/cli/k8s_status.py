@@ -1,0 +1,120 @@
+"""`neurogrid k8s status`: all runs of a release on one screen."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from neurogrid.cli import lines, remote, show
+from neurogrid.cluster import application as applications
+from neurogrid.cluster.api import Cluster
+from neurogrid.cluster.diagnosis import Trouble, application_trouble, pod_trouble
+from neurogrid.cluster.follow import age_s, read_log
+from neurogrid.cluster.release import Release
+
+Object = dict[str, Any]
+
+LINES_READ = 200
+_COLUMNS = ("job", "run", "state", "age", "driver", "executors", "how far")
+
+
+def do_status(cluster: Cluster, release: Release) -> dict[str, Any]:
+    """Every run, newest last, with what is wrong below the table."""
+    found = sorted(
+        cluster.applications(release.selector),
+        key=lambda a: (str(a["metadata"]["creationTimestamp"]), remote.name_of(a)),
+    )
+    events = cluster.events() if found else []
+    pods = cluster.pods(release.selector)
+    rows, troubles = [], []
+    for application in found:
+        own = [p for p in pods if _application_of(p) == remote.name_of(application)]
+        wrong = _troubles(application, own, events)
+        rows.append(_row(cluster, application, own, wrong))
+        troubles += wrong
+    show.heading(f"Release {release.name} in namespace {cluster.namespace}")
+    _show(rows)
+    for trouble in troubles:
+        remote.tell(trouble)
+    idle = [job for job in release.templates if job not in {row["job"] for row in rows}]
+    if idle:
+        show.say(f"  not run yet: {', '.join(idle)}")
+    scaled = [f"{job} {count}" for job, count in release.scaled.items()]
+    if scaled:
+        show.say(f"  executors of the next run: {', '.join(scaled)}")
+    return {"release": release.name, "namespace": cluster.namespace, "runs": rows, "jobs": list(release.templates)}
+
+
+def _application_of(pod: Object) -> str:
+    return str(pod["metadata"].get("labels", {}).get("sparkoperator.k8s.io/app-name", ""))
+
+
+def _troubles(application: Object, pods: list[Object], events: list[Object]) -> list[Trouble]:
+    """What is wrong now; what went wrong on the way to a good end is of no interest any more."""
+    if applications.state(application) == "COMPLETED":
+        return []
+    found = [application_trouble(application, age_s(application)), *(pod_trouble(pod, events) for pod in pods)]
+    return [trouble for trouble in found if trouble is not None]
+
+
+def _row(cluster: Cluster, application: Object, pods: list[Object], wrong: list[Trouble]) -> dict[str, Any]:
+    drivers = [p for p in pods if p["metadata"]["labels"].get("spark-role") == "driver"]
+    executors = [p for p in pods if p["metadata"]["labels"].get("spark-role") == "executor"]
+    running = sum(pod["status"].get("phase") == "Running" for pod in executors)
+    state = applications.state(application)
+    on = applications.active(application)
+    name = remote.name_of(application)
+    return {
+        "job": remote.job_of(application),
+        "run": name,
+        "state": state or "NEW",
+        "age": remote.age(application),
+        "driver": str(drivers[-1]["status"].get("phase", "")) if drivers else "",
+        "executors": int(application["spec"]["executor"].get("instances", 0)),
+        "executors_running": running,
+        "on": on,
+        "how_far": _how_far(cluster, name) if drivers and state != "COMPLETED" else "",
+        "troubles": [trouble.what for trouble in wrong],
+    }
+
+
+def _how_far(cluster: Cluster, name: str) -> str:
+    """The newest thing that the driver said for machines."""
+    rounds = 0
+    last = ""
+    for line in read_log(cluster, name, LINES_READ):
+        parsed = lines.parse(line.text)
+        if parsed is None:
+            continue
+        kind, content = parsed
+        if kind == "training":
+            rounds = int(content.get("rounds", 0))
+        last = _briefly(kind, content, rounds)
+    return last
+
+
+def _briefly(kind: str, content: Mapping[str, Any], rounds: int) -> str:
+    if kind == "round":
+        of = f"/{rounds}" if rounds else ""
+        return f"round {content.get('round_id')}{of}, held-out loss {show.number(content.get('held_out_loss'))}"
+    if kind == "waiting":
+        return f"waits for {content.get('after')}"
+    if kind == "failed":
+        return str(content.get("what", ""))
+    return kind
+
+
+def _show(rows: list[dict[str, Any]]) -> None:
+    if not rows:
+        show.say("  no runs")
+        return
+    table = Table(box=None, padding=(0, 2), header_style="dim")
+    for name in _COLUMNS:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        executors = f"{row['executors_running']}/{row['executors']}" if row["on"] else "-"
+        cells = (row["job"], row["run"], row["state"], row["age"], row["driver"] or "-", executors, row["how_far"])
+        style = {"FAILED": "red", "COMPLETED": "green"}.get(row["state"])
+        table.add_row(*(escape(cell) for cell in cells), style=style)
+    show.console.print(table)

@@ -1,0 +1,254 @@
+"""A job on a cluster, as a person sees it: which run is meant, what happens to it, and how it ended.
+
+`k8s.py` has the commands; this module finds what they are about and shows what `neurogrid.cluster` says.
+"""
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from neurogrid.cli import lines, show
+from neurogrid.cluster import application as applications
+from neurogrid.cluster.api import Cluster
+from neurogrid.cluster.diagnosis import Trouble
+from neurogrid.cluster.follow import Became, Follower, Happening, Said, Suffers
+from neurogrid.cluster.release import JOB_LABEL, Release
+from neurogrid.errors import NeuroGridError, RunError, UsageError
+from neurogrid.fl.record import Round
+
+Object = dict[str, Any]
+
+TIMED_OUT = 124
+STATES = {
+    "": "waits for the operator",
+    "SUBMITTED": "submitted, its driver starts",
+    "RUNNING": "runs",
+    "SUCCEEDING": "has done its work",
+    "COMPLETED": "completed",
+    "FAILING": "its driver failed",
+    "FAILED": "failed",
+    "SUBMISSION_FAILED": "could not be submitted",
+    "PENDING_RERUN": "starts again",
+    "INVALIDATING": "is stopped to start anew",
+    "SUSPENDING": "is being stopped",
+    "SUSPENDED": "is stopped",
+    "RESUMING": "goes on",
+    "UNKNOWN": "its driver's node does not answer",
+}
+
+
+class StillRunningError(RunError):
+    """A wait was over before the job was."""
+
+    exit_code = TIMED_OUT
+
+
+def job_of(application: Object) -> str:
+    """The job that an application runs."""
+    return str(application["metadata"].get("labels", {}).get(JOB_LABEL, ""))
+
+
+def name_of(application: Object) -> str:
+    """Its name."""
+    return str(application["metadata"]["name"])
+
+
+def age(application: Object) -> str:
+    """How long ago it was made, in the largest unit that fits."""
+    made = datetime.fromisoformat(str(application["metadata"]["creationTimestamp"]))
+    seconds = int((datetime.now(UTC) - made).total_seconds())
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
+
+
+def where(cluster: Cluster, namespace: str | None, release: str | None) -> str:
+    """The flags that say the same again, for a command that a person is told."""
+    return (f" -n {cluster.namespace}" if namespace else "") + (f" --release {release}" if release else "")
+
+
+def newest(cluster: Cluster, release: Release, wanted: str) -> Object:
+    """The application of this name, or the newest of the job of this name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    own = cluster.applications(release.selector)
+    found = [a for a in own if name_of(a) == wanted] or [a for a in own if job_of(a) == wanted]
+    if found:
+        return max(found, key=lambda a: (str(a["metadata"]["creationTimestamp"]), name_of(a)))
+    if wanted in release.templates:
+        raise UsageError(f"{wanted} has not run yet", fix=f"start it: neurogrid k8s submit {wanted}")
+    raise UsageError(
+        f'there is no job or run "{wanted}" in release {release.name}',
+        found=", ".join([*release.templates, *sorted(name_of(a) for a in own)]),
+        fix="name one of these",
+    )
+
+
+@dataclass
+class Outcome:
+    """What is known of a run when it has ended.
+
+    Attributes:
+        state: the operator's last word.
+        message: the operator's reason, where it failed.
+        result: what the job itself reported.
+        failure: what, found, fix and exit code, where the job itself knew why it failed.
+        troubles: what was wrong on the way.
+        last_lines: the end of the driver's log.
+    """
+
+    state: str = ""
+    message: str = ""
+    result: dict[str, Any] | None = None
+    failure: dict[str, Any] | None = None
+    troubles: list[Trouble] = field(default_factory=list)
+    last_lines: list[str] = field(default_factory=list)
+
+
+class Screen:
+    """Shows what happens to a job, rounds as the same live table as on a laptop, and keeps what it comes to."""
+
+    def __init__(self, *, log: bool = False) -> None:
+        self.outcome = Outcome()
+        self._log, self._stack, self._table = log, ExitStack(), None
+
+    _table: show.RoundTable | None
+
+    def __enter__(self) -> "Screen":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stack.close()
+
+    def __call__(self, happening: Happening) -> None:
+        """Shows one thing."""
+        match happening:
+            case Became(state, message):
+                self.outcome.state, self.outcome.message = state, message
+                show.say(f"  {STATES.get(state, state)}")
+            case Suffers(trouble):
+                self.outcome.troubles.append(trouble)
+                tell(trouble)
+            case Said(_, text):
+                self._said(text)
+
+    def _said(self, text: str) -> None:
+        parsed = lines.parse(text)
+        if parsed is None:
+            self.outcome.last_lines = [*self.outcome.last_lines[-19:], text]
+            if self._log:
+                show.say(f"  {text}")
+            return
+        kind, content = parsed
+        if kind == "training":
+            self._open_table(content)
+        elif kind == "round":
+            record = _round(content)
+            if record is not None and self._table is not None:
+                self._table.show(record)
+        elif kind == "completed":
+            self.outcome.result = content.get("result")
+        elif kind == "failed":
+            self.outcome.failure = content
+        else:
+            show.say(f"  {words(kind, content)}")
+
+    def _open_table(self, content: Mapping[str, Any]) -> None:
+        done = int(content.get("done", 0))
+        if done:
+            show.say(f"  goes on after round {done}")
+        if self._table is None:
+            table = show.RoundTable(int(content["rounds"]), done)
+            self._table = self._stack.enter_context(table)
+
+
+def _round(content: Mapping[str, Any]) -> Round | None:
+    try:
+        return lines.to_round(content)
+    except TypeError:
+        return None  # the release is of another version than this command
+
+
+def words(kind: str, content: Mapping[str, Any]) -> str:
+    """A line for machines, said for people."""
+    if kind == "round":
+        record = _round(content)
+        return show.round_words(record) if record else f"round {content.get('round_id')}"
+    if kind == "waiting":
+        return f"waits for {content.get('after')} to complete, for at most {content.get('timeout_s')} s"
+    if kind == "training":
+        return f"round {content.get('done')} of {content.get('rounds')} done"
+    if kind == "failed":
+        return str(NeuroGridError(str(content.get("what")), found=content.get("found", ""), fix=content.get("fix", "")))
+    named = {key: value for key, value in content.items() if isinstance(value, str | int | float) and value != ""}
+    return ", ".join([kind, *(f"{key} {value}" for key, value in named.items() if key not in ("job", "result"))])
+
+
+def tell(trouble: Trouble) -> None:
+    """A trouble, in the form of an error."""
+    mark = "[yellow]waiting:[/yellow]" if trouble.waits else "[red]trouble:[/red]"
+    show.console.print(f"  {mark}", end=" ")
+    show.say(trouble.what)
+    for line in (f"found: {trouble.found}" if trouble.found else "", trouble.fix):
+        if line:
+            show.say(f"    {line}")
+
+
+def follow(cluster: Cluster, name: str, timeout_s: float, *, log: bool = False) -> Outcome:
+    """Shows all that happens to an application until it has ended.
+
+    Raises:
+        StillRunningError: it has not, and the time is over.
+    """
+    with Screen(log=log) as screen:
+        for happening in Follower(cluster, name, timeout_s):
+            screen(happening)
+    return screen.outcome
+
+
+def conclude(name: str, outcome: Outcome) -> dict[str, Any]:
+    """The result of a run that completed.
+
+    Raises:
+        UsageError: the job refused its config or its input.
+        RunError: it failed otherwise, or was stopped.
+        StillRunningError: it has not ended.
+    """
+    if outcome.state == "COMPLETED":
+        return outcome.result or {}
+    if outcome.state not in applications.ENDED | applications.STOPPED:
+        raise StillRunningError(
+            f"{name} has not ended yet",
+            found=STATES.get(outcome.state, outcome.state)
+            + "".join(f"; {trouble.what}" for trouble in outcome.troubles[-1:]),
+            fix=f"it goes on by itself; look again with: neurogrid k8s wait {name}",
+        )
+    if outcome.state in applications.STOPPED:
+        raise RunError(f"{name} was stopped", fix="what was durable is kept; submit it again to go on")
+    raise failure(name, outcome)
+
+
+def failure(name: str, outcome: Outcome) -> NeuroGridError:
+    """Why a run failed: the job's own words, else what was wrong with its pods, else the operator's, else the log's."""
+    if outcome.failure is not None:
+        kind = UsageError if outcome.failure.get("exit_code") == UsageError.exit_code else RunError
+        said = {key: str(outcome.failure.get(key) or "") for key in ("what", "found", "fix")}
+        return kind(f"{name} failed: {said['what']}", found=said["found"], fix=said["fix"])
+    fatal = [trouble for trouble in outcome.troubles if not trouble.waits]
+    if fatal:
+        return RunError(f"{name} failed: {fatal[-1].what}", found=fatal[-1].found, fix=fatal[-1].fix)
+    found = outcome.message or "\n         ".join(line for line in outcome.last_lines if line.strip())
+    return RunError(f"{name} failed", found=found[-1500:], fix=f"the whole log: neurogrid k8s logs {name}")
+
+
+def show_result(result: Mapping[str, Any]) -> None:
+    """What a job reported, as far as it is figures and names."""
+    named = [
+        (key.replace("_", " "), str(value)) for key, value in result.items() if isinstance(value, str | int | float)
+    ]
+    show.facts(named)
