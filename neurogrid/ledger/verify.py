@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from itertools import pairwise
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -84,10 +85,24 @@ def _records(run: Place, problems: list[str]) -> list[tuple[str, Record | None]]
     end = _read(run, "end.json", problems) if ended else None
     # The last record says how many there were, so the newest rounds cannot go without a word.
     counted = end.get("rounds") if end is not None else None
-    last = max([*map(_number, stored), counted if isinstance(counted, int) and is_intact(end or {}) else 0])
-    paths = ["run.json", *(f"rounds/{round_name(number)}.json" for number in range(1, last + 1))]
-    records = [(path, _read(run, path, problems)) for path in paths]
+    known = sorted({*map(_number, stored), counted if isinstance(counted, int) and is_intact(end or {}) else 0} - {0})
+    records = [("run.json", _read(run, "run.json", problems))]
+    for before, number in pairwise([0, *known]):
+        # A gap is one problem however wide it is: a file may be named after any number.
+        if number - before > 2:
+            problems.append(
+                f"rounds/{round_name(before + 1)}.json to rounds/{round_name(number - 1)}.json: are missing"
+            )
+            records.append((f"rounds/{round_name(number - 1)}.json", None))
+        elif number - before == 2:
+            records.append(_numbered(run, before + 1, problems))
+        records.append(_numbered(run, number, problems))
     return [*records, ("end.json", end)] if ended else records
+
+
+def _numbered(run: Place, number: int, problems: list[str]) -> tuple[str, Record | None]:
+    path = f"rounds/{round_name(number)}.json"
+    return path, _read(run, path, problems)
 
 
 def _read(run: Place, path: str, problems: list[str]) -> Record | None:

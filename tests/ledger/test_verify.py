@@ -175,3 +175,10 @@ def test_verifying_changes_nothing(run):
     before = content()
     verify(place(str(run)))
     assert content() == before
+
+
+def test_a_record_named_after_a_number_far_off_is_told_in_a_few_words(run):
+    (run / "rounds" / "round=99999999999.json").write_text("{}")
+    problems = verify(place(str(run))).problems
+    assert any(problem.endswith("to rounds/round=99999999998.json: are missing") for problem in problems), problems
+    assert len(problems) < 10
