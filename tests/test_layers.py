@@ -47,6 +47,7 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
         {"numpy", "pyarrow", "pyspark", "torch", "duckdb", "psutil", "threadpoolctl"},
     ),
     "cluster": ({"errors"}, {"kubernetes", "urllib3", "yaml"}),
+    "telemetry": ({"errors", "storage", "fl", "data"}, {"pyarrow", "prometheus_client", "opentelemetry"}),
     "cli": (ANY, ANY),
     "__main__": ({"cli"}, set()),
     "__init__": (set(), set()),

@@ -17,6 +17,7 @@ from neurogrid.cli.commands import audit, etl, evaluate, report, run, sample, te
 from neurogrid.cli.config_commands import config_app
 from neurogrid.cli.k8s import k8s_app
 from neurogrid.cli.readings import fetch, synth
+from neurogrid.cli.telemetry import exporter
 from neurogrid.cli.watch import watch
 from neurogrid.errors import NeuroGridError
 
@@ -32,7 +33,7 @@ app = typer.Typer(
 app.add_typer(config_app, name="config")
 app.add_typer(bench_app, name="bench")
 app.add_typer(k8s_app, name="k8s")
-for command in (run, etl, sample, teach, train, evaluate, report, audit, synth, fetch, watch):
+for command in (run, etl, sample, teach, train, evaluate, report, audit, synth, fetch, watch, exporter):
     app.command()(command)
 
 

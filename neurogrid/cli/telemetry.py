@@ -1,0 +1,53 @@
+"""`neurogrid exporter`, and the trace of a training where the environment asks for one."""
+
+import threading
+from typing import Annotated
+
+import typer
+
+import neurogrid
+from neurogrid.cli import show
+from neurogrid.cli.options import Warehouse, load_config
+from neurogrid.errors import UsageError
+from neurogrid.storage import place
+
+
+def exporter(
+    warehouse: Warehouse = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Where to answer; 0 is any free port.")] = 9108,
+    address: Annotated[str, typer.Option(help="Address to listen on.")] = "0.0.0.0",  # noqa: S104 - to be scraped
+    runs: Annotated[int, typer.Option(min=1, max=1000, help="How many of the newest runs are shown.")] = 20,
+    per_agent: Annotated[bool, typer.Option("--per-agent", help="Series of every agent, too.")] = False,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds from one look at the warehouse to the next.")] = 5.0,
+    kubernetes: Annotated[
+        str | None, typer.Option(metavar="NAMESPACE", help="Also show the SparkApplications of this namespace.")
+    ] = None,
+    release: Annotated[str | None, typer.Option(help="With --kubernetes: only those of this release.")] = None,
+) -> None:
+    """Serve Prometheus metrics of a warehouse at /metrics, until stopped."""
+    from neurogrid.telemetry.exporter import Applications, Exporter, ExporterSettings  # noqa: PLC0415
+    from neurogrid.telemetry.server import serving  # noqa: PLC0415
+
+    if release is not None and kubernetes is None:
+        raise UsageError("--release chooses among SparkApplications", fix="say in which namespace with --kubernetes")
+    root = place(load_config(None, None, {"warehouse": warehouse}).warehouse)
+    applications: Applications | None = None
+    if kubernetes is not None:
+        from neurogrid.cluster.api import Cluster  # noqa: PLC0415
+
+        cluster = Cluster.connect(None, kubernetes)
+        selector = f"app.kubernetes.io/instance={release}" if release else "app.kubernetes.io/name=neurogrid"
+        applications = lambda: cluster.applications(selector)  # noqa: E731
+    settings = ExporterSettings(
+        every_s=every, stuck_after_s=max(120.0, 10 * every), runs=runs, per_agent=per_agent, namespace=kubernetes or ""
+    )
+    work = Exporter(root, neurogrid.__version__, settings, applications)
+    looking = threading.Thread(target=work.run, name="exporter-look", daemon=True)
+    with serving(work, address, port) as found:
+        show.say(f"metrics of {root} at http://{address}:{found}/metrics")
+        looking.start()
+        try:
+            looking.join()
+        except KeyboardInterrupt:
+            # To be stopped is how it ends.
+            work.stop()

@@ -1,0 +1,51 @@
+"""SparkApplications as the operator sees them, to metrics. Who lists them, and where, is the caller's."""
+
+from collections import Counter
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from neurogrid.telemetry.readings import Readings, Values
+
+STATES = ("new", "submitted", "running", "succeeding", "completed", "failing", "failed", "submission_failed",
+          "pending_rerun", "invalidating", "suspending", "suspended", "resuming", "unknown")  # fmt: skip
+_EXECUTORS = ("pending", "running", "completed", "failed", "unknown")
+
+
+def application_readings(namespace: str, applications: list[dict[str, Any]]) -> Readings:
+    """All samples of a namespace's SparkApplications; what one of them does not say has no sample."""
+    together: Readings = {}
+    for application in applications:
+        metadata, status = application.get("metadata") or {}, application.get("status") or {}
+        name, labels = str(metadata.get("name", "")), metadata.get("labels") or {}
+        job = labels.get("neurogrid.io/job") or name
+        values = Values(namespace=namespace, application=name, job=str(job))
+        _one(values, metadata, status)
+        for metric, samples in values.readings.items():
+            together.setdefault(metric, []).extend(samples)
+    return together
+
+
+def _one(values: Values, metadata: Mapping[str, Any], status: Mapping[str, Any]) -> None:
+    state = str((status.get("applicationState") or {}).get("state") or "new").lower()
+    values.state("neurogrid_sparkapplication_state", STATES, state)
+    executors = Counter(str(each).lower() for each in (status.get("executorState") or {}).values())
+    for each in sorted({*_EXECUTORS, *executors}):
+        values.put("neurogrid_sparkapplication_executors", executors[each], state=each)
+    for kind in ("submission", "execution"):
+        attempts = status.get(f"{kind}Attempts")
+        values.put("neurogrid_sparkapplication_attempts", attempts if isinstance(attempts, int) else 0, kind=kind)
+    for moment, said in (
+        ("created", metadata.get("creationTimestamp")),
+        ("submitted", status.get("lastSubmissionAttemptTime")),
+        ("terminated", status.get("terminationTime")),
+    ):
+        values.put(f"neurogrid_sparkapplication_{moment}_timestamp_seconds", _seconds(said))
+
+
+def _seconds(said: object) -> float | None:
+    """Unix seconds of a Kubernetes time; None where it is not set."""
+    try:
+        return datetime.fromisoformat(str(said)).timestamp()
+    except ValueError:
+        return None

@@ -1,0 +1,221 @@
+"""Looks at a warehouse again and again, and puts on the page what is new: runs here, other records in pieces.py.
+
+A look costs a listing of the runs, two small reads for each run that has not ended, and what is new. What it holds in
+memory depends on the number of runs that it shows, not on their rounds.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from pyarrow import ArrowException, fs
+
+from neurogrid.storage import Place
+from neurogrid.telemetry.agents import AgentFigures
+from neurogrid.telemetry.page import Page
+from neurogrid.telemetry.pieces import Pieces
+from neurogrid.telemetry.readings import Values
+from neurogrid.telemetry.records import Reads, UnreadableError
+from neurogrid.telemetry.runs import COLUMNS, End, Genesis, RoundFigures, RunFigures
+
+_RECHECKED = 50
+"""Runs that are not shown, whose first records are looked at for a change at each look."""
+_RETRIED = 20
+"""Broken records that are tried again at each look."""
+
+
+@dataclass
+class _Run:
+    """A run as far as it was read. `next` is the round to read; `broken` are rounds before it that cannot be read."""
+
+    place: Place
+    written: object
+    figures: RunFigures
+    agents: AgentFigures | None
+    next: int = 1
+    broken: set[int] = field(default_factory=set)
+    changed: bool = True
+
+
+class Warehouse:
+    """All that is read of a warehouse.
+
+    Args:
+        root: of the warehouse.
+        page: where the readings go.
+        newest: how many runs are shown.
+        per_agent: whether each agent has metrics of its own.
+        alive: called after each step of a long look, by which others see that it goes on.
+    """
+
+    def __init__(self, root: Place, page: Page, newest: int, per_agent: bool, alive: Callable[[], None]) -> None:
+        self._root, self._page, self._newest, self._per_agent, self._alive = root, page, newest, per_agent, alive
+        self.reads = Reads()
+        self._started: dict[str, tuple[float, object]] = {}
+        self._shown: dict[str, _Run] = {}
+        self._turn = 0
+        self._pieces = Pieces(root, page, self.reads, newest)
+        self.up = False
+
+    @property
+    def runs(self) -> tuple[int, int]:
+        """How many runs were found and are shown."""
+        return len(self._started), len(self._shown)
+
+    def look(self) -> None:
+        """Reads what is new. Never raises for what it reads; the page keeps what it had where reading fails."""
+        try:
+            names = [place.name for place in (self._root / "runs").children()]
+        except (OSError, ArrowException):
+            self.up = False
+            self.reads.fail("warehouse", str(self._root))
+            return
+        self.up = True
+        self.reads.succeed("warehouse", str(self._root))
+        self._find(names)
+        newest = sorted(self._started, key=lambda name: (self._started[name][0], name))[-self._newest :]
+        for name in set(self._shown) - set(newest):
+            del self._shown[name]
+        self._page.keep("run/", {f"run/{name}" for name in newest})
+        for name in reversed(newest):  # of a large warehouse the newest runs are there first
+            self._follow(name)
+            self._alive()
+        self._pieces.look()
+
+    def _find(self, names: list[str]) -> None:
+        """Which runs there are and when each began; one that was made anew under its old name is read anew."""
+        for gone in set(self._started) - set(names):
+            del self._started[gone]
+            self.reads.forget(str(self._root / "runs" / gone))
+        hidden = sorted(set(self._started) - set(self._shown))
+        self._turn = (self._turn + _RECHECKED) % max(len(hidden), 1)
+        suspects = [*self._shown, *hidden[self._turn : self._turn + _RECHECKED]]
+        written = self._written([name for name in suspects if name in self._started])
+        for name, when in written.items():
+            if when != self._started[name][1]:
+                del self._started[name]
+                self._shown.pop(name, None)
+                self.reads.forget(str(self._root / "runs" / name))
+        fresh = [name for name in names if name not in self._started]
+        for name, when in self._written(fresh).items():
+            try:
+                genesis = self.reads.json("run", self._root / "runs" / name / "run.json", Genesis.parse)
+            except UnreadableError:
+                continue
+            if genesis is not None:
+                self._started[name] = (genesis.started_s, when)
+            self._alive()
+
+    def _written(self, names: list[str]) -> dict[str, object]:
+        """When each run's first record was written, by the storage's clock; left out where that cannot be said."""
+        if not names:
+            return {}
+        places = [self._root / "runs" / name / "run.json" for name in names]
+        try:
+            found = self._root.filesystem.get_file_info([place.path for place in places])
+        except (OSError, ArrowException):
+            self.reads.fail("warehouse", str(self._root))
+            return {}
+        return {n: (i.mtime_ns, i.size) for n, i in zip(names, found, strict=True) if i.type == fs.FileType.File}
+
+    def _follow(self, name: str) -> None:
+        run = self._shown.get(name) or self._open(name)
+        if run is None or (run.figures.end is not None and not run.broken and not run.changed):
+            return
+        try:
+            # The end first: once it is there, so are all rounds.
+            if run.figures.end is None:
+                run.figures.end = self.reads.json("end", run.place / "end.json", End.parse)
+                run.changed |= run.figures.end is not None
+            if run.next == 1:
+                self._table(run)
+            self._rounds(run)
+            if run.agents is not None:
+                run.changed |= run.agents.retry()
+        except UnreadableError:
+            pass  # counted; what was read before it stands
+        if run.changed:
+            run.changed = False
+            readings = run.figures.readings()
+            if run.agents is not None:
+                readings |= run.agents.readings()
+            self._page.put(f"run/{name}", readings)
+
+    def _open(self, name: str) -> _Run | None:
+        place = self._root / "runs" / name
+        try:
+            genesis = self.reads.json("run", place / "run.json", Genesis.parse)
+        except UnreadableError:
+            return None
+        if genesis is None:
+            return None
+        agents = AgentFigures(name, place, self.reads) if self._per_agent else None
+        run = self._shown[name] = _Run(place, self._started[name][1], RunFigures(name, genesis), agents)
+        return run
+
+    def _table(self, run: _Run) -> None:
+        """All rounds so far in one read; where the table is not what it should be, the rounds' own records are read."""
+        try:
+            rows = self.reads.table("round", run.place / "round_metrics.parquet", COLUMNS) or []
+            figures = [RoundFigures.parse(row) for row in rows]
+        except (UnreadableError, ValueError, KeyError, TypeError, AttributeError):
+            return
+        if [each.number for each in figures] != list(range(1, len(figures) + 1)):
+            return
+        for each in figures:
+            self._count(run, each)
+        run.next = len(figures) + 1
+
+    def _count(self, run: _Run, figures: RoundFigures) -> None:
+        run.figures.add(figures)
+        if run.agents is not None:
+            run.agents.add(figures.number)
+        run.changed = True
+
+    def _rounds(self, run: _Run) -> None:
+        for number in sorted(run.broken)[:_RETRIED]:
+            try:
+                figures = self._round(run, number)
+            except UnreadableError:
+                continue
+            if figures is not None:
+                run.broken.discard(number)
+                self._count(run, figures)
+        while True:
+            try:
+                figures = self._round(run, run.next)
+            except UnreadableError as error:
+                if not error.broken:  # storage does not answer: it will, or someone has to look
+                    raise
+                run.broken.add(run.next)
+            else:
+                if figures is not None:
+                    self._count(run, figures)
+                elif run.figures.end is not None and run.next <= run.figures.end.rounds:
+                    run.broken.add(run.next)
+                    self.reads.fail("round", str(_record(run, run.next)))
+                else:
+                    return
+            run.next += 1
+            self._alive()
+
+    def _round(self, run: _Run, number: int) -> RoundFigures | None:
+        def parse(record: dict[str, object]) -> RoundFigures:
+            figures = RoundFigures.parse(record)
+            if figures.number != number:
+                raise ValueError("the record of another round")
+            return figures
+
+        return self.reads.json("round", _record(run, number), parse)
+
+    def readings(self) -> Values:
+        """How reading goes."""
+        values = Values()
+        values.put("neurogrid_exporter_warehouse_up", float(self.up))
+        found, shown = self.runs
+        values.put("neurogrid_exporter_runs", found, state="found")
+        values.put("neurogrid_exporter_runs", shown, state="shown")
+        return values
+
+
+def _record(run: _Run, number: int) -> Place:
+    return run.place / "rounds" / f"round={number:04d}.json"
