@@ -163,7 +163,11 @@ initContainers:
 metadata:
   labels:
     {{- include "neurogrid.job.labels" . | nindent 4 }}
-  {{- with .place.annotations }}
+  {{- $scraped := dict }}
+  {{- if eq .role "driver" }}
+  {{- $scraped = include "neurogrid.monitoring.annotations" (dict "root" .root "port" 4040 "path" "/metrics/executors/prometheus") | fromYaml }}
+  {{- end }}
+  {{- with merge (dict) (.place.annotations | default dict) $scraped }}
   annotations:
     {{- toYaml . | nindent 4 }}
   {{- end }}
@@ -236,8 +240,13 @@ spec:
   "spark.io.encryption.enabled" "true"
   "spark.decommission.enabled" "true"
   "spark.kubernetes.driver.pod.excludedFeatureSteps" "org.apache.spark.deploy.k8s.features.NetworkPolicyFeatureStep"
-  "spark.kubernetes.executor.missingPodDetectDelta" "5s"
+  "spark.kubernetes.executor.enableApiPolling" "true"
   "spark.kubernetes.executor.apiPollingInterval" "5s"
+  "spark.kubernetes.executor.missingPodDetectDelta" "10s"
+  "spark.kubernetes.executor.checkAllContainers" "true"
+  "spark.kubernetes.allocation.batch.delay" "1s"
+  "spark.executor.heartbeatInterval" "5s"
+  "spark.network.timeout" "60s"
 -}}
 {{- if .root.Values.history.enabled -}}
 {{- $_ := set $conf "spark.eventLog.enabled" "true" -}}
