@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
 from neurogrid.errors import RunError
@@ -49,7 +50,8 @@ def spark_session(
 
     Args:
         app_name: shown in Spark's UI.
-        master: Spark master; a plain `local[n]` is made one that retries tasks.
+        master: Spark master; a plain `local[n]` is made one that retries tasks. Empty where spark-submit started this
+            process: then master, name and every setting that it was given stay as they are.
         options: further Spark settings, which win over ours.
         log: file for what Spark writes to stderr; None leaves it on the terminal.
 
@@ -70,15 +72,18 @@ def spark_session(
         "spark.log.level": "ERROR",
         **options,
     }
-    builder = SparkSession.builder.appName(app_name).master(retrying(master))
-    for key, value in settings.items():
-        builder = builder.config(key, value)
     try:
         with _stderr_to(log):
+            given = {} if master else _submitted()
+            builder = SparkSession.builder
+            if master:
+                builder = builder.appName(app_name).master(retrying(master))
+            for key, value in settings.items():
+                builder = builder if key in given else builder.config(key, value)
             spark = builder.getOrCreate()
     except Exception as error:  # py4j and pyspark raise several kinds without a common base
         raise RunError(
-            f"Spark does not start on {master}",
+            f"Spark does not start on {master or 'the master that spark-submit was given'}",
             found=str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__,
             fix=f"Java 17 must be on the PATH or in JAVA_HOME; Spark's own words are in {log}" if log else "",
         ) from error
@@ -94,6 +99,12 @@ def spark_session(
         if interrupted.is_set():
             raise KeyboardInterrupt from error
         raise
+
+
+def _submitted() -> dict[str, str]:
+    """The settings that spark-submit gave to the JVM which started this process."""
+    SparkContext._ensure_initialized()
+    return dict(SparkConf().getAll())
 
 
 def _stop_quietly_on_ctrl_c(interrupted: threading.Event) -> None:

@@ -41,6 +41,10 @@ find . -depth -type d \( -name tests -o -name test -o -name testing -o -name inc
   -exec rm -rf {} +
 find . -type f \( -name '*.a' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.pxi' -o -name '*.pyi' -o -name '*.h' -o -name '*.hpp' -o -name '*.cmake' \) -delete
 rm -rf torch/bin torch/share torch/utils/benchmark pip pip-*.dist-info setuptools setuptools-*.dist-info pkg_resources _distutils_hack distutils-precedence.pth
-# Parts of Arrow that nothing here calls.
-rm -f pyarrow/libarrow_substrait.so* pyarrow/_substrait*.so pyarrow/_gcsfs_test*.so pyarrow/src 2>/dev/null || true
-rm -rf pyarrow/src
+# Arrow's tests, and the copies of one library under three names that a wheel holds instead of links.
+rm -rf pyarrow/_pyarrow_cpp_tests*.so pyarrow/includes pyarrow/src pyarrow/conftest.py
+for library in pyarrow/lib*.so; do
+  for copy in "$library".*; do
+    if cmp -s "$library" "$copy" && [ ! -L "$copy" ]; then ln -sf "${library##*/}" "$copy"; fi
+  done
+done

@@ -22,7 +22,7 @@ _IN_LEDGER = ("agents", "districts")
 def emit(kind: str, **content: Any) -> None:
     """Prints a line of this kind; what JSON has no word for (NaN) is null."""
     # Python and the JVM share stdout in a driver: a line goes out whole and at once.
-    sys.stdout.write(json.dumps({MARK: kind, **_plain(content)}, default=str, allow_nan=False) + "\n")
+    sys.stdout.write(json.dumps({MARK: kind, **plain(content)}, default=str, allow_nan=False) + "\n")
     sys.stdout.flush()
 
 
@@ -65,11 +65,12 @@ def to_round(content: Mapping[str, Any]) -> Round:
     return Round(**numbers, agents=(), districts=())
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """The value with null for every number that JSON has no word for."""
     if isinstance(value, Mapping):
-        return {str(name): _plain(inner) for name, inner in value.items()}
+        return {str(name): plain(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
+        return [plain(inner) for inner in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -1,0 +1,25 @@
+"""Rounds on the Spark that is there, however many executors it has: what a cluster's size gives."""
+
+from collections.abc import Sequence
+
+from pyspark.sql import SparkSession
+
+from neurogrid.backends.exchange import ExchangeSettings
+from neurogrid.backends.spark import SparkBackend
+from neurogrid.bench.agents import IdleFactory, LstmFactory, start
+from neurogrid.bench.rounds import COLUMNS, Case, _row
+from neurogrid.bench.table import Cell, ResultTable
+
+
+def bench_spark(spark: SparkSession, exchange: ExchangeSettings, agents: Sequence[int], rounds: int) -> ResultTable:
+    """Measures `rounds` rounds of each number of agents; the bare peers run in the driver's own container."""
+    weights, _ = start()
+    rows: list[tuple[Cell, ...]] = []
+    tasks = 0
+    for training, factory in (("LSTM", LstmFactory()), ("none", IdleFactory(weights.size))):
+        with SparkBackend(spark, factory, weights.size, exchange) as backend:
+            tasks = backend.tasks
+            case = Case("spark", training, factory, tasks, exchange)
+            rows += [_row(case, backend, number, rounds) for number in agents]
+    notes = (f"{tasks} resident tasks on {spark.sparkContext.master}", f"{weights.size:,} weights; {rounds} rounds")
+    return ResultTable("Rounds on a cluster", COLUMNS, tuple(rows), notes)

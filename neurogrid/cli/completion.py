@@ -1,0 +1,183 @@
+"""What a job in a pod is, and the record that it leaves when it has ended, for the job that comes after it.
+
+The record is `jobs/<release>/<job>.json` in the warehouse. It is all that one job knows of another: no workflow engine
+and no call to Kubernetes is needed, and it outlives every pod.
+"""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from neurogrid.cli import lines, show
+from neurogrid.errors import ConfigError, NeuroGridError, RunError
+from neurogrid.storage import Place
+
+COMPLETED, FAILED, RUNNING = "completed", "failed", "running"
+_POLL_S = 2.0
+_SAY_EVERY_S = 30.0
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job of a release, as its pod's environment describes it.
+
+    Attributes:
+        name: within the release.
+        release: whose records it reads and writes.
+        generation: changes when the job's result may; a record of another generation is not about this job.
+        after: the job that it waits for; empty is none.
+        after_generation: the generation of that one that counts; empty takes any.
+        after_timeout_s: how long to wait for it, seconds.
+        scheduled: whether it runs again and again, so that its own last record says nothing about this time.
+        application: unique for each run of a schedule, the same for a driver that is started again.
+    """
+
+    name: str
+    release: str
+    generation: str
+    after: str
+    after_generation: str
+    after_timeout_s: float
+    scheduled: bool
+    application: str
+
+    @classmethod
+    def from_environment(cls, step: str, variables: Mapping[str, str]) -> "Job":
+        """Reads NEUROGRID_*; what is missing makes a job that stands alone."""
+        timeout = variables.get("NEUROGRID_AFTER_TIMEOUT_S") or "3600"
+        try:
+            timeout_s = float(timeout)
+        except ValueError:
+            raise ConfigError("NEUROGRID_AFTER_TIMEOUT_S takes a number of seconds", found=timeout) from None
+        return cls(
+            name=variables.get("NEUROGRID_JOB") or step,
+            release=variables.get("NEUROGRID_RELEASE") or "neurogrid",
+            generation=variables.get("NEUROGRID_GENERATION", ""),
+            after=variables.get("NEUROGRID_AFTER", ""),
+            after_generation=variables.get("NEUROGRID_AFTER_GENERATION", ""),
+            after_timeout_s=timeout_s,
+            scheduled=variables.get("NEUROGRID_SCHEDULED", "").lower() == "true",
+            application=variables.get("NEUROGRID_APPLICATION", ""),
+        )
+
+    @property
+    def default_id(self) -> str:
+        """The name of what the job makes where the config gives none: the same for a driver that is started again."""
+        if self.scheduled and self.application:
+            return self.application
+        return "-".join(part for part in (self.release, self.name, self.generation) if part)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+class Completion:
+    """The records of a release's jobs, from the view of one of them."""
+
+    def __init__(self, warehouse: Place, job: Job) -> None:
+        self._folder = warehouse / "jobs" / job.release
+        self._job = job
+        self._started = _now()
+
+    def done(self) -> Record | None:
+        """This job's own record, if it has completed already: its driver was started once more than needed."""
+        record = _read(self._folder / f"{self._job.name}.json")
+        same = record is not None and record.get("generation") == self._job.generation
+        return record if same and record and record["state"] == COMPLETED and not self._job.scheduled else None
+
+    def wait(self) -> dict[str, str]:
+        """Waits for the job that this one comes after; what that one and those before it made, by kind.
+
+        Raises:
+            RunError: it failed, or the time is up.
+        """
+        job = self._job
+        if not job.after:
+            return {}
+        file, limit_s = self._folder / f"{job.after}.json", job.after_timeout_s
+        began = said = time.monotonic()
+        lines.emit("waiting", after=job.after, timeout_s=limit_s)
+        show.say(f"waiting for job {job.after} to complete, at most {limit_s:g} s ({file})")
+        while True:
+            record = _read(file)
+            counts = record is not None and job.after_generation in ("", record.get("generation"))
+            if record is not None and counts and record["state"] == COMPLETED:
+                show.say(f"job {job.after} has completed")
+                return dict(record.get("made", {}))
+            if record is not None and counts and record["state"] == FAILED:
+                raise _failed(job, record)
+            now = time.monotonic()
+            if now - began >= limit_s:
+                raise _late(job, file, record)
+            if now - said >= _SAY_EVERY_S:
+                said = now
+                show.say(f"waiting for job {job.after}: {_state(job, record)}, for {now - began:.0f} s")
+            time.sleep(max(0.0, min(_POLL_S, began + limit_s - now)))
+
+    def write(self, state: str, result: Mapping[str, Any], made: Mapping[str, str]) -> None:
+        """Replaces this job's record.
+
+        Args:
+            state: completed, failed or running.
+            result: what the step gave back, or the words of its failure.
+            made: ids of what this job and those before it made: manifest, teacher, run.
+        """
+        record = {
+            "job": self._job.name,
+            "generation": self._job.generation,
+            "state": state,
+            "started": self._started,
+            "ended": None if state == RUNNING else _now(),
+            "made": dict(made),
+            "result": lines.plain(result),
+        }
+        (self._folder / f"{self._job.name}.json").write(json.dumps(record, indent=1, default=str) + "\n")
+
+
+def words(problem: NeuroGridError) -> dict[str, Any]:
+    """An error as a record and a line of the log carry it."""
+    return {"what": problem.what, "found": problem.found, "fix": problem.fix, "exit_code": problem.exit_code}
+
+
+def _read(file: Place) -> Record | None:
+    try:
+        record = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        raise RunError(f"{file} is no completion record", fix="remove it; the job writes it anew") from None
+    if not isinstance(record, dict) or "state" not in record:
+        raise RunError(f"{file} is no completion record", fix="remove it; the job writes it anew")
+    return record
+
+
+def _state(job: Job, record: Record | None) -> str:
+    if record is None:
+        return "it has no record yet"
+    if job.after_generation not in ("", record.get("generation")):
+        return f"its record is of generation {record.get('generation') or 'none'}, not {job.after_generation}"
+    return f"it is {record['state']} since {record.get('started')}"
+
+
+def _failed(job: Job, record: Record) -> RunError:
+    result = record.get("result", {})
+    found = "; ".join(str(result[key]) for key in ("what", "found") if result.get(key))
+    return RunError(
+        f"job {job.name} cannot start: job {job.after}, which it comes after, failed at {record.get('ended')}",
+        found=found,
+        fix=f"{result['fix']}; then run both again" if result.get("fix") else f"run {job.after} again, then this one",
+    )
+
+
+def _late(job: Job, file: Place, record: Record | None) -> RunError:
+    return RunError(
+        f"job {job.after}, which job {job.name} comes after, has not completed within {job.after_timeout_s:g} s",
+        found=f"{_state(job, record)} ({file})",
+        fix=f"look at its driver: neurogrid k8s logs {job.after}; or wait longer with the job's afterTimeoutSeconds",
+    )

@@ -1,0 +1,214 @@
+"""What a driver in a pod does: jobs/<step>.py calls `main(step)`, and nothing else.
+
+The config comes from a file; who the job is and what it comes after, from the environment (completion.py); master and
+settings of Spark, from spark-submit. A driver may be started again at any moment: a step that was under way is gone on
+with, one that had completed is left as it is. Exit codes are those of the command line.
+"""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+from neurogrid.cli import lines, show, steps
+from neurogrid.cli.completion import COMPLETED, FAILED, RUNNING, Completion, Job, words
+from neurogrid.cli.options import load_config
+from neurogrid.cli.teach import do_teach, prepare
+from neurogrid.config import Config
+from neurogrid.errors import ConfigError, NeuroGridError, UsageError
+from neurogrid.session import spark_session
+from neurogrid.storage import place
+
+CONFIG = "/etc/neurogrid/config.yaml"
+STOPPED = 130
+
+Made = dict[str, str]
+Result = dict[str, Any]
+
+
+def main(step: str) -> None:
+    """Does the step as the pod's environment says; ends in words and an exit code."""
+    # Kubernetes ends a pod with SIGTERM: leave as cleanly as after Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        run_job(step, os.environ)
+    except NeuroGridError as problem:
+        lines.emit("failed", **words(problem))
+        show.error(problem)
+        sys.exit(problem.exit_code)
+    except KeyboardInterrupt:
+        show.say("neurogrid: stopped; the job goes on when its driver is started again")
+        sys.exit(STOPPED)
+
+
+def run_job(step: str, variables: Mapping[str, str]) -> Result:
+    """One job from its predecessor's record to its own; returns the step's result.
+
+    Args:
+        step: which of `STEPS`.
+        variables: the environment.
+    """
+    config = load_config(Path(variables.get("NEUROGRID_CONFIG") or CONFIG), None, {})
+    job = Job.from_environment(step, variables)
+    completion = Completion(place(config.warehouse), job)
+    lines.emit("started", job=job.name, step=step, run_id=_run_id(config, job) if step == "train" else None)
+    record = completion.done()
+    if record is not None:
+        show.say(f"job {job.name} has completed already, at {record['ended']}: nothing to do")
+        lines.emit("completed", job=job.name, result=record["result"])
+        return dict(record["result"])
+    made: Made = {}
+    try:
+        made = completion.wait()
+        completion.write(RUNNING, {}, made)
+        result = STEPS[step](_with(config, made), job, made)
+    except NeuroGridError as problem:
+        completion.write(FAILED, words(problem), made)
+        raise
+    except Exception as error:  # a fault of ours: those who wait must not do so for ever
+        what = f"{type(error).__name__}: {error}"
+        completion.write(FAILED, {"what": what, "found": "", "fix": "", "exit_code": 1}, made)
+        raise
+    completion.write(COMPLETED, result, made)
+    lines.emit("completed", job=job.name, result=result)
+    return result
+
+
+def _with(config: Config, made: Made) -> Config:
+    """The config, with what it leaves open taken from the jobs before."""
+    return _set(
+        config,
+        {
+            "sampling": {"manifest": config.sampling.manifest or made.get("manifest", "")},
+            "rounds": {"teacher": config.rounds.teacher or made.get("teacher", "")},
+        },
+    )
+
+
+def _set(config: Config, values: Mapping[str, Any]) -> Config:
+    """The config with some values of some sections set anew, and checked again."""
+    content = config.model_dump(mode="json")
+    for name, value in values.items():
+        content[name] = {**content[name], **value} if isinstance(value, Mapping) else value
+    return Config.model_validate(content)
+
+
+@contextmanager
+def _session(config: Config, job: Job) -> Iterator[SparkSession]:
+    """The session that spark-submit describes; started as a plain script, the one that the config describes."""
+    submitted = "PYSPARK_GATEWAY_PORT" in os.environ
+    master = "" if submitted else config.spark.master
+    with spark_session(f"{job.release}-{job.name}", master, config.spark.options) as spark:
+        yield spark
+
+
+def _etl(config: Config, job: Job, made: Made) -> Result:
+    source = steps.find_source(config)
+    with _session(config, job) as spark:
+        said = steps.do_etl(config, spark, source)
+    kept = ("files", "file_rows", "households", "slots", "cadence_minutes", "load_tiers", "faults", "seconds")
+    return {key: said[key] for key in kept} | {"unusable": len(said["unusable"])}
+
+
+def _sample(config: Config, job: Job, made: Made) -> Result:
+    with _session(config, job) as spark:
+        _, result = steps.do_sample(config, spark)
+    made["manifest"] = result["manifest_id"]
+    return result
+
+
+def _teacher(config: Config, job: Job, made: Made) -> Result:
+    wanted = prepare(_set(config, {"teacher": {"id": config.teacher.id or job.default_id}}), "", [])
+    with _session(wanted, job) as spark:
+        result = do_teach(wanted, spark, go_on=True)
+    made["teacher"] = wanted.teacher.id
+    return result
+
+
+def _run_id(config: Config, job: Job) -> str:
+    return config.run_id or job.default_id
+
+
+def _train(config: Config, job: Job, made: Made) -> Result:
+    run_id = _run_id(config, job)
+    wanted = _set(config, {"run_id": run_id})
+    run = place(wanted.warehouse) / "runs" / run_id
+    made["run"] = run_id
+    resume = ""
+    if (run / "run.json").exists():
+        refuse_another(wanted, run_id)
+        if (run / "end.json").exists():
+            show.say(f"run {run_id} has ended already: nothing to do")
+            summary: Result = json.loads((run / "run_summary.json").read_bytes())
+            return {**summary, "path": str(run)}
+        resume = run_id
+    manifest = steps.find_manifest(wanted)
+    if wanted.backend.kind == "inline":
+        return steps.do_train(wanted, None, manifest, resume, lines.RoundLines)
+    with _session(wanted, job) as spark:
+        return steps.do_train(wanted, spark, manifest, resume, lines.RoundLines)
+
+
+def refuse_another(wanted: Config, run_id: str) -> None:
+    """Raises ConfigError where the run that exists was begun with a config that gives other results."""
+    own = steps.run_config(wanted.warehouse, run_id, [])
+    free = {"warehouse", "backend", "spark", "source", "etl", "evaluation", "teacher"}
+    ours, theirs = wanted.model_dump(exclude=free), own.model_dump(exclude=free)
+    differing = [
+        f"{section}.{key} is {value!r}, was {theirs[section][key]!r}"
+        for section, values in ours.items()
+        for key, value in (values.items() if isinstance(values, dict) else [])
+        if theirs[section][key] != value
+    ] + [f"seed is {ours['seed']}, was {theirs['seed']}"] * (ours["seed"] != theirs["seed"])
+    if differing:
+        raise ConfigError(
+            f"run {run_id} was begun with another config, which it keeps",
+            found="; ".join(differing),
+            fix="name another run_id, or leave it empty: then each config has a run of its own",
+        )
+
+
+def _evaluate(config: Config, job: Job, made: Made) -> Result:
+    run_id = config.run_id or made.get("run", "")
+    if not run_id:
+        raise UsageError(
+            f"job {job.name} does not know which run to evaluate",
+            found="no run_id in the config, and none was made by the jobs before it",
+            fix="set run_id, or let the job come after one that trains",
+        )
+    own = steps.run_config(config.warehouse, run_id, [])
+    manifest_id = steps.run_manifest(own, run_id)
+    wanted = own.model_copy(update={"evaluation": config.evaluation, "spark": config.spark})
+    wanted = _set(wanted, {"sampling": {"manifest": manifest_id}})
+    drawn = steps.find_manifest(wanted)
+    with _session(wanted, job) as spark:
+        result = steps.do_evaluate(wanted, spark, run_id, drawn)
+    return {"run_id": run_id, "w_final_sha256": result["w_final_sha256"], **steps.do_report(wanted.warehouse, run_id)}
+
+
+def _bench(config: Config, job: Job, made: Made) -> Result:
+    from neurogrid.bench.scale import bench_spark  # noqa: PLC0415 - no other step needs it
+    from neurogrid.cli import settings  # noqa: PLC0415
+
+    with _session(config, job) as spark:
+        table = bench_spark(spark, settings.exchange(config), (15, 100, 1000), config.rounds.count)
+    target = place(config.warehouse) / "bench" / job.default_id
+    table.write(target)
+    show.say(table.to_markdown())
+    return {"path": f"{target}.md", "rows": [dict(zip(table.columns, row, strict=True)) for row in table.rows]}
+
+
+STEPS: dict[str, Callable[[Config, Job, Made], Result]] = {
+    "etl": _etl,
+    "sample": _sample,
+    "teacher": _teacher,
+    "train": _train,
+    "evaluate": _evaluate,
+    "bench": _bench,
+}
