@@ -170,3 +170,25 @@ def test_an_etl_that_is_stopped_says_so_and_nothing_else(tmp_path: Path, later_s
     assert process.returncode == 130, words
     assert words.rstrip().endswith("neurogrid: stopped")
     assert "Traceback" not in words
+
+
+@pytest.mark.slow
+def test_an_etl_that_was_killed_and_run_again_leaves_what_one_in_peace_leaves(tmp_path: Path) -> None:
+    run("synth", str(tmp_path / "data"), "--households", "60", "--days", "150")
+
+    def etl(name: str) -> list[str]:
+        return ["etl", "--data-dir", str(tmp_path / "data"), "--warehouse", str(tmp_path / name)]
+
+    def tables(name: str) -> dict[str, bytes]:
+        root = tmp_path / name
+        files = [*(root / "meters").rglob("*"), root / "households.parquet", root / "quality" / "faults.parquet"]
+        return {str(p.relative_to(root)): p.read_bytes() for p in files if p.is_file()}
+
+    process = subprocess.Popen(neurogrid(*etl("killed")), stderr=subprocess.DEVNULL, start_new_session=True)
+    wait_for(lambda: any((tmp_path / "killed").rglob("*.parquet")), process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "killed" / "households.parquet").exists()
+    run(*etl("killed"))
+    run(*etl("in-peace"))
+    assert tables("killed") == tables("in-peace")
