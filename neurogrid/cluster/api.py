@@ -19,6 +19,7 @@ from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 from kubernetes.config import ConfigException, list_kube_config_contexts, new_client_from_config
 from kubernetes.config.incluster_config import load_incluster_config
+from kubernetes.config.kube_config import KUBE_CONFIG_DEFAULT_LOCATION
 
 from neurogrid.errors import NeuroGridError, RunError, UsageError
 
@@ -289,7 +290,7 @@ def _impatient(connection: client.ApiClient) -> client.ApiClient:
 def _unusable_config(error: Exception) -> UsageError:
     return UsageError(
         "no cluster to talk to",
-        found=" ".join(str(error).split()),
+        found=f"{' '.join(str(error).split())} ({KUBE_CONFIG_DEFAULT_LOCATION})",
         fix="set KUBECONFIG to the file that `kubectl` uses, or make a cluster with `make cluster-up`",
     )
 

@@ -333,6 +333,7 @@ def log_trouble(pod: str, line: str) -> Trouble | None:
     return None
 
 
+_OPERATOR_LOG = "see the operator's log: kubectl logs -A -l app.kubernetes.io/name=spark-operator --tail=50"
 _SUBMISSION: list[tuple[str, str]] = [
     ("forbidden: User", "the operator or the driver's account lacks a right: install the chart with rbac on"),
     ("exceeded quota", "the namespace's quota is used up: ask for less, or have it raised"),
@@ -355,7 +356,7 @@ def application_trouble(application: Object, age_s: float) -> Trouble | None:
             waits=True,
         )
     if "SUBMISSION" in state(application) and message:
-        fix = next((advice for words, advice in _SUBMISSION if words in message), "see the operator's log")
+        fix = next((advice for words, advice in _SUBMISSION if words in message), _OPERATOR_LOG)
         return Trouble(name, "the operator could not submit the job", _last_words(message), fix)
     return None
 
@@ -364,4 +365,5 @@ def _last_words(message: str) -> str:
     """The reason in what spark-submit printed: its last exception, not its banner."""
     causes = [line.strip() for line in message.splitlines() if "Exception" in line or "rror:" in line]
     text = " ".join((causes[-1] if causes else message).split())
-    return text[:400]
+    # Each layer of the operator repeats its own words in front.
+    return re.sub(r"(failed to run spark-submit: )+", r"\1", text)[:400]
