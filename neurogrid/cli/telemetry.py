@@ -1,7 +1,10 @@
 """`neurogrid exporter`, and the trace of a training where the environment asks for one."""
 
+import os
 import threading
-from typing import Annotated
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, Any
 
 import typer
 
@@ -25,19 +28,13 @@ def exporter(
     release: Annotated[str | None, typer.Option(help="With --kubernetes: only those of this release.")] = None,
 ) -> None:
     """Serve Prometheus metrics of a warehouse at /metrics, until stopped."""
-    from neurogrid.telemetry.exporter import Applications, Exporter, ExporterSettings  # noqa: PLC0415
+    from neurogrid.telemetry.exporter import Exporter, ExporterSettings  # noqa: PLC0415
     from neurogrid.telemetry.server import serving  # noqa: PLC0415
 
     if release is not None and kubernetes is None:
         raise UsageError("--release chooses among SparkApplications", fix="say in which namespace with --kubernetes")
     root = place(load_config(None, None, {"warehouse": warehouse}).warehouse)
-    applications: Applications | None = None
-    if kubernetes is not None:
-        from neurogrid.cluster.api import Cluster  # noqa: PLC0415
-
-        cluster = Cluster.connect(None, kubernetes)
-        selector = f"app.kubernetes.io/instance={release}" if release else "app.kubernetes.io/name=neurogrid"
-        applications = lambda: cluster.applications(selector)  # noqa: E731
+    applications = None if kubernetes is None else _applications(kubernetes, release)
     settings = ExporterSettings(
         every_s=every, stuck_after_s=max(120.0, 10 * every), runs=runs, per_agent=per_agent, namespace=kubernetes or ""
     )
@@ -51,3 +48,18 @@ def exporter(
         except KeyboardInterrupt:
             # To be stopped is how it ends.
             work.stop()
+
+
+def _applications(namespace: str, release: str | None) -> Callable[[], list[dict[str, Any]]]:
+    """Who lists SparkApplications: in a pod its own account, elsewhere the kubeconfig's."""
+    selector = f"app.kubernetes.io/instance={release}" if release else "app.kubernetes.io/name=neurogrid"
+    host = os.environ.get("KUBERNETES_SERVICE_HOST")
+    if host:
+        from neurogrid.telemetry.incluster import ACCOUNT, PodApplications  # noqa: PLC0415
+
+        named = f"[{host}]" if ":" in host else host
+        server = f"https://{named}:{os.environ.get('KUBERNETES_SERVICE_PORT', '443')}"
+        return PodApplications(server, ACCOUNT, namespace, selector)
+    from neurogrid.cluster.api import Cluster  # noqa: PLC0415 - not in the images
+
+    return partial(Cluster.connect(None, namespace).applications, selector)

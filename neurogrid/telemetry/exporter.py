@@ -83,7 +83,6 @@ class Exporter:
             self._looked_s = time.time()
         self._look_took_s = time.perf_counter() - began
         self._report()
-        self._page.prepare()
         self._alive()
 
     def _look_at_applications(self, applications: Applications) -> None:
@@ -111,6 +110,7 @@ class Exporter:
         values.put("neurogrid_exporter_last_refresh_timestamp_seconds", self._looked_s)
         values.put("neurogrid_exporter_refresh_duration_seconds", self._look_took_s)
         self._page.put("exporter", values.readings)
+        self._page.publish()
 
     def page(self, format_: Format, *, compressed: bool) -> bytes:
         """What Prometheus gets."""

@@ -63,14 +63,13 @@ def _write(format_: Format, readings: Readings) -> list[bytes]:
 
 
 class Page:
-    """All sources' lines. `put` and `drop` are called by one thread, `render` by any."""
+    """All sources' lines. `put`, `keep` and `publish` are called by one thread, `render` by any."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._readings: dict[str, Readings] = {}
         self._lines: dict[Format, dict[str, dict[str, bytes]]] = {each: {} for each in Format}
         self._pages: dict[Format, tuple[bytes, bytes]] = {}
-        self._asked: set[Format] = set()
         names = [metric.name for metric in CATALOGUE]
         self._headers = {
             each: dict(zip(names, _write(each, {name: [] for name in names}), strict=True)) for each in Format
@@ -82,50 +81,43 @@ class Page:
 
     def put(self, source: str, readings: Readings) -> None:
         """A source's readings, all of them, instead of those it had."""
-        with self._lock:
-            self._readings[source] = readings
-            self._forget(source)
+        self._readings[source] = readings
+        self._forget(source)
 
     def keep(self, kind: str, sources: set[str]) -> None:
         """Drops the sources whose names begin with `kind` and are not among `sources`."""
-        with self._lock:
-            for source in [s for s in self._readings if s.startswith(kind) and s not in sources]:
-                del self._readings[source]
-                self._forget(source)
+        for source in [s for s in self._readings if s.startswith(kind) and s not in sources]:
+            del self._readings[source]
+            self._forget(source)
 
     def _forget(self, source: str) -> None:
         for lines in self._lines.values():
             lines.pop(source, None)
-        self._pages.clear()
 
     def render(self, format_: Format, *, compressed: bool) -> bytes:
         """The whole page, and this process's own memory and time after it."""
         write = openmetrics.generate_latest if format_ is Format.OPENMETRICS else exposition.generate_latest
         process: bytes = write(self._process)
         with self._lock:
-            self._asked.add(format_)
-            plain, packed = self._page(format_)
+            plain, packed = self._pages[format_]
         # Parts of a gzip stream may follow each other, so the large one is compressed once.
         return packed + gzip.compress(process, 1) if compressed else plain + process
 
-    def prepare(self) -> None:
-        """Writes the pages that someone asks for, so that the next scrape finds them written."""
-        for format_ in sorted(self._asked, key=str):
-            with self._lock:
-                self._page(format_)
+    def publish(self) -> None:
+        """From now on `render` gives what was put so far. A scrape neither waits for this nor sees half of it."""
+        pages = {format_: self._write_page(format_) for format_ in Format}
+        with self._lock:
+            self._pages = pages
 
-    def _page(self, format_: Format) -> tuple[bytes, bytes]:
-        page = self._pages.get(format_)
-        if page is None:
-            lines = self._lines[format_]
-            for source, readings in self._readings.items():
-                if source not in lines:
-                    blocks = zip(readings, _write(format_, readings), strict=True)
-                    lines[source] = {name: _HEADER.sub(b"", block, count=1) for name, block in blocks}
-            parts = []
-            for name, header in self._headers[format_].items():
-                parts.append(header)
-                parts += [own[name] for own in lines.values() if name in own]
-            plain = b"".join(parts)
-            page = self._pages[format_] = (plain, gzip.compress(plain, 1))
-        return page
+    def _write_page(self, format_: Format) -> tuple[bytes, bytes]:
+        lines = self._lines[format_]
+        for source, readings in self._readings.items():
+            if source not in lines:
+                blocks = zip(readings, _write(format_, readings), strict=True)
+                lines[source] = {name: _HEADER.sub(b"", block, count=1) for name, block in blocks}
+        parts = []
+        for name, header in self._headers[format_].items():
+            parts.append(header)
+            parts += [own[name] for own in lines.values() if name in own]
+        plain = b"".join(parts)
+        return plain, gzip.compress(plain, 1)

@@ -98,7 +98,8 @@ def _record(content: bytes) -> Record:
 
 def _rows(content: bytes, columns: tuple[str, ...]) -> list[Record]:
     file = pq.ParquetFile(pa.BufferReader(content))
-    rows: list[Record] = file.read([name for name in columns if name in file.schema_arrow.names]).to_pylist()
+    there = set(file.schema_arrow.names)
+    rows: list[Record] = file.read([name for name in columns if name in there]).to_pylist()
     return rows
 
 
