@@ -14,8 +14,10 @@ DEMO := build/demo
 .DEFAULT_GOAL := help
 .PHONY: help setup demo watch dashboards-json test slow check results bench picture docs lock clean
 
+include k8s/cluster.mk
+
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z][a-z0-9 -]*:.*## / { n = split($$1, names, " "); for (i = 1; i <= n; i++) printf "  %-16s %s\n", names[i], $$2 }' $(MAKEFILE_LIST)
 
 setup: .venv/.ready ## make .venv from the lock file
 

@@ -61,6 +61,7 @@ def run_job(step: str, variables: Mapping[str, str]) -> Result:
     record = completion.done()
     if record is not None:
         show.say(f"job {job.name} has completed already, at {record['ended']}: nothing to do")
+        lines.emit("unchanged", job=job.name, ended=record["ended"])
         lines.emit("completed", job=job.name, result=record["result"])
         return dict(record["result"])
     made: Made = {}

@@ -31,6 +31,8 @@ def submit(
     config: ConfigFile = None,
     sets: Sets = None,
     executors: Executors = None,
+    again: Annotated[bool, typer.Option("--again", help="Run anew what has completed with this very config.")] = False,
+    attach: Annotated[bool, typer.Option("--attach", help="Where the job is on already, take that run.")] = False,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Show what happens until it has ended.")] = False,
     log: Annotated[bool, typer.Option("--log", help="With --follow: the driver's log, too.")] = False,
     timeout: Timeout = 0,
@@ -43,10 +45,12 @@ def submit(
     from neurogrid.cli import k8s_steps, remote  # noqa: PLC0415 - the client loads in a second; --help must not wait
 
     cluster, installed = k8s_steps.connect(context, namespace, release)
-    made = k8s_steps.do_submit(cluster, installed, job, config, sets or [], executors)
-    result: dict[str, Any] = {"run": made.name, "job": job, "namespace": cluster.namespace}
+    name = k8s_steps.find_on(cluster, installed, job) if attach else None
+    if name is None:
+        name = k8s_steps.do_submit(cluster, installed, job, config, sets or [], executors, again=again)
+    result: dict[str, Any] = {"run": name, "job": job, "namespace": cluster.namespace}
     if follow:
-        result |= {"result": k8s_steps.do_wait(cluster, made.name, timeout, log=log), "state": "COMPLETED"}
+        result |= {"result": k8s_steps.do_wait(cluster, name, timeout, log=log), "state": "COMPLETED"}
     else:
         show.say(f"  follow it with: neurogrid k8s logs -f {job}{remote.where(cluster, namespace, release)}")
     print_result(result, as_json=as_json)

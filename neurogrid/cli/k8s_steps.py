@@ -31,16 +31,25 @@ def connect(context: str | None, namespace: str | None, release: str | None) -> 
 
 
 def do_submit(
-    cluster: Cluster, release: Release, job: str, file: Path | None, sets: list[str], executors: int | None
-) -> applications.Submission:
-    """A run of its own from the job's template; refuses what cannot work before anything is made."""
+    cluster: Cluster,
+    release: Release,
+    job: str,
+    file: Path | None,
+    sets: list[str],
+    executors: int | None,
+    *,
+    again: bool = False,
+) -> str:
+    """A run of its own from the job's template; refuses what cannot work before anything is made. Returns its name."""
     template = release.template(job)
     count = executors or release.executors(job)
     own, text = _config(cluster, template, file, sets)
     _refuse_too_few_slots(job, template, own, count)
     _refuse_second(cluster, release, job)
-    same = text is None or _result_of(text) == _result_of(_config_text(cluster, template))
-    run = applications.make_submission(release, job, template, _stamp(), text, count, same_result=same)
+    changed = text is not None and _result_of(text) != _result_of(_config_text(cluster, template))
+    stamp = _stamp()
+    variant = f"{text if changed else ''}{stamp if again else ''}"
+    run = applications.make_submission(release, job, template, stamp, text, count, variant=variant)
     make(cluster, run)
     show.heading(f"{job}, run {run.name}")
     show.facts(
@@ -51,7 +60,7 @@ def do_submit(
             *([("set", ", ".join(sets))] if sets else []),
         ]
     )
-    return run
+    return run.name
 
 
 def make(cluster: Cluster, run: applications.Submission) -> None:
@@ -129,15 +138,27 @@ def _refuse_too_few_slots(job: str, template: Object, config: Config, executors:
         )
 
 
+def _on(cluster: Cluster, release: Release, job: str) -> list[Object]:
+    """Runs of the job that have pods, or will have."""
+    own = cluster.applications(release.selector)
+    return [a for a in own if remote.job_of(a) == job and applications.active(a)]
+
+
+def find_on(cluster: Cluster, release: Release, job: str) -> str | None:
+    """Name of the job's run that is on, if one is."""
+    release.template(job)
+    found = _on(cluster, release, job)
+    return remote.name_of(found[-1]) if found else None
+
+
 def _refuse_second(cluster: Cluster, release: Release, job: str) -> None:
-    for application in cluster.applications(release.selector):
-        if remote.job_of(application) == job and applications.active(application):
-            name = remote.name_of(application)
-            raise UsageError(
-                f"{job} is on already",
-                found=f"{name}, {applications.state(application) or 'new'}, {remote.age(application)} old",
-                fix=f"follow it with `neurogrid k8s logs -f {name}`, or stop it with `neurogrid k8s cancel {name}`",
-            )
+    for application in _on(cluster, release, job):
+        name = remote.name_of(application)
+        raise UsageError(
+            f"{job} is on already",
+            found=f"{name}, {applications.state(application) or 'new'}, {remote.age(application)} old",
+            fix=f"follow it with `neurogrid k8s logs -f {name}`, or stop it with `neurogrid k8s cancel {name}`",
+        )
 
 
 def do_wait(cluster: Cluster, name: str, timeout_s: float, *, log: bool = False) -> Result:
@@ -216,7 +237,7 @@ def do_scale(cluster: Cluster, release: Release, job: str, executors: int, *, no
     cluster.patch_config_map(release.config_map, {"metadata": {"annotations": {f"{EXECUTORS}{job}": str(executors)}}})
     was = release.executors(job)
     show.say(f"runs of {job} that are submitted from now on get {executors} executors (so far {was})")
-    on = [a for a in cluster.applications(release.selector) if remote.job_of(a) == job and applications.active(a)]
+    on = _on(cluster, release, job)
     if not on:
         return {"job": job, "executors": executors, "run": None}
     running = on[-1]
@@ -229,7 +250,7 @@ def do_scale(cluster: Cluster, release: Release, job: str, executors: int, *, no
     _await_stopped(cluster, name)
     # The config's ConfigMap goes with the run that is stopped: the new one gets its own.
     text = _config_text(cluster, running)
-    again = applications.make_submission(release, job, running, _stamp(), text, executors, same_result=True)
+    again = applications.make_submission(release, job, running, _stamp(), text, executors)
     make(cluster, again)
     show.say(f"{name} is stopped; {again.name} goes on with {executors} executors")
     return {"job": job, "executors": executors, "run": again.name}

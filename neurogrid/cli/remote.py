@@ -181,6 +181,8 @@ def words(kind: str, content: Mapping[str, Any]) -> str:
         return show.round_words(record) if record else f"round {content.get('round_id')}"
     if kind == "waiting":
         return f"waits for {content.get('after')} to complete, for at most {content.get('timeout_s')} s"
+    if kind == "unchanged":
+        return f"had completed with this very config at {content.get('ended')}: nothing to do (--again runs it anew)"
     if kind == "training":
         return f"round {content.get('done')} of {content.get('rounds')} done"
     if kind == "failed":

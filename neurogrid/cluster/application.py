@@ -44,7 +44,7 @@ def make_submission(
     config: str | None,
     executors: int,
     *,
-    same_result: bool = False,
+    variant: str = "",
 ) -> Submission:
     """A job under a name of its own.
 
@@ -55,7 +55,8 @@ def make_submission(
         stamp: end of the name, which tells runs of a job apart.
         config: the whole config that the job runs with, where it is not the release's own.
         executors: how many.
-        same_result: the config differs only in what changes no result, so the run goes on where the last one ended.
+        variant: what sets this run's result apart from that of the template; empty where nothing does, and the run then
+            goes on where the last one ended.
 
     Raises:
         UsageError: the name would be too long for the objects that Spark names after it.
@@ -77,11 +78,11 @@ def make_submission(
     spec = copy.deepcopy(template["spec"])
     spec.pop("suspend", None)
     _set_executors(spec, executors)
+    if variant:
+        _each(spec, _is_generation, lambda entry: entry.update(value=_next_generation(entry["value"], variant)))
     application = {**{key: template[key] for key in ("apiVersion", "kind")}, "metadata": metadata, "spec": spec}
     if config is None:
         return Submission(application, None)
-    if not same_result:
-        _each(application, _is_generation, lambda entry: entry.update(value=_next_generation(entry["value"], config)))
     _each(application, _is_config_volume, lambda volume: volume["configMap"].update(name=name))
     config_map = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {CONFIG_KEY: config}}
     return Submission(application, config_map)
@@ -159,8 +160,8 @@ def _set_executors(spec: Object, executors: int) -> None:
                 dynamic[name] = min(int(dynamic[name]), executors)
 
 
-def _next_generation(generation: str, config: str) -> str:
-    changed = hashlib.sha256(f"{generation}\n{config}".encode()).hexdigest()
+def _next_generation(generation: str, variant: str) -> str:
+    changed = hashlib.sha256(f"{generation}\n{variant}".encode()).hexdigest()
     return changed[: len(generation) or 12]
 
 

@@ -76,23 +76,24 @@ def test_a_run_belongs_to_the_release_and_goes_with_it() -> None:
     assert metadata["labels"]["app.kubernetes.io/managed-by"] == "neurogrid"
 
 
-def test_another_config_is_a_config_map_of_the_run_and_another_generation() -> None:
+def test_another_config_is_a_config_map_of_the_run() -> None:
     run = submit("rounds: {count: 3}\n")
     assert run.config_map is not None
     assert run.config_map["data"] == {"config.yaml": "rounds: {count: 3}\n"}
     assert run.config_map["metadata"]["name"] == config_map_name(run.application) == run.name
-    changed = generations(run.application)
+
+
+def test_a_run_with_another_result_is_of_another_generation_the_same_for_the_same_variant() -> None:
+    changed = generations(submit(variant="rounds: {count: 3}").application)
     assert len(changed) == 1
     assert changed != {"0123456789"}
     assert {len(generation) for generation in changed} == {10}
-    assert generations(submit("rounds: {count: 3}\n").application) == changed
-    assert generations(submit("rounds: {count: 4}\n").application) != changed
+    assert generations(submit(variant="rounds: {count: 3}").application) == changed
+    assert generations(submit(variant="rounds: {count: 4}").application) != changed
 
 
 def test_a_config_that_changes_no_result_keeps_the_generation_so_that_the_run_goes_on() -> None:
-    run = submit("backend: {tasks: 3}\n", same_result=True)
-    assert generations(run.application) == {"0123456789"}
-    assert config_map_name(run.application) == run.name
+    assert generations(submit("backend: {tasks: 3}\n").application) == {"0123456789"}
 
 
 def test_the_template_itself_is_left_as_it_was() -> None:
