@@ -192,6 +192,9 @@ class BackendSection(_Section):
         5.0, description="a task silent for so long is lost and its agents go to others, seconds"
     )
     join_timeout_s: Seconds = Field(60.0, description="how long to wait for tasks before giving up, seconds")
+    replace_after_s: Seconds = Field(
+        15.0, description="on Kubernetes, an executor without tasks for so long, and not ready, is replaced, seconds"
+    )
     stop_grace_s: Seconds = Field(5.0, description="how long a task may take to end at the end, seconds")
     batch_bytes: Count = Field(8_000_000, description="most bytes of deltas in one message")
     loopback_tls: bool = Field(False, description="TLS also where nothing leaves the machine; it always is elsewhere")

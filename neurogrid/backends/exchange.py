@@ -209,7 +209,7 @@ class Host(Protocol):
     """What the server calls, from the threads of the streams."""
 
     def arrived(self, stream: Stream) -> None:
-        """A task has said hello."""
+        """A task has said hello. Raises ValueError to refuse it."""
         ...
 
     def received(self, stream: Stream, message: dict[str, Any], batch: pa.RecordBatch | None) -> None:
@@ -264,9 +264,9 @@ class ExchangeServer(flight.FlightServerBase):  # type: ignore[misc]
             stream = Stream(Hello.from_json(descriptor.command), context.peer(), self.port)
             if reader.schema != up_schema(self._n_weights):
                 raise ValueError(f"the task sends {reader.schema}")
+            self._host.arrived(stream)
         except ValueError as error:
             raise flight.FlightServerError(f"refused: {error}") from None
-        self._host.arrived(stream)
         with self._lock:
             self._streams.add(stream)
         writer.begin(down_schema(self._n_weights))

@@ -24,6 +24,7 @@ from pyspark.sql import SparkSession
 from neurogrid.backends.certificate import certificate_for
 from neurogrid.backends.dispatch import Dispatcher
 from neurogrid.backends.exchange import ExchangeServer, ExchangeSettings, Hello, Stream
+from neurogrid.backends.pods import LostPods
 from neurogrid.backends.resident import Invitation, reside
 from neurogrid.errors import RunError, UsageError
 from neurogrid.fl.update import AgentId, Matrix, Phases, RoundPlan, RoundResult, TrainerFactory, Update, Vector
@@ -31,6 +32,7 @@ from neurogrid.fl.update import AgentId, Matrix, Phases, RoundPlan, RoundResult,
 _BEATS = 6  # signs of life within lost_after_s
 _MAX_ROWS = 50
 _PAUSE_S = 0.5  # before a job is submitted again; Ctrl-C cancels Spark's jobs just before it reaches us
+_PODS_S = 2.0  # between two looks at pods that have lost their tasks
 _END_S = 10.0  # for what has been cancelled and killed to be gone
 
 
@@ -42,15 +44,22 @@ class SparkBackend:
         factory: makes the trainer in each task.
         n_weights: d.
         settings: how driver and tasks work together.
+        pods: on Kubernetes, what replaces executors that are lost for good.
     """
 
     def __init__(
-        self, spark: SparkSession, factory: TrainerFactory, n_weights: int, settings: ExchangeSettings
+        self,
+        spark: SparkSession,
+        factory: TrainerFactory,
+        n_weights: int,
+        settings: ExchangeSettings,
+        pods: LostPods | None = None,
     ) -> None:
         self._context = spark.sparkContext
         self._factory = factory
         self._n_weights = n_weights
         self._settings = settings
+        self._pods = pods
         self._buffer: Matrix = np.empty((0, n_weights), np.float32)
         self._group = f"neurogrid-{uuid.uuid4().hex}"
         self._closing = threading.Event()
@@ -77,6 +86,8 @@ class SparkBackend:
             invitation = self._listen(dispatcher, rows)
             self._start("neurogrid-job", partial(self._job, tasks, invitation))
             self._start("neurogrid-watch", self._watch)
+            if self._pods is not None:
+                self._start("neurogrid-pods", partial(self._watch_pods, self._pods))
             if not dispatcher.wait_ready(tasks, settings.join_timeout_s):
                 raise RunError(
                     f"none of {tasks} Spark tasks became ready to train agents",
@@ -170,7 +181,7 @@ class SparkBackend:
         encrypted = settings.loopback_tls or not (local and bind == "127.0.0.1")
         certificate = certificate_for([host, "127.0.0.1", "localhost"]) if encrypted else None
         token = secrets.token_urlsafe(32)
-        watched = _Watched(dispatcher, self._processes)
+        watched = _Watched(dispatcher, self._processes, self._pods)
         try:
             self._server = ExchangeServer((bind, settings.port), certificate, token, self._n_weights, watched)
         except OSError as error:
@@ -194,6 +205,10 @@ class SparkBackend:
         while not self._closing.wait(self._settings.lost_after_s / _BEATS):
             for stream in dispatcher.look():
                 stream.cut()
+
+    def _watch_pods(self, pods: LostPods) -> None:
+        while not self._closing.wait(_PODS_S):
+            pods.look()
 
     # The Spark job.
 
@@ -230,7 +245,10 @@ class SparkBackend:
                     os.kill(process.pid, signal.SIGKILL)  # also ends one that is stopped, which nothing else does
 
     def _tasks(self) -> int:
-        """How many tasks to start; raises UsageError when there are fewer free slots."""
+        """How many tasks to start; raises UsageError when there are fewer free slots.
+
+        Executors that were asked for and are still on their way count: a task waits for its slot in Spark, and joins.
+        """
         jsc = self._context._jsc.sc()
         profile = jsc.resourceProfileManager().defaultResourceProfile()
         tracker = self._context.statusTracker()
@@ -239,16 +257,27 @@ class SparkBackend:
             slots = jsc.maxNumConcurrentTasks(profile)
             stages = [tracker.getStageInfo(stage) for stage in tracker.getActiveStageIds()]
             busy = sum(stage.numActiveTasks for stage in stages if stage is not None)
-            free, wanted = slots - busy, self._settings.tasks or max(1, slots - busy)
+            free = slots - busy
+            wanted = self._settings.tasks or max(1, free, self._expected_slots() - busy)
             if wanted <= free:
                 return int(wanted)
             if time.monotonic() >= deadline:
+                if free > 0 and not self._settings.tasks:
+                    return int(wanted)
                 raise UsageError(
                     f"{wanted} resident tasks need as many free Spark slots",
                     found=f"{free} free of {slots} on {self._context.master}",
                     fix=f"ask for at most {free} tasks, or give Spark more cores" if free > 0 else "give Spark cores",
                 )
             time.sleep(0.5)
+
+    def _expected_slots(self) -> int:
+        """Slots of all executors that Spark was asked for, whether they are there yet or not."""
+        conf = self._context.getConf()
+        if self._is_local() or conf.get("spark.dynamicAllocation.enabled", "false") == "true":
+            return 0
+        each = int(conf.get("spark.executor.cores", "1")) // int(conf.get("spark.task.cpus", "1"))
+        return each * int(conf.get("spark.executor.instances", "0"))
 
     def _is_local(self) -> bool:
         return bool(self._context.master.startswith("local"))
@@ -268,12 +297,17 @@ class SparkBackend:
 class _Watched:
     """Passes the streams on to the dispatcher and remembers whose processes they are, to end them at the end."""
 
-    def __init__(self, dispatcher: Dispatcher, processes: dict[tuple[str, int], Hello]) -> None:
+    def __init__(
+        self, dispatcher: Dispatcher, processes: dict[tuple[str, int], Hello], pods: LostPods | None
+    ) -> None:
         self._processes = processes
+        self._pods = pods
         self._dispatcher = dispatcher
         self.received = dispatcher.received
 
     def arrived(self, stream: Stream) -> None:
+        if self._pods is not None:
+            self._pods.arrived(stream.hello.host)
         self._dispatcher.arrived(stream)
         self._processes[stream.hello.host, stream.hello.pid] = stream.hello
 
@@ -282,6 +316,8 @@ class _Watched:
             # Ended as it was told to: its process is Spark's again, and stays in Spark's pool of workers.
             self._processes.pop((stream.hello.host, stream.hello.pid), None)
         self._dispatcher.left(stream)
+        if self._pods is not None:
+            self._pods.left(stream.hello.host)
 
 
 def _process(hello: Hello) -> psutil.Process | None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
+from neurogrid.backends.pods import LostPods, in_cluster
 from neurogrid.cli import lines, show, steps
 from neurogrid.cli.completion import COMPLETED, FAILED, RUNNING, Completion, Job, words
 from neurogrid.cli.options import load_config
@@ -152,8 +153,10 @@ def _train(config: Config, job: Job, made: Made) -> Result:
     manifest = steps.find_manifest(wanted)
     if wanted.backend.kind == "inline":
         return steps.do_train(wanted, None, manifest, resume, lines.RoundLines)
+    api = in_cluster(os.environ)
+    pods = LostPods(api, wanted.backend.replace_after_s) if api else None
     with _session(wanted, job) as spark:
-        return steps.do_train(wanted, spark, manifest, resume, lines.RoundLines)
+        return steps.do_train(wanted, spark, manifest, resume, lines.RoundLines, pods)
 
 
 def refuse_another(wanted: Config, run_id: str) -> None:

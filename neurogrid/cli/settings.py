@@ -100,7 +100,7 @@ def rounds(config: Config) -> RoundSettings:
 
 def exchange(config: Config) -> ExchangeSettings:
     """See ExchangeSettings."""
-    return ExchangeSettings(**config.backend.model_dump(exclude={"kind", "cache_mb"}))
+    return ExchangeSettings(**config.backend.model_dump(exclude={"kind", "cache_mb", "replace_after_s"}))
 
 
 def teacher(config: Config, device: Device) -> TeacherSettings:

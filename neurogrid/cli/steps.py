@@ -16,6 +16,7 @@ from pyspark.sql import SparkSession
 import neurogrid
 from neurogrid.agent import AgentTrainerFactory, new_model
 from neurogrid.backends.inline import InlineBackend
+from neurogrid.backends.pods import LostPods
 from neurogrid.backends.spark import SparkBackend
 from neurogrid.cli import settings, show, teachers
 from neurogrid.config import Config, load, to_yaml
@@ -144,8 +145,12 @@ def do_train(
     manifest: Manifest,
     resume: str = "",
     watch: Callable[[int, int], AbstractContextManager[Observer]] = show.RoundTable,
+    pods: LostPods | None = None,
 ) -> Result:
-    """Rounds of federated learning, from the start or from a run's last durable round; `watch` shows them."""
+    """Rounds of federated learning, from the start or from a run's last durable round.
+
+    `watch` shows the rounds; `pods` replaces executors that are lost on Kubernetes.
+    """
     warehouse = place(config.warehouse)
     check(manifest, warehouse)
     _refuse_unbearable(config, manifest)
@@ -171,7 +176,7 @@ def do_train(
         backend = InlineBackend(factory)
     else:
         assert spark is not None
-        backend = SparkBackend(spark, factory, federation.layout.size, settings.exchange(config))
+        backend = SparkBackend(spark, factory, federation.layout.size, settings.exchange(config), pods)
     with ledger:
         try:
             with ExitStack() as stack:

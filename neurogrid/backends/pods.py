@@ -1,0 +1,164 @@
+"""Executors' pods that are lost for good, as the driver of a training on Kubernetes sees them.
+
+Spark alone never replaces an executor on a node that is cut off: Kubernetes leaves its pod Terminating with phase
+Running, so Spark counts it as there. Where all tasks of a pod have left us and Kubernetes does not call it ready any
+more, we remove the pod by force; Spark then asks for another. What still runs on the lost node is refused for ever.
+
+Speaks to Kubernetes' API with the standard library: two calls are not worth a client of 126 MB in every image.
+"""
+
+import http.client
+import json
+import logging
+import ssl
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+CREDENTIALS = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+"""Where Kubernetes puts what a pod needs to use its API."""
+_TIMEOUT_S = 5.0
+_HOPELESS = 4
+"""A pod that stays ready but has no task for so many times `replace_after_s` hangs, and is removed as well."""
+
+State = Literal["well", "lost", "gone"]
+_log = logging.getLogger(__name__)
+
+
+class Pods(Protocol):
+    """The pods of a namespace."""
+
+    def state(self, name: str) -> State:
+        """Whether the pod is ready, not ready, or not there; raises OSError when nobody answers."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Removes the pod by force, without waiting for its node; raises OSError when that does not work."""
+        ...
+
+
+@dataclass(frozen=True)
+class PodsApi:
+    """Kubernetes' API, as a pod may use it through its service account.
+
+    Attributes:
+        address: host and port of the API server.
+        credentials: folder with `ca.crt`, `namespace` and `token`, which is read anew for each call, since it changes.
+    """
+
+    address: tuple[str, int]
+    credentials: Path
+
+    def state(self, name: str) -> State:
+        """See `Pods`. A pod that is being removed is lost: its node should have done so long ago."""
+        status, pod = self._call("GET", name)
+        if status == http.client.NOT_FOUND:
+            return "gone"
+        if status != http.client.OK:
+            raise OSError(f"Kubernetes answers {status} for pod {name}: {pod.get('message', '')}")
+        conditions = {c["type"]: c["status"] for c in pod.get("status", {}).get("conditions", [])}
+        removed = "deletionTimestamp" in pod.get("metadata", {})
+        return "well" if conditions.get("Ready") == "True" and not removed else "lost"
+
+    def remove(self, name: str) -> None:
+        """See `Pods`."""
+        status, answer = self._call("DELETE", name, {"gracePeriodSeconds": 0, "propagationPolicy": "Background"})
+        if status not in (http.client.OK, http.client.ACCEPTED, http.client.NOT_FOUND):
+            raise OSError(f"Kubernetes answers {status} to the removal of pod {name}: {answer.get('message', '')}")
+
+    def _call(self, method: str, name: str, options: Mapping[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
+        context = ssl.create_default_context(cafile=str(self.credentials / "ca.crt"))
+        connection = http.client.HTTPSConnection(*self.address, timeout=_TIMEOUT_S, context=context)
+        namespace = (self.credentials / "namespace").read_text().strip()
+        token = (self.credentials / "token").read_text().strip()
+        try:
+            connection.request(
+                method,
+                f"/api/v1/namespaces/{namespace}/pods/{name}",
+                body=None if options is None else json.dumps({"kind": "DeleteOptions", "apiVersion": "v1", **options}),
+                headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+            )
+            response = connection.getresponse()
+            content = json.loads(response.read() or b"{}")
+        except (http.client.HTTPException, ValueError) as error:
+            raise OSError(f"Kubernetes' API does not answer as it should: {error}") from error
+        finally:
+            connection.close()
+        return response.status, content if isinstance(content, dict) else {}
+
+
+def in_cluster(variables: Mapping[str, str], credentials: Path = CREDENTIALS) -> PodsApi | None:
+    """The API of the cluster that this process runs in; None outside of one, or without a service account."""
+    host, port = variables.get("KUBERNETES_SERVICE_HOST"), variables.get("KUBERNETES_SERVICE_PORT", "443")
+    return PodsApi((host, int(port)), credentials) if host and (credentials / "token").exists() else None
+
+
+class LostPods:
+    """Knows which executors' pods have no task left, and removes those that are lost for good.
+
+    An executor's pod is called like the host that its tasks say they run on.
+
+    Args:
+        pods: to ask and to remove.
+        replace_after_s: a pod without tasks for so long is looked at.
+        clock: seconds that only grow.
+    """
+
+    def __init__(self, pods: Pods, replace_after_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._pods, self._replace_after_s, self._clock = pods, replace_after_s, clock
+        self._lock = threading.Lock()
+        self._tasks: dict[str, int] = {}
+        self._empty_since_s: dict[str, float] = {}
+        self._removed: set[str] = set()
+
+    def arrived(self, host: str) -> None:
+        """A task in this pod has come; raises ValueError when the pod was given up, which is for ever."""
+        with self._lock:
+            if host in self._removed:
+                raise ValueError(f"pod {host} was lost and has been replaced")
+            self._tasks[host] = self._tasks.get(host, 0) + 1
+            self._empty_since_s.pop(host, None)
+
+    def left(self, host: str) -> None:
+        """A task in this pod has ended, or is given up."""
+        with self._lock:
+            self._tasks[host] -= 1
+            if not self._tasks[host]:
+                self._empty_since_s[host] = self._clock()
+
+    def look(self) -> list[str]:
+        """Asks about pods that have been without tasks for too long; returns those that it removed."""
+        now = self._clock()
+        with self._lock:
+            empty = {h: now - since for h, since in self._empty_since_s.items() if now - since >= self._replace_after_s}
+        removed = []
+        for host, empty_s in empty.items():
+            try:
+                state = self._pods.state(host)
+                if state == "lost" or (state == "well" and empty_s >= _HOPELESS * self._replace_after_s):
+                    # First refused, then removed: between the two it must not come back to us.
+                    if not self._give_up(host):
+                        continue
+                    self._pods.remove(host)
+                    removed.append(host)
+                    _log.warning("pod %s was without tasks for %.0f s and is %s: removed", host, empty_s, state)
+                elif state == "gone":
+                    self._give_up(host)
+            except OSError as error:  # asked again at the next look
+                _log.warning("pod %s, without tasks for %.0f s: %s", host, empty_s, error)
+                with self._lock:
+                    if host in self._removed:
+                        self._empty_since_s[host] = now - empty_s
+        return removed
+
+    def _give_up(self, host: str) -> bool:
+        """False when a task of it has come in the meantime."""
+        with self._lock:
+            if self._tasks[host]:
+                return False
+            self._removed.add(host)
+            self._empty_since_s.pop(host, None)
+            return True
