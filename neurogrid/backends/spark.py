@@ -297,9 +297,7 @@ class SparkBackend:
 class _Watched:
     """Passes the streams on to the dispatcher and remembers whose processes they are, to end them at the end."""
 
-    def __init__(
-        self, dispatcher: Dispatcher, processes: dict[tuple[str, int], Hello], pods: LostPods | None
-    ) -> None:
+    def __init__(self, dispatcher: Dispatcher, processes: dict[tuple[str, int], Hello], pods: LostPods | None) -> None:
         self._processes = processes
         self._pods = pods
         self._dispatcher = dispatcher
