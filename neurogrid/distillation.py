@@ -48,7 +48,11 @@ def load_guide(distillation: Distillation, shape: Shape) -> Forecaster:
         )
     model = build(distillation.model, shape, seed=0)
     try:
-        model.load_state_dict(torch.load(io.BytesIO(content), weights_only=True))
+        tensors = torch.load(io.BytesIO(content), weights_only=True)
+    except Exception as error:  # torch raises several kinds, none of them its own
+        raise RunError(f"{file} holds no weights", found=str(error).splitlines()[0][:300]) from error
+    try:
+        model.load_state_dict(tensors)
     except RuntimeError as error:
         raise RunError(f"the teacher's weights {file} are of another model", found=str(error)) from error
     return model.requires_grad_(False)
