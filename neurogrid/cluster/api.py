@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import urllib3
+import yaml
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 from kubernetes.config import ConfigException, list_kube_config_contexts, new_client_from_config
@@ -30,6 +31,7 @@ CONNECT_S, ANSWER_S = 5, 30
 WATCH_S = 240  # load balancers in front of API servers drop what is silent for longer
 DRIVER_CONTAINER = "spark-kubernetes-driver"
 MERGE = "application/merge-patch+json"
+_UNREADABLE = (OSError, ValueError, TypeError, yaml.YAMLError)  # all that the client makes of a bad kubeconfig
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Cluster:
             contexts, current = list_kube_config_contexts()
         except ConfigException as error:
             return cls._inside(namespace, error)
-        except (OSError, ValueError, TypeError) as error:
+        except _UNREADABLE as error:
             raise _unusable_config(error) from error
         named = {own["name"]: own for own in contexts}
         if context is not None and context not in named:
@@ -70,7 +72,7 @@ class Cluster:
         chosen = named[context] if context is not None else current
         try:
             connection = new_client_from_config(context=chosen["name"])
-        except (ConfigException, OSError, ValueError, TypeError) as error:
+        except (ConfigException, *_UNREADABLE) as error:
             raise _unusable_config(error) from error
         own = namespace or chosen["context"].get("namespace") or "default"
         return cls(_impatient(connection), own, connection.configuration.host)

@@ -16,7 +16,7 @@ from neurogrid.errors import UsageError
 Object = dict[str, Any]
 
 CONFIG_VOLUME, CONFIG_KEY = "config", "config.yaml"
-GENERATION = "NEUROGRID_GENERATION"
+GENERATION, AFTER_GENERATION = "NEUROGRID_GENERATION", "NEUROGRID_AFTER_GENERATION"
 LONGEST_NAME = 63 - len("-driver-svc")  # Spark names a service after the application
 
 ENDED = frozenset({"COMPLETED", "FAILED"})  # a failed submission is tried again first
@@ -78,8 +78,10 @@ def make_submission(
     spec = copy.deepcopy(template["spec"])
     spec.pop("suspend", None)
     _set_executors(spec, executors)
+    # Whoever submits by hand means what the job before has made last, by hand or not.
+    _each(spec, _is(AFTER_GENERATION), lambda entry: entry.update(value=""))
     if variant:
-        _each(spec, _is_generation, lambda entry: entry.update(value=_next_generation(entry["value"], variant)))
+        _each(spec, _is(GENERATION), lambda entry: entry.update(value=_next_generation(entry["value"], variant)))
     application = {**{key: template[key] for key in ("apiVersion", "kind")}, "metadata": metadata, "spec": spec}
     if config is None:
         return Submission(application, None)
@@ -165,8 +167,8 @@ def _next_generation(generation: str, variant: str) -> str:
     return changed[: len(generation) or 12]
 
 
-def _is_generation(entry: Object) -> bool:
-    return entry.get("name") == GENERATION and "value" in entry
+def _is(variable: str) -> Callable[[Object], bool]:
+    return lambda entry: entry.get("name") == variable and "value" in entry
 
 
 def _is_config_volume(entry: Object) -> bool:

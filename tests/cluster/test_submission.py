@@ -22,13 +22,16 @@ from neurogrid.errors import UsageError
 Object = dict[str, Any]
 
 
-def pod_template() -> Object:
-    env = [{"name": "NEUROGRID_GENERATION", "value": "0123456789"}, {"name": "NEUROGRID_JOB", "value": "train"}]
+def pod_template(after: str) -> Object:
+    env = [
+        {"name": "NEUROGRID_GENERATION", "value": "0123456789"},
+        {"name": "NEUROGRID_AFTER_GENERATION", "value": after},
+    ]
     volumes = [{"name": "config", "configMap": {"name": "n-train-config"}}, {"name": "tmp", "emptyDir": {}}]
     return {"spec": {"containers": [{"name": "c", "env": env}], "volumes": volumes}}
 
 
-def template(**spec: Any) -> Object:
+def template(after: str = "9876543210", **spec: Any) -> Object:
     return {
         "apiVersion": "sparkoperator.k8s.io/v1beta2",
         "kind": "SparkApplication",
@@ -39,8 +42,8 @@ def template(**spec: Any) -> Object:
         },
         "spec": {
             "mainApplicationFile": "local:///opt/neurogrid/jobs/train.py",
-            "driver": {"template": pod_template()},
-            "executor": {"instances": 2, "cores": 2, "template": pod_template()},
+            "driver": {"template": pod_template(after)},
+            "executor": {"instances": 2, "cores": 2, "template": pod_template(after)},
             **spec,
         },
     }
@@ -64,7 +67,7 @@ def generations(application: Object) -> set[str]:
 
 def test_a_run_without_changes_has_the_templates_spec_and_a_name_of_its_own() -> None:
     run = submit()
-    assert run.application["spec"] == template()["spec"]
+    assert run.application["spec"] == template(after="")["spec"]
     assert run.name == "n-train-1123-220000"
     assert run.config_map is None
 
