@@ -19,6 +19,7 @@ from neurogrid.backends.inline import InlineBackend
 from neurogrid.backends.pods import LostPods
 from neurogrid.backends.spark import SparkBackend
 from neurogrid.cli import settings, show, teachers
+from neurogrid.cli.telemetry import traced
 from neurogrid.config import Config, load, to_yaml
 from neurogrid.data.etl import run_etl
 from neurogrid.data.grid import check_cadence
@@ -177,13 +178,15 @@ def do_train(
     else:
         assert spark is not None
         backend = SparkBackend(spark, factory, federation.layout.size, settings.exchange(config), pods)
-    with ledger:
+    with traced(run_id) as traces, ledger:
+        ledger.traced_by(traces)
         try:
             with ExitStack() as stack:
                 with show.console.status("  starting the tasks"):
                     stack.enter_context(backend)
                 table = stack.enter_context(watch(config.rounds.count, state.round))
-                finish = federate(state, federation, rounds, backend, [ledger, table])
+                # Before the ledger, whose records name the traces.
+                finish = federate(state, federation, rounds, backend, [*filter(None, [traces]), ledger, table])
         except VoidRoundsError as error:
             raise RunError(str(error), fix="see rounds.min_agents, and the audit of the run for the reasons") from error
         except KeyboardInterrupt:

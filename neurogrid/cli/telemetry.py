@@ -2,9 +2,10 @@
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +14,12 @@ from neurogrid.cli import show
 from neurogrid.cli.options import Warehouse, load_config
 from neurogrid.errors import UsageError
 from neurogrid.storage import place
+
+if TYPE_CHECKING:
+    from neurogrid.telemetry.tracing import RoundTraces
+
+MOST_SPANS = 16_384
+"""Spans that wait for a collector, unless OTEL_BSP_MAX_QUEUE_SIZE says otherwise: an agent in a round is one."""
 
 
 def exporter(
@@ -63,3 +70,27 @@ def _applications(namespace: str, release: str | None) -> Callable[[], list[dict
     from neurogrid.cluster.api import Cluster  # noqa: PLC0415 - not in the images
 
     return partial(Cluster.connect(None, namespace).applications, selector)
+
+
+@contextmanager
+def traced(run_id: str) -> "Iterator[RoundTraces | None]":
+    """Traces of a run's rounds where the environment names a collector; None, and nothing loaded, where it does not."""
+    environment = os.environ
+    endpoints = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+    off = environment.get("OTEL_SDK_DISABLED", "").lower() == "true"
+    off = off or environment.get("OTEL_TRACES_EXPORTER", "otlp") != "otlp"
+    if off or not any(environment.get(name) for name in endpoints):
+        yield None
+        return
+    names = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+    protocol = next((environment[name] for name in names if environment.get(name)), "http/protobuf")
+    if protocol != "http/protobuf":
+        # Often set for a whole cluster: no reason not to train.
+        show.say(f"  no traces: the collector is to be spoken to by {protocol}, here is http/protobuf only (port 4318)")
+        yield None
+        return
+    from neurogrid.telemetry.tracing import RoundTraces  # noqa: PLC0415 - costs what those who trace pay
+
+    most = environment.get("OTEL_BSP_MAX_QUEUE_SIZE", "")
+    with RoundTraces(run_id, neurogrid.__version__, int(most) if most.isdigit() else MOST_SPANS, show.say) as traces:
+        yield traces
