@@ -1,0 +1,134 @@
+"""A driver's job without a cluster: whom it waits for, what it leaves behind, how it ends."""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from neurogrid.cli.completion import COMPLETED, FAILED, RUNNING, Completion, Job
+from neurogrid.cli.job import run_job
+from neurogrid.errors import ConfigError, RunError
+from neurogrid.storage import place
+
+JOBS = Path(__file__).resolve().parents[2] / "jobs"
+
+
+def job(name: str = "sample", **variables: str) -> Job:
+    given = {"JOB": name, "RELEASE": "city", "GENERATION": "g1", "AFTER_TIMEOUT_S": "1", **variables}
+    return Job.from_environment(name, {f"NEUROGRID_{key}": value for key, value in given.items()})
+
+
+def leave(folder: Path, name: str, state: str, result: dict[str, Any] | None = None, **variables: str) -> None:
+    """The record of another job of the release."""
+    Completion(place(str(folder)), job(name, **variables)).write(state, result or {}, {"manifest": "m1"})
+
+
+def test_a_job_takes_over_what_the_one_before_it_made(tmp_path: Path) -> None:
+    leave(tmp_path, "etl", COMPLETED)
+    assert Completion(place(str(tmp_path)), job(AFTER="etl", AFTER_GENERATION="g1")).wait() == {"manifest": "m1"}
+
+
+def test_a_job_that_comes_after_none_does_not_wait(tmp_path: Path) -> None:
+    assert Completion(place(str(tmp_path)), job()).wait() == {}
+
+
+def test_a_job_starts_soon_after_the_one_before_it_completes(tmp_path: Path) -> None:
+    timer = threading.Timer(0.5, leave, (tmp_path, "etl", COMPLETED))
+    timer.start()
+    began = time.monotonic()
+    Completion(place(str(tmp_path)), job(AFTER="etl", AFTER_TIMEOUT_S="30")).wait()
+    assert 0.4 < time.monotonic() - began < 5
+    timer.join()
+
+
+def test_a_job_whose_predecessor_failed_ends_at_once_and_says_why(tmp_path: Path) -> None:
+    leave(tmp_path, "etl", FAILED, {"what": "no readings", "found": "/data is empty", "fix": "mount them"})
+    with pytest.raises(RunError, match="job etl, which it comes after, failed") as told:
+        Completion(place(str(tmp_path)), job(AFTER="etl", AFTER_TIMEOUT_S="60")).wait()
+    assert told.value.found == "no readings; /data is empty"
+    assert told.value.fix.startswith("mount them")
+
+
+@pytest.mark.parametrize(
+    ("left", "said"),
+    [
+        (None, "it has no record yet"),
+        ({"state": RUNNING}, "it is running since"),
+        ({"state": COMPLETED, "GENERATION": "old"}, "its record is of generation old, not g1"),
+        ({"state": FAILED, "GENERATION": "old"}, "its record is of generation old, not g1"),
+        ({"state": COMPLETED, "RELEASE": "another"}, "it has no record yet"),
+    ],
+)
+def test_a_job_gives_up_waiting_in_time_and_says_what_it_saw(
+    tmp_path: Path, left: dict[str, str] | None, said: str
+) -> None:
+    if left is not None:
+        state = left.pop("state")
+        leave(tmp_path, "etl", state, **left)
+    with pytest.raises(RunError, match="has not completed within") as told:
+        Completion(place(str(tmp_path)), job(AFTER="etl", AFTER_GENERATION="g1", AFTER_TIMEOUT_S="0.2")).wait()
+    assert said in told.value.found
+
+
+def test_only_a_record_of_the_same_generation_means_that_a_job_is_done(tmp_path: Path) -> None:
+    where = place(str(tmp_path))
+    assert Completion(where, job()).done() is None
+    leave(tmp_path, "sample", COMPLETED)
+    assert Completion(where, job()).done() is not None
+    assert Completion(where, job(GENERATION="g2")).done() is None
+    assert Completion(where, job(SCHEDULED="true")).done() is None
+    leave(tmp_path, "sample", RUNNING)
+    assert Completion(where, job()).done() is None
+
+
+def test_what_a_job_makes_has_one_name_for_all_starts_of_its_driver() -> None:
+    assert job("train").default_id == "city-train-g1"
+    assert job("train", APPLICATION="city-train").default_id == "city-train-g1"
+    assert job("train", SCHEDULED="true", APPLICATION="city-train-17").default_id == "city-train-17"
+
+
+def test_a_time_limit_that_is_no_number_is_refused() -> None:
+    with pytest.raises(ConfigError, match="takes a number of seconds"):
+        job(AFTER_TIMEOUT_S="soon")
+
+
+def test_a_failed_job_leaves_its_words_for_those_that_come_after(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(f"warehouse: {tmp_path}/w\nsource: {{path: {tmp_path}/nothing}}\n")
+    variables = {"NEUROGRID_CONFIG": str(config), "NEUROGRID_RELEASE": "city"}
+    with pytest.raises(Exception, match="nothing"):
+        run_job("etl", variables)
+    record = json.loads((tmp_path / "w" / "jobs" / "city" / "etl.json").read_text())
+    assert (record["state"], record["result"]["exit_code"]) == ("failed", 2)
+    with pytest.raises(RunError, match="job etl, which it comes after, failed"):
+        run_job("sample", variables | {"NEUROGRID_AFTER": "etl"})
+
+
+def test_a_job_that_is_done_is_left_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(f"warehouse: {tmp_path}\n")
+    leave(tmp_path, "etl", COMPLETED, {"files": 3})
+    variables = {"NEUROGRID_CONFIG": str(config), "NEUROGRID_RELEASE": "city", "NEUROGRID_GENERATION": "g1"}
+    assert run_job("etl", variables) == {"files": 3}
+    out = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["neurogrid"] for line in out] == ["started", "unchanged", "completed"]
+
+
+def test_a_driver_without_a_config_ends_in_words_and_exit_code_2(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(JOBS / "train.py")],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={"NEUROGRID_CONFIG": str(tmp_path / "missing.yaml"), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+    )
+    assert done.returncode == 2, done.stderr
+    assert "cannot read the config" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["neurogrid"] == "failed"
