@@ -73,6 +73,7 @@ def data() -> dashboard.Dashboard:
                 count("faults"),
                 "Found in the raw files and dealt with, by kind.",
                 Query(f"{etl('faults', 'source, fault')} > 0", "{{source}}: {{fault}}"),
+                none="no faults",
             )
         )
         .with_panel(

@@ -140,6 +140,7 @@ def run() -> dashboard.Dashboard:
                 count("updates"),
                 "All rounds. `none` are agents that are not known to attack.",
                 Query(f"{of('agents_rejected_total', 'attack, reason')} > 0", "{{attack}}: {{reason}}"),
+                none="none rejected",
             )
         )
         .with_panel(

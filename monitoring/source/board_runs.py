@@ -159,6 +159,7 @@ def runs() -> dashboard.Dashboard:
                 ),
                 labels={"alertname": "alert", "severity": "severity", "run": "run"},
                 width=8,
+                none="no alert fires",
             )
         )
     )

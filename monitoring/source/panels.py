@@ -117,12 +117,12 @@ def figure(
     return panel.thresholds(dashboard.ThresholdsConfig().mode(model.ThresholdsMode.ABSOLUTE).steps(steps))
 
 
-def bars(title: str, unit: Unit, description: str, *queries: Query, width: int = 8) -> Builder:
-    """What is so now, one bar a series."""
+def bars(title: str, unit: Unit, description: str, *queries: Query, width: int = 8, none: str = NO_DATA) -> Builder:
+    """What is so now, one bar a series; `none` is what it says where there is none."""
     panel = _dressed(bargauge.Panel(), title, description, unit, queries, width=width, height=8, instant=True)
     reduce = common.ReduceDataOptions().calcs(["lastNotNull"]).values(False)
     panel = panel.reduce_options(reduce).orientation(values.VizOrientation.HORIZONTAL)
-    return panel.display_mode(values.BarGaugeDisplayMode.BASIC)
+    return panel.display_mode(values.BarGaugeDisplayMode.BASIC).no_value(none)
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,13 @@ class Column:
 
 
 def rows(
-    title: str, description: str, *columns: Column, labels: dict[str, str], link: str = "", width: int = WIDTH
+    title: str,
+    description: str,
+    *columns: Column,
+    labels: dict[str, str],
+    link: str = "",
+    width: int = WIDTH,
+    none: str = NO_DATA,
 ) -> Builder:
     """A table, one row a set of `labels` (label to title); the first label links to `link`."""
     queries = [Query(column.expr) for column in columns]
@@ -158,6 +164,7 @@ def rows(
         if column.unit.decimals is not None:
             properties.append(model.DynamicConfigValue(id_val="decimals", value=column.unit.decimals))
         panel = panel.override_by_name(column.title, properties)
+    panel = panel.no_value(none)
     if link:
         target = [{"title": "Look at it", "url": link}]
         first = next(iter(labels.values()))

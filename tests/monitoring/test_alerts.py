@@ -1,0 +1,64 @@
+"""The alerts: each has a test of its own that promtool runs, says how bad it is, what to do and where to look."""
+
+import re
+import shutil
+import subprocess
+from typing import Any
+from urllib.parse import parse_qs, urlparse
+
+import pytest
+import yaml
+from panel_queries import ROOT, boards
+
+MONITORING = ROOT / "monitoring"
+RULES = [
+    rule for group in yaml.safe_load((MONITORING / "alerts.yaml").read_text())["groups"] for rule in group["rules"]
+]
+TESTS = sorted((MONITORING / "tests").glob("*.yaml"))
+NAMES = [rule["alert"] for rule in RULES]
+
+
+def promtool(*arguments: str) -> str:
+    binary = shutil.which("promtool")
+    if binary is None:
+        pytest.skip("no promtool on the PATH: apt-get install prometheus")
+    done = subprocess.run([binary, *arguments], cwd=MONITORING, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_rules_are_rules_for_prometheus() -> None:
+    assert f"{len(RULES)} rules found" in promtool("check", "rules", "alerts.yaml")
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: path.stem)
+def test_alerts_fire_when_they_should_and_at_no_other_time(path: Any) -> None:
+    promtool("test", "rules", str(path))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_alert_is_tested_to_fire_and_to_be_quiet(name: str) -> None:
+    cases = [
+        case
+        for path in TESTS
+        for test in yaml.safe_load(path.read_text())["tests"]
+        for case in test["alert_rule_test"]
+        if case["alertname"] == name
+    ]
+    assert any(case["exp_alerts"] for case in cases)
+    assert any(not case["exp_alerts"] for case in cases)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=NAMES)
+def test_an_alert_says_how_bad_it_is_what_to_do_and_where_to_look(rule: dict[str, Any]) -> None:
+    assert rule["labels"]["severity"] in {"critical", "warning", "info"}
+    said = rule["annotations"]
+    assert said["summary"]
+    assert said["description"].endswith(".")
+    link = urlparse(said["dashboard"])
+    board = boards()[link.path.removeprefix("/d/")]
+    variables = {variable["name"] for variable in board["templating"]["list"]}
+    assert {name.removeprefix("var-") for name in parse_qs(link.query)} <= variables
+    page, anchor = said["runbook_url"].split("#")
+    headings = re.findall(r"^#+ (.+)$", (ROOT / page).read_text(), re.MULTILINE)
+    assert anchor in {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}

@@ -1,0 +1,84 @@
+"""The committed dashboards: in step with their source, complete, and asking only for what somebody serves."""
+
+import re
+from typing import Any
+
+import pytest
+from make import files
+from panel_queries import boards, panels, queries
+
+from neurogrid.telemetry.catalogue import CATALOGUE
+
+# Served by others: Spark, the kubelet, Prometheus itself, prometheus_client.
+OTHERS = ("metrics_executor_", "metrics_neurogrid_driver_", "container_", "ALERTS", "scrape_duration_", "process_")
+BOARDS = boards()
+
+
+def test_dashboards_and_the_charts_copies_are_what_their_source_makes() -> None:
+    for path, content in files().items():
+        assert path.read_text() == content, f"{path}: run `make dashboards-json`"
+    made = {path.name for path in files()}
+    assert {f"{uid}.json" for uid in BOARDS} <= made
+
+
+@pytest.mark.parametrize("uid", sorted(BOARDS))
+def test_every_panel_has_a_unit_a_description_and_words_for_no_data(uid: str) -> None:
+    for panel in panels(BOARDS[uid]):
+        defaults = panel["fieldConfig"]["defaults"]
+        assert panel["description"].endswith("."), panel["title"]
+        assert defaults["unit"], panel["title"]
+        assert defaults["noValue"], panel["title"]
+        assert panel["datasource"]["uid"] == "${datasource}"
+        assert panel["targets"]
+        if panel["type"] == "timeseries":
+            assert defaults["custom"]["axisLabel"], panel["title"]
+
+
+@pytest.mark.parametrize("uid", sorted(BOARDS))
+def test_panels_lie_beside_each_other_and_not_upon(uid: str) -> None:
+    taken: set[tuple[int, int]] = set()
+    for panel in BOARDS[uid]["panels"]:
+        at = panel["gridPos"]
+        own = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
+        assert at["x"] + at["w"] <= 24, panel["title"]
+        assert not own & taken, panel["title"]
+        taken |= own
+
+
+@pytest.mark.parametrize("uid", sorted(BOARDS))
+def test_variables_begin_with_a_value_that_needs_no_data(uid: str) -> None:
+    for variable in BOARDS[uid]["templating"]["list"]:
+        if variable["type"] == "query" and variable["name"] != "run":
+            assert variable["includeAll"], variable["name"]
+            assert variable["allValue"] == ".*"
+            assert variable["current"]["value"] == "$__all"
+        if variable["type"] == "custom":
+            assert variable["current"]["value"] in variable["query"].split(",")
+
+
+def served(name: str) -> bool:
+    """Whether a series of this name comes from the exporter."""
+    for metric in CATALOGUE:
+        names = {metric.name}
+        if metric.kind == "histogram":
+            names = {f"{metric.name}_{part}" for part in ("bucket", "sum", "count")}
+        if name in names:
+            return True
+    return False
+
+
+@pytest.mark.parametrize("query", queries("r"), ids=lambda q: f"{q.board}-{q.panel}")
+def test_a_panel_asks_only_for_metrics_that_are_served(query: Any) -> None:
+    without_strings = re.sub(r'"[^"]*"', "", query.expr)
+    without_labels = re.sub(r"\{[^}]*\}|\b(?:by|on|group_left) \([^)]*\)", "", without_strings)
+    names = set(re.findall(r"\b[a-zA-Z_]\w*_\w+\b|\bALERTS\b", without_labels)) - {"histogram_quantile", "group_left"}
+    assert names, query.expr
+    assert {name for name in names if not served(name) and not name.startswith(OTHERS)} == set()
+
+
+def test_every_dashboard_leads_to_the_others() -> None:
+    assert set(BOARDS) == {"neurogrid-runs", "neurogrid-run", "neurogrid-resources", "neurogrid-data"}
+    for board in BOARDS.values():
+        (link,) = board["links"]
+        assert (link["type"], link["tags"], link["includeVars"]) == ("dashboards", ["neurogrid"], True)
+        assert board["tags"] == ["neurogrid"]
