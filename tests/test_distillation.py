@@ -1,6 +1,7 @@
 """A teacher's forecast in the agents' loss."""
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,15 @@ from neurogrid.storage import place
 SHAPE = Shape(history_slots=6, features=3, horizon_slots=2, known=4)
 LARGE, SMALL = ModelSettings("city_lstm", 12, 1, 4), ModelSettings("city_lstm", 3, 1, 4)
 LOSS = LossSettings(loss="l1", huber_delta=1.0, surge_weight=1.0)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Models this small only wait for threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def windows(seed: int = 3, count: int = 64) -> Windows:
@@ -43,7 +53,9 @@ def test_the_distance_from_the_teacher_is_added_to_the_loss_by_its_weight(tmp_pa
     forecast, _ = student(batch.history, batch.known)
     plain = forecast_loss(student, LOSS, batch)
     guided = forecast_loss(student, LOSS, batch, towards=towards, towards_weight=0.5)
-    assert float((guided - plain).detach()) == pytest.approx(0.5 * float((forecast - towards).detach().abs().mean()), rel=1e-5)
+    assert float((guided - plain).detach()) == pytest.approx(
+        0.5 * float((forecast - towards).detach().abs().mean()), rel=1e-5
+    )
 
 
 def test_a_smaller_student_comes_nearer_to_its_teacher_than_without(tmp_path: Path) -> None:

@@ -14,9 +14,7 @@ ORIGINS = np.arange(1000, 1100)
 
 @pytest.mark.parametrize(("kind", "half"), [("cosine", 0.55), ("linear", 0.55), ("constant", 1.0)])
 def test_the_rate_rises_over_the_warm_up_and_falls_by_its_schedule(kind: str, half: float) -> None:
-    wanted = small_teacher.settings(
-        schedule=kind, warmup_share=0.1, learning_rate=2.0, final_learning_rate_share=0.1
-    )
+    wanted = small_teacher.settings(schedule=kind, warmup_share=0.1, learning_rate=2.0, final_learning_rate_share=0.1)
     rates = [learning_rate(wanted, step, 1111) for step in range(1111)]
     assert rates[0] == pytest.approx(2.0 / 111)
     assert rates[110] == pytest.approx(2.0)

@@ -82,7 +82,7 @@ def test_a_teacher_that_was_changed_is_not_used(folder: Place, path: str, words:
 
 def test_an_epoch_that_is_missing_is_found(folder: Place) -> None:
     Path((folder / "epochs" / "epoch=0001.json").path).unlink()
-    with pytest.raises(RunError, match="epoch=0001.json of teacher t1"):
+    with pytest.raises(RunError, match="epoch=0001"):
         records.read(folder)
 
 

@@ -1,0 +1,205 @@
+"""`neurogrid teach` and `train --teacher` by the command: refusals, a start from a teacher, a resume."""
+
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import small_teacher
+import torch
+from pyspark.sql import SparkSession
+
+from neurogrid.agent import model_shape
+from neurogrid.cli import main, steps
+from neurogrid.config import Config
+from neurogrid.ledger import unpack
+from neurogrid.models import build
+from neurogrid.storage import place
+from neurogrid.teacher import records
+from neurogrid.teacher.store import conclude
+
+CONFIG = """
+seed: 3
+sampling: {agents: 2, districts: 1}
+model: {hidden: 6, surge_hidden: 4, history_slots: 8, horizon_slots: 2}
+local: {steps: 2, batch_size: 16}
+rounds: {count: 4, agents_per_round: 2, panel_agents: 2}
+aggregation: {rule: mean, byzantine_share: 0.0}
+teacher: {batch_size: 64, ranks: 2, epochs: 2, id: new, timeout_s: 30}
+backend: {kind: inline}
+"""
+# arguments | exit code | what the message says; {w} is a warehouse with a manifest and three teachers
+TEACH, TRAIN = "teach -c {w}/small.yaml --warehouse {w}", "train -c {w}/small.yaml --warehouse {w} --teacher "
+CASES = [
+    (TEACH, 2, ["named or drawn for it", "neither list nor share", "teacher.share"]),
+    (f"{TEACH} --set teacher.households=[house0,house2]", 2, ["both taught and held out", "house2"]),
+    (f"{TEACH} --set teacher.households=[house0,7]", 2, ["not there: 7"]),
+    (f"{TEACH} --set teacher.share=1.0 --ranks 4", 2, ["4 ranks need at least as many households", "2 households"]),
+    (f"{TEACH} --set teacher.share=1.0 --set teacher.batch_size=63", 2, ["divide evenly", "batch_size 63"]),
+    (f"{TEACH} --set teacher.share=1.5", 2, ["teacher.share", "1.5"]),
+    (f"{TEACH} --set teacher.id=a/b", 2, ["teacher.id", "a/b"]),
+    (
+        f"{TEACH} --set teacher.share=1.0 --set teacher.apart=false --ranks 4",
+        2,
+        ["4 ranks need as many free Spark slots", "2 free of 2", "at most 2"],
+    ),
+    (f"{TEACH} --set teacher.share=1.0 --set teacher.device=gpu", 2, ["each task one GPU", "gpu.amount is 0"]),
+    (f"{TEACH} --resume never", 2, ['no teacher "never"', "done"]),
+    (f"{TEACH} --resume begun --epochs 3", 2, ["keeps the config that it began with", "teacher.epochs=3"]),
+    (f"{TEACH} --resume done", 2, ["teacher done has ended", "train --teacher done"]),
+    (f"{TRAIN} never", 2, ['no teacher "never"', "begun, done, other", "neurogrid teach"]),
+    (f"{TRAIN} begun", 2, ["teacher begun is not finished", "0 epochs"]),
+    (f"{TRAIN} other", 2, ["other learnt from households that this manifest holds out", "house2"]),
+    (f"{TRAIN} done --set model.hidden=4", 2, ["of another size", "hidden 6", "hidden 4", "local.distill_weight"]),
+    (f"{TRAIN} done --set model.horizon_slots=3", 2, ["sees or forecasts other slots", "horizon_slots 2 against 3"]),
+    ("train -c {w}/small.yaml --warehouse {w} --set local.distill_weight=1", 2, ["needs a teacher", "--teacher"]),
+]
+
+
+def make_teacher(root: Path, name: str, households: list[str], *, ended: bool = True) -> None:
+    folder = place(str(root / "teachers" / name))
+    manifest = json.loads(next((root / "manifests").glob("*/manifest.json")).read_text())
+    manifest_id = next((root / "manifests").iterdir()).name
+    first = {"teacher_id": name, "households": households, "device": "cpu", "manifest_id": manifest_id}
+    records.begin(folder, first, (root / "small.yaml").read_text() + "\n")
+    if not ended:
+        return
+    (folder / "data.json").write(json.dumps({"ranks": []}))
+    model = build(small_teacher.SETTINGS.model, model_shape(small_teacher.SETTINGS.windows), seed=9)
+    figures = {"epoch": 1, "held_out_loss": 0.5, "train_s": 1.0, "evaluate_s": 0.5, "windows_per_s": 100.0}
+    state = {"weights": dict(model.state_dict()), "optimiser": {}}
+    records.write_epoch(folder, records.read(folder), figures, state)
+    conclude(
+        folder,
+        {
+            "model": vars(small_teacher.SETTINGS.model),
+            "windows": vars(small_teacher.SETTINGS.windows),
+            "cadence_minutes": manifest["cadence_minutes"],
+            "reason": "all epochs done",
+        },
+    )
+
+
+@pytest.fixture(scope="module")
+def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("teach")
+    small_teacher.make_warehouse(root)
+    (root / "small.yaml").write_text(CONFIG)
+    drawn = small_teacher.manifest(("house0", "house1"), ("house2",), ("house3", "house4"))
+    place(str(root / "manifests" / drawn.sha256[:12] / "manifest.json")).write(drawn.to_json())
+    make_teacher(root, "done", ["house3", "house4"])
+    make_teacher(root, "other", ["house2", "house4"])
+    make_teacher(root, "begun", ["house3"], ended=False)
+    return root
+
+
+def command(arguments: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(sys, "argv", ["neurogrid", *arguments.format(w=root).split()])
+    monkeypatch.setenv("COLUMNS", "200")
+    try:
+        main()
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+@pytest.mark.parametrize(("arguments", "code", "words"), CASES, ids=[case[0][-50:] for case in CASES])
+def test_a_mistake_gets_words_and_an_exit_code(
+    arguments: str,
+    code: int,
+    words: list[str],
+    warehouse: Path,
+    spark: SparkSession,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    @contextmanager
+    def session(config: Config) -> Iterator[SparkSession]:
+        yield spark
+
+    monkeypatch.setattr(steps, "session", session)
+    assert command(arguments, warehouse, monkeypatch) == code
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "Traceback" not in said.err
+    for word in words:
+        assert word in said.err
+    assert not (warehouse / "teachers" / "new").exists()
+
+
+def final(root: Path, run_id: str) -> dict[str, torch.Tensor]:
+    tensors: dict[str, torch.Tensor] = unpack((root / "runs" / run_id / "W_final.pt").read_bytes())  # type: ignore[assignment]
+    return tensors
+
+
+def cut(root: Path, run_id: str, rounds: int) -> None:
+    """The run's folder as a kill after so many durable rounds leaves it."""
+    run = root / "runs" / run_id
+    (run / "end.json").unlink()
+    for path in sorted((run / "rounds").glob("*.json"))[rounds:]:
+        path.unlink()
+
+
+@pytest.mark.parametrize("more", ["", "--set model.hidden=4 --set local.distill_weight=0.5"], ids=["start", "distil"])
+def test_a_run_with_a_teacher_says_so_and_resumes_to_the_same_bits(
+    more: str, warehouse: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    root = tmp_path / "w"
+    shutil.copytree(warehouse, root)
+    train = f"train -c {{w}}/small.yaml --warehouse {{w}} {more} --teacher done --set run_id="
+    assert command(f"{train}whole", root, monkeypatch) == 0
+    genesis = json.loads((root / "runs" / "whole" / "run.json").read_text())
+    assert genesis["teacher"] == "done"
+    assert genesis["teacher_sha256"] == json.loads((root / "teachers" / "done" / "end.json").read_text())["sha256"]
+    start = unpack((root / "runs" / "whole" / "W_global" / "round=0000" / "W.pt").read_bytes())["weights"]
+    taught = unpack((root / "teachers" / "done" / "weights.pt").read_bytes())
+    same = start["forecast.weight"].shape == taught["forecast.weight"].shape
+    assert same == (more == "")
+    assert not same or all(torch.equal(start[name], tensor) for name, tensor in taught.items())
+
+    assert command(f"{train}cut", root, monkeypatch) == 0
+    cut(root, "cut", 2)
+    assert command("train --resume cut --warehouse {w}", root, monkeypatch) == 0
+    whole, resumed = final(root, "whole"), final(root, "cut")
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_learning_from_forecasts_changes_what_agents_learn(
+    warehouse: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    root = tmp_path / "w"
+    shutil.copytree(warehouse, root)
+    train = "train -c {w}/small.yaml --warehouse {w} --set model.hidden=4 --set run_id="
+    assert command(f"{train}alone", root, monkeypatch) == 0
+    assert command(f"{train}guided --teacher done --set local.distill_weight=0.5", root, monkeypatch) == 0
+    alone, guided = final(root, "alone"), final(root, "guided")
+    assert not any(torch.equal(alone[name], guided[name]) for name in ("forecast.weight", "combine.weight"))
+
+
+def test_a_run_does_not_go_on_with_a_teacher_that_is_another_by_now(
+    warehouse: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "w"
+    shutil.copytree(warehouse, root)
+    assert command("train -c {w}/small.yaml --warehouse {w} --teacher done --set run_id=r", root, monkeypatch) == 0
+    cut(root, "r", 2)
+    shutil.rmtree(root / "teachers" / "done")
+    make_teacher(root, "done", ["house3"])
+    assert command("train --resume r --warehouse {w}", root, monkeypatch) == 2
+    assert "began with another teacher" in capsys.readouterr().err
+    shutil.rmtree(root / "teachers" / "done")
+    assert command("train --resume r --warehouse {w}", root, monkeypatch) == 2
+    assert 'no teacher "done"' in capsys.readouterr().err
+
+
+def test_a_teacher_may_be_named_by_its_folder(warehouse: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    root = tmp_path / "w"
+    shutil.copytree(warehouse, root)
+    elsewhere = tmp_path / "elsewhere"
+    (root / "teachers" / "done").rename(elsewhere)
+    arguments = f"train -c {{w}}/small.yaml --warehouse {{w}} --teacher {elsewhere} --set run_id=r"
+    assert command(arguments, root, monkeypatch) == 0
+    assert json.loads((root / "runs" / "r" / "run.json").read_text())["teacher"] == "elsewhere"
