@@ -5,6 +5,7 @@ memory depends on the number of runs that it shows, not on their rounds.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from pyarrow import ArrowException, fs
@@ -124,8 +125,9 @@ class Warehouse:
         try:
             # The end first: once it is there, so are all rounds.
             if run.figures.end is None:
-                run.figures.end = self.reads.json("end", run.place / "end.json", End.parse)
-                run.changed |= run.figures.end is not None
+                with suppress(UnreadableError):
+                    run.figures.end = self.reads.json("end", run.place / "end.json", End.parse)
+                    run.changed |= run.figures.end is not None
             if run.next == 1:
                 self._table(run)
             self._rounds(run)
