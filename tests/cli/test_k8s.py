@@ -74,9 +74,7 @@ def test_a_cluster_that_does_not_answer_is_told_at_once_and_by_its_address(close
     ("arguments", "words"),
     [
         (("submit", "train", "--executors", "0"), "be greater than or equal to 1"),
-        (("scale", "train", "0"), "be greater than or equal to 1"),
         (("scale", "train"), "Missing argument"),
-        (("wait", "train", "--timeout", "-1"), "be greater than or equal to 0"),
     ],
 )
 def test_wrong_arguments_are_refused_before_the_cluster_is_asked(
