@@ -1,4 +1,4 @@
-"""Writes what the chart says twice: values.schema.json, with the config's schema in it, and the README's table of values.
+"""Writes what the chart says twice: values.schema.json, with the config's schema, and the table of values in README.md.
 
     python helm/generate.py
 

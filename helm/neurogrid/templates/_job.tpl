@@ -88,7 +88,7 @@ neurogrid.io/job: {{ .name }}
   mountPath: /data
   readOnly: true
 {{- with .root.Values.data.subPath }}
-  subPath: {{ . }}
+  subPath: {{ . | quote }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -106,7 +106,7 @@ neurogrid.io/job: {{ .name }}
 {{- with include "neurogrid.data.claim" .root }}
 - name: data
   persistentVolumeClaim:
-    claimName: {{ . }}
+    claimName: {{ . | quote }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -116,7 +116,7 @@ neurogrid.io/job: {{ .name }}
 {{- if and (eq .job.step "etl") (has .root.Values.data.kind (list "synthetic" "fetch")) }}
 initContainers:
   - name: data
-    image: {{ include "neurogrid.image" .root }}
+    image: {{ include "neurogrid.image" .root | quote }}
     imagePullPolicy: {{ .root.Values.image.pullPolicy }}
     command: [tini, --, neurogrid]
     args:
@@ -182,7 +182,7 @@ spec:
   {{- if and (eq .role "executor") .job.spread.topologyKey }}
   topologySpreadConstraints:
     - maxSkew: 1
-      topologyKey: {{ .job.spread.topologyKey }}
+      topologyKey: {{ .job.spread.topologyKey | quote }}
       whenUnsatisfiable: {{ .job.spread.whenUnsatisfiable }}
       labelSelector:
         matchLabels:
@@ -215,7 +215,7 @@ spec:
         {{- if and (eq .role "driver") .root.Values.history.enabled }}
         - name: warehouse
           mountPath: /spark-events
-          subPath: {{ printf "%s/spark-events" .root.Values.storage.subPath | trimAll "/" }}
+          subPath: {{ printf "%s/spark-events" .root.Values.storage.subPath | trimAll "/" | quote }}
         {{- end }}
   volumes:
     {{- include "neurogrid.job.volumes" . | nindent 4 }}
@@ -246,14 +246,14 @@ spec:
   "spark.kubernetes.executor.checkAllContainers" "true"
   "spark.kubernetes.allocation.batch.delay" "1s"
   "spark.executor.heartbeatInterval" "5s"
+  "spark.executor.failuresValidityInterval" "10m"
   "spark.network.timeout" "60s"
 -}}
 {{- if .root.Values.history.enabled -}}
 {{- $_ := set $conf "spark.eventLog.enabled" "true" -}}
 {{- $_ := set $conf "spark.eventLog.dir" "file:///spark-events" -}}
 {{- end -}}
-{{- $monitoring := include "neurogrid.monitoring.sparkConf" .root | fromYaml -}}
-{{- mustMergeOverwrite $conf $monitoring .job.sparkConf | toYaml -}}
+{{- mustMergeOverwrite $conf .job.sparkConf | toYaml -}}
 {{- end }}
 
 {{/* One role's cores and memory. Argument: its values. */}}
@@ -265,8 +265,8 @@ coreRequest: {{ . | quote }}
 {{- with .coreLimit }}
 coreLimit: {{ . | quote }}
 {{- end }}
-memory: {{ .memory }}
-memoryOverhead: {{ .memoryOverhead }}
+memory: {{ .memory | quote }}
+memoryOverhead: {{ .memoryOverhead | quote }}
 {{- end }}
 
 {{/* The spec of a job's SparkApplication. Arguments: root, name. */}}
@@ -277,7 +277,7 @@ type: Python
 pythonVersion: "3"
 mode: cluster
 sparkVersion: "4.3.0"
-image: {{ include "neurogrid.image" .root }}
+image: {{ include "neurogrid.image" .root | quote }}
 imagePullPolicy: {{ .root.Values.image.pullPolicy }}
 {{- with .root.Values.image.pullSecrets }}
 imagePullSecrets:
@@ -325,7 +325,7 @@ apiVersion: sparkoperator.k8s.io/v1beta2
 kind: SparkApplication
 metadata:
   name: {{ .root.Release.Name }}-{{ .name }}
-  namespace: {{ .root.Release.Namespace }}
+  namespace: {{ .root.Release.Namespace | quote }}
   labels:
     {{- include "neurogrid.job.labels" . | nindent 4 }}
     {{- omit (include "neurogrid.labels" .root | fromYaml) "app.kubernetes.io/name" "app.kubernetes.io/instance" | toYaml | nindent 4 }}

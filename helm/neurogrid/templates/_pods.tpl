@@ -31,7 +31,7 @@ tolerations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with .place.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- if include "neurogrid.oneNode" .root }}
 # A claim that one node mounts: all pods of the release gather on one node.
@@ -62,7 +62,7 @@ affinity:
 {{- define "neurogrid.storage.envFrom" -}}
 {{- if and (eq .Values.storage.kind "s3") .Values.storage.s3.secret }}
 - secretRef:
-    name: {{ .Values.storage.s3.secret }}
+    name: {{ .Values.storage.s3.secret | quote }}
 {{- end }}
 {{- end }}
 
@@ -71,7 +71,7 @@ affinity:
 - name: warehouse
   mountPath: /warehouse
 {{- with .Values.storage.subPath }}
-  subPath: {{ . }}
+  subPath: {{ . | quote }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -80,6 +80,6 @@ affinity:
 {{- if ne .Values.storage.kind "s3" }}
 - name: warehouse
   persistentVolumeClaim:
-    claimName: {{ include "neurogrid.warehouse.claim" . }}
+    claimName: {{ include "neurogrid.warehouse.claim" . | quote }}
 {{- end }}
 {{- end }}

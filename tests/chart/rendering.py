@@ -1,0 +1,100 @@
+"""The chart rendered with given values, as a user's `helm template` would."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+CHART = ROOT / "helm" / "neurogrid"
+RELEASE, NAMESPACE = "ng", "neurogrid"
+Values = Mapping[str, Any]
+SYNTHETIC: dict[str, Any] = {"data": {"kind": "synthetic"}}
+"""The least that has to be said: where the readings are."""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A copy of the chart with the operator's chart in it, ready to render."""
+
+    path: Path
+
+    def render(self, values: Values, release: str = RELEASE, namespace: str = NAMESPACE) -> list[dict[str, Any]]:
+        """Every object, in Helm's order."""
+        done = _template(self.path, json.dumps(values), release, namespace)
+        assert done.returncode == 0, done.stderr
+        return [document for document in yaml.safe_load_all(done.stdout) if document]
+
+    def refusal(self, values: Values, release: str = RELEASE, namespace: str = NAMESPACE) -> str:
+        """What Helm says instead of rendering."""
+        done = _template(self.path, json.dumps(values), release, namespace)
+        assert done.returncode != 0, "it was rendered"
+        assert not done.stdout.strip()
+        return done.stderr
+
+    def notes(self, values: Values) -> str:
+        """What an install would print at its end, without a cluster."""
+        command = ["helm", "install", RELEASE, str(self.path), "-n", NAMESPACE, "--dry-run=client", "-f", "-"]
+        done = subprocess.run(command, input=json.dumps(values), capture_output=True, text=True, check=True)
+        return done.stdout.partition("NOTES:")[2]
+
+
+@cache  # many tests look at the same rendering, and Helm takes a quarter of a second
+def _template(path: Path, values: str, release: str, namespace: str) -> subprocess.CompletedProcess[str]:
+    command = ["helm", "template", release, str(path), "-n", namespace, "-f", "-"]
+    return subprocess.run(command, input=values, capture_output=True, text=True, check=False)
+
+
+def copy_chart(folder: Path) -> Chart:
+    """Copies the chart and puts the operator's chart into it; skips where Helm or that chart is missing.
+
+    NEUROGRID_CHARTS names a folder that holds the operator's chart; without it the one that `helm dependency build` or
+    `make chart` brought is taken.
+    """
+    if not shutil.which("helm"):
+        pytest.skip("helm is not on the PATH")
+    places = [Path(os.environ.get("NEUROGRID_CHARTS", "missing")), CHART / "charts"]
+    archives = [archive for place in places for archive in place.glob("spark-operator-*.tgz")]
+    if not archives:
+        pytest.skip("the operator's chart is not there: make chart, or name a folder that has it in NEUROGRID_CHARTS")
+    path = folder / "neurogrid"
+    shutil.copytree(CHART, path, ignore=shutil.ignore_patterns("charts"))
+    (path / "charts").mkdir()
+    shutil.copy(archives[0], path / "charts")
+    return Chart(path)
+
+
+def find(documents: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any]:
+    """The one object of this kind and name."""
+    found = [d for d in documents if d["kind"] == kind and d["metadata"]["name"] == name]
+    assert len(found) == 1, f"{len(found)} objects {kind}/{name}"
+    return found[0]
+
+
+def all_of(documents: list[dict[str, Any]], *kinds: str) -> list[dict[str, Any]]:
+    """Every object of these kinds."""
+    return [document for document in documents if document["kind"] in kinds]
+
+
+def environment(application: dict[str, Any], role: str = "driver") -> dict[str, str]:
+    """The literal environment variables of a SparkApplication's driver or executors."""
+    container = application["spec"][role]["template"]["spec"]["containers"][0]
+    return {entry["name"]: entry["value"] for entry in container["env"] if "value" in entry}
+
+
+def merged(*parts: Values) -> dict[str, Any]:
+    """Values of which later ones win, key by key."""
+    result: dict[str, Any] = {}
+    for part in parts:
+        for key, value in part.items():
+            inner = result.get(key)
+            result[key] = merged(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+    return result

@@ -1,0 +1,133 @@
+"""What the chart renders is what Kubernetes and the operator take: by their schemas, and by a real API server."""
+
+import json
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import kubernetes_validate
+import pytest
+import yaml
+from rendering import SYNTHETIC, Chart, merged
+
+PRIORITY = "system-cluster-critical"
+EVERYTHING = merged(
+    SYNTHETIC,
+    {
+        "storage": {"claim": {"accessMode": "ReadWriteOnce", "storageClass": "standard"}, "subPath": "2026"},
+        "image": {"pullSecrets": ["registry"]},
+        "history": {"enabled": True},
+        "ui": {"ingress": {"enabled": True, "domain": "example.org", "tlsSecret": "cert", "annotations": {"a": "b"}}},
+        "network": {
+            "monitoring": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}],
+            "extraEgress": [{"ports": [{"protocol": "TCP", "port": 5432}]}],
+        },
+        "tracing": {"endpoint": "http://collector:4318"},
+        "serviceAccountAnnotations": {"cloud/role": "meters"},
+        "jobDefaults": {
+            "driver": {
+                "tolerations": [{"key": "spot", "operator": "Exists"}],
+                "priorityClassName": "system-cluster-critical",
+            },
+            "executor": {"nodeSelector": {"disk": "fast"}, "annotations": {"a": "b"}},
+            "env": [{"name": "A", "value": "b"}],
+            "timeToLiveSeconds": 86400,
+        },
+        "jobs": {
+            "teacher": {"enabled": True},
+            "etl": {"dynamicAllocation": {"enabled": True}},
+            "evaluate": {"schedule": "0 3 * * *"},
+        },
+    },
+)
+S3 = {
+    "storage": {
+        "kind": "s3",
+        "s3": {"bucket": "meters", "prefix": "1", "endpoint": "http://s3:7070", "secret": "keys"},
+    },
+    "data": {"kind": "uri", "uri": "s3://meters/raw"},
+}
+FETCHED = {"data": {"kind": "fetch", "fetch": {"urls": ["https://example.org/heapo.zip"]}}}
+KINDS = {"defaults": SYNTHETIC, "everything": EVERYTHING, "S3": S3, "fetched": FETCHED}
+CORE = Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema" / "v1.34.0-local-strict"
+
+
+NATIVE = ("ClusterRole", "ClusterRoleBinding", "ConfigMap", "Deployment", "Ingress", "NetworkPolicy")
+NATIVE += ("PersistentVolumeClaim", "Pod", "Role", "RoleBinding", "Service", "ServiceAccount")
+
+
+@pytest.fixture(scope="session")
+def schemas(chart: Chart, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Kubernetes' own kinds and the operator's CRDs as JSON schemas, closed as a strict API server has them."""
+    folder = tmp_path_factory.mktemp("schemas")
+    # Each file refers to one of all definitions by an address on the web: put them into it.
+    definitions = (CORE / "_definitions.json").read_text().replace("/api/_definitions.json#", "#")
+    parts = json.loads(definitions)["$defs"]
+    for file in CORE.glob("*-v1.json"):
+        schema = json.loads(file.read_text().replace("/api/_definitions.json#", "#"))
+        kind = schema.get("x-kubernetes-group-version-kind", [{}])[0].get("kind")
+        if kind in NATIVE:
+            schema.pop("$id")
+            (folder / f"{kind.lower()}-v1.json").write_text(json.dumps(schema | {"$defs": parts}))
+    archive = next((chart.path / "charts").glob("*.tgz"))
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            if "/crds/" in member.name:
+                crd = yaml.safe_load(tar.extractfile(member))["spec"]
+                for version in crd["versions"]:
+                    schema = close(version["schema"]["openAPIV3Schema"])
+                    (folder / f"{crd['names']['kind'].lower()}-{version['name']}.json").write_text(json.dumps(schema))
+    return folder
+
+
+def close(schema: dict) -> dict:
+    """Nothing beside the properties that are named; metadata is checked by nobody's CRD."""
+    result = {key: close(value) if isinstance(value, dict) else value for key, value in schema.items()}
+    if isinstance(result.get("properties"), dict) and not schema.get("x-kubernetes-preserve-unknown-fields"):
+        result["additionalProperties"] = False
+    return result
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_object_conforms_to_the_schema_of_its_kind(chart: Chart, schemas: Path, kind: str) -> None:
+    if not shutil.which("kubeconform"):
+        pytest.skip("kubeconform is not on the PATH")
+    command = ["kubeconform", "-strict", "-output", "json", "-summary", "-skip", "CustomResourceDefinition"]
+    command += ["-schema-location", str(schemas) + "/{{.ResourceKind}}-{{.ResourceAPIVersion}}.json", "-"]
+    text = yaml.safe_dump_all(chart.render(KINDS[kind]))
+    report = json.loads(subprocess.run(command, input=text, capture_output=True, text=True, check=False).stdout)
+    assert not report.get("resources"), report["resources"]
+    assert report["summary"]["valid"] == len(chart.render(KINDS[kind]))
+
+
+def kubectl(*arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
+    command = ["kubectl", *arguments]
+    return subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def space(chart: Chart) -> Iterator[str]:
+    """A namespace on a real API server that knows the operator's CRDs."""
+    if not shutil.which("kubectl"):
+        pytest.skip("kubectl is not on the PATH")
+    crds = subprocess.run(["helm", "show", "crds", str(chart.path)], capture_output=True, text=True, check=True).stdout
+    assert kubectl("apply", "--server-side", "-f", "-", text=crds).returncode == 0
+    assert kubectl("create", "namespace", "dry-run").returncode == 0
+    # Admission looks a pod's account up, also in a dry run.
+    assert kubectl("create", "serviceaccount", "dry-executor", "-n", "dry-run").returncode == 0
+    yield "dry-run"
+    kubectl("delete", "namespace", "dry-run", "--wait=false")
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_real_api_server_takes_every_object(chart: Chart, space: str, kind: str) -> None:
+    """By a dry run on the server: admission, defaults and strict validation, nothing made."""
+    values = merged(KINDS[kind], {"spark-operator": {"spark": {"jobNamespaces": [space]}}})
+    documents = chart.render(values, release="dry", namespace=space)
+    apply = ["apply", "--server-side", "--dry-run=server", "--validate=strict", "--force-conflicts"]
+    done = kubectl(*apply, "-n", space, "-f", "-", text=yaml.safe_dump_all(documents))
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == len(documents)

@@ -1,0 +1,97 @@
+"""Values that cannot work are refused before anything is made, in words that say what to do."""
+
+import pytest
+from rendering import SYNTHETIC, Chart, merged
+
+ONCE = {"storage": {"claim": {"accessMode": "ReadWriteOnce"}}}
+STRICT = {"jobDefaults": {"spread": {"whenUnsatisfiable": "DoNotSchedule"}}}
+S3 = {"storage": {"kind": "s3", "s3": {"bucket": "meters"}}}
+ALLOCATION = {"dynamicAllocation": {"enabled": True}}
+
+PAIRS = {
+    "no readings": ({"data": {"kind": "none"}}, "jobs.etl has no readings"),
+    "claim without name": ({"storage": {"kind": "existing"}}, "storage.existingClaim is empty"),
+    "bucket without name": ({"storage": {"kind": "s3"}}, "storage.s3.bucket is empty"),
+    "history on S3": (merged(S3, {"history": {"enabled": True}}), "history.enabled needs a claim"),
+    "data claim without name": ({"data": {"kind": "existing"}}, "data.existingClaim is empty"),
+    "URI without one": ({"data": {"kind": "uri"}}, "data.uri is empty"),
+    "URI without credentials": ({"data": {"kind": "uri", "uri": "s3://a/b"}}, "storage.kind is claim"),
+    "nothing to fetch": ({"data": {"kind": "fetch"}}, "data.fetch.urls is empty"),
+    "ingress without domain": ({"ui": {"ingress": {"enabled": True}}}, "ui.ingress.domain is empty"),
+    "webhook": ({"spark-operator": {"webhook": {"enable": True}}}, "spark-operator.webhook.enable must be false"),
+    "tasks": ({"config": {"backend": {"tasks": 5}}}, "more tasks than the executors have slots"),
+    "ranks": (
+        {"jobs": {"teacher": {"enabled": True, "config": {"teacher": {"ranks": 5}}}}},
+        "teacher.ranks 5, 2 executors with 2 cores are 4 slots",
+    ),
+    "ranks by default": (
+        {"jobs": {"teacher": {"enabled": True, "executor": {"instances": 1, "cores": 1}}}},
+        "teacher.ranks 2, 1 executors with 1 cores are 1 slots",
+    ),
+    "allocation of training": ({"jobs": {"train": ALLOCATION}}, "dynamic allocation is not sound for step train"),
+    "allocation of a teacher": ({"jobs": {"teacher": ALLOCATION}}, "dynamic allocation is not sound for step teacher"),
+    "allocation out of bounds": (
+        {"jobs": {"etl": {**ALLOCATION, "executor": {"instances": 9}}}},
+        "minExecutors <= executor.instances <= dynamicAllocation.maxExecutors must hold",
+    ),
+    "one node and spread": (merged(ONCE, STRICT), "a ReadWriteOnce claim keeps all pods on one node"),
+    "after nobody": ({"jobs": {"train": {"after": "etll"}}}, 'there is no job "etll"'),
+    "circle": ({"jobs": {"etl": {"after": "evaluate"}}}, "jobs wait for each other in a circle"),
+    "after itself": ({"jobs": {"etl": {"after": "etl"}}}, "jobs wait for each other in a circle"),
+    "no such step": ({"jobs": {"trian": {"enabled": True}}}, "no step is called trian"),
+    "two schedules": (
+        {"jobs": {job: {"schedule": "@daily"} for job in ("etl", "sample")}},
+        "last time's completion would count for this time",
+    ),
+    "warehouse": ({"config": {"warehouse": "s3://a"}}, "config.warehouse is not yours to set"),
+    "path": ({"jobs": {"etl": {"config": {"source": {"path": "x"}}}}}, "config.source.path is not yours to set"),
+    "port": ({"config": {"backend": {"port": 1}}}, "config.backend.port is not yours to set"),
+    "address": ({"config": {"backend": {"bind_address": "::"}}}, "config.backend.bind_address is not yours to set"),
+    "master": ({"config": {"spark": {"master": "local"}}}, "config.spark.master is not yours to set"),
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_an_impossible_pair_is_refused_with_what_was_found_and_what_to_do(chart: Chart, name: str) -> None:
+    values, words = PAIRS[name]
+    said = chart.refusal(merged(SYNTHETIC, values))
+    assert words in said
+    assert "\n  found: " in said or "  found: " in said
+
+
+def test_a_namespace_that_the_operator_does_not_watch_is_refused(chart: Chart) -> None:
+    said = chart.refusal(SYNTHETIC, namespace="meters")
+    assert "--set 'spark-operator.spark.jobNamespaces={meters}'" in said
+
+
+def test_a_release_name_that_leaves_spark_no_letters_is_refused(chart: Chart) -> None:
+    assert "is too long" in chart.refusal(SYNTHETIC, release="a-release-with-a-very-long-name-of-its-own")
+
+
+WRONG = {
+    "unknown key": ({"storge": {}}, "additional properties 'storge' not allowed"),
+    "unknown key inside": ({"storage": {"bucket": "x"}}, "additional properties 'bucket' not allowed"),
+    "unknown config key": ({"config": {"rounds": {"cuont": 1}}}, "'/config/rounds': additional properties 'cuont'"),
+    "config out of range": ({"config": {"rounds": {"count": 0}}}, "'/config/rounds/count': minimum: got 0, want 1"),
+    "config of a wrong type": ({"config": {"seed": "x"}}, "'/config/seed': got string, want integer"),
+    "config not in the list": ({"config": {"aggregation": {"rule": "magic"}}}, "'/config/aggregation/rule'"),
+    "a job's config": ({"jobs": {"train": {"config": {"model": {"hidden": -1}}}}}, "'/jobs/train/config/model/hidden'"),
+    "a job's unknown key": ({"jobs": {"train": {"executors": 3}}}, "additional properties 'executors' not allowed"),
+    "no cores": ({"jobs": {"train": {"executor": {"cores": 0}}}}, "'/jobs/train/executor/cores': minimum"),
+    "half a core": ({"jobs": {"train": {"executor": {"cores": 0.5}}}}, "'/jobs/train/executor/cores'"),
+    "memory by another unit": ({"jobDefaults": {"driver": {"memory": "1Gi"}}}, "'/jobDefaults/driver/memory'"),
+    "kind of storage": ({"storage": {"kind": "nfs"}}, "'/storage/kind'"),
+    "access mode": ({"storage": {"claim": {"accessMode": "ReadOnlyMany"}}}, "'/storage/claim/accessMode'"),
+    "a job's name": ({"jobs": {"Train": {}}}, "'Train'"),
+    "cron line": ({"jobs": {"etl": {"schedule": "daily"}}}, "'/jobs/etl/schedule'"),
+    "hash of what is fetched": ({"data": {"fetch": {"urls": ["https://a/b#md5=1"]}}}, "'/data/fetch/urls/0'"),
+    "bucket with a scheme": ({"storage": {"s3": {"bucket": "s3://x"}}}, "'/storage/s3/bucket'"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_value_is_refused_by_the_schema(chart: Chart, name: str) -> None:
+    values, words = WRONG[name]
+    said = chart.refusal(merged(SYNTHETIC, values))
+    assert "don't meet the specifications of the schema" in said
+    assert words in said
