@@ -5,14 +5,11 @@ For those who watch from outside the run's own process, on any storage; nothing 
 
 import json
 import math
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from statistics import median
 from typing import Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from neurogrid.errors import UsageError
 from neurogrid.ledger.chain import Record
@@ -22,17 +19,6 @@ from neurogrid.storage import Place
 
 SILENT_LEAST_S = 120.0
 SILENT_ROUNDS = 10
-_FILTERED, _VOID, _FAILED, _CLAIMS = "filtered by ", "round void: ", "failed: ", "claims "
-
-
-@dataclass
-class Tally:
-    """Updates asked and what became of them, of one district or of all."""
-
-    asked: int = 0
-    answered: int = 0
-    accepted: int = 0
-    malicious: int = 0
 
 
 @dataclass
@@ -43,16 +29,12 @@ class Followed:
         genesis: what the run was made from.
         rounds: its durable rounds' records, in order.
         end: the last record of its chain; None while it has not ended.
-        districts: tallies by district, over all rounds.
-        rejected: how many updates were not accepted, by (reason, whether an attacker sent it).
         newest_at: when the newest record was written, by the storage's clock; None where it does not say.
     """
 
     genesis: Record
     rounds: list[Record] = field(default_factory=list)
     end: Record | None = None
-    districts: dict[int, Tally] = field(default_factory=lambda: defaultdict(Tally))
-    rejected: Counter[tuple[str, bool]] = field(default_factory=Counter)
     newest_at: datetime | None = None
 
     def state(self, now: datetime) -> str:
@@ -69,11 +51,17 @@ class Followed:
 
     def figures(self, now: datetime) -> dict[str, Any]:
         """What a watcher shows, JSON-able: None where a figure does not exist."""
-        total = Tally(
-            *(sum(getattr(t, name) for t in self.districts.values()) for name in ("asked", "answered", "accepted"))
-        )
-        caught = sum(n for (_, malicious), n in self.rejected.items() if malicious)
-        malicious, rejected = sum(r["byzantine_agents_n"] for r in self.rounds), sum(self.rejected.values())
+        districts: dict[str, dict[str, int]] = {}
+        refused: Counter[tuple[str, bool]] = Counter()
+        for record in self.rounds:
+            for entry in record["districts"]:
+                own = districts.setdefault(str(entry["district"]), {"asked": 0, "accepted": 0})
+                own["asked"] += entry["asked"]
+                own["accepted"] += entry["accepted"]
+            for entry in record["rejections"]:
+                refused[entry["reason"], entry["malicious"]] += entry["agents"]
+        malicious, rejected = self._sum("byzantine_agents_n"), refused.total()
+        caught = sum(n for (_, attacks), n in refused.items() if attacks)
         return {
             "run_id": self.genesis["run_id"],
             "state": self.state(now),
@@ -87,27 +75,27 @@ class Followed:
             "training_loss": [r["loss_mean"] for r in self.rounds],
             "acceptance": [r["acceptance_rate"] for r in self.rounds],
             "updates": {
-                "asked": total.asked,
-                "answered": total.answered,
-                "late": sum(r["n_late_agents"] for r in self.rounds),
-                "lost": sum(r["n_lost_agents"] for r in self.rounds),
-                "accepted": total.accepted,
+                "asked": self._sum("n_total_agents"),
+                "answered": self._sum("n_answered_agents"),
+                "late": self._sum("n_late_agents"),
+                "lost": self._sum("n_lost_agents"),
+                "accepted": self._sum("n_accepted_agents"),
             },
-            "districts": {
-                str(number): {"asked": own.asked, "accepted": own.accepted}
-                for number, own in sorted(self.districts.items())
-            },
+            "districts": dict(sorted(districts.items(), key=lambda entry: int(entry[0]))),
             "rejected": [
-                {"reason": reason, "attackers": malicious, "updates": n}
-                for (reason, malicious), n in sorted(self.rejected.items())
+                {"reason": reason, "attackers": attacks, "updates": n}
+                for (reason, attacks), n in sorted(refused.items())
             ],
             "assumed_f": self.rounds[-1]["assumed_f"] if self.rounds else None,
             "rejection_recall": caught / malicious if malicious else None,
             "rejection_precision": caught / rejected if malicious and rejected else None,
-            "bytes_down": sum(r["bytes_down"] for r in self.rounds),
-            "bytes_up": sum(r["bytes_up"] for r in self.rounds),
+            "bytes_down": self._sum("bytes_down"),
+            "bytes_up": self._sum("bytes_up"),
             "executors": self.rounds[-1]["executors"] if self.rounds else None,
         }
+
+    def _sum(self, name: str) -> int:
+        return sum(record[name] for record in self.rounds)
 
 
 class Follower:
@@ -126,7 +114,6 @@ class Follower:
             self._found = Followed(genesis, newest_at=_written(self._run / "run.json"))
         found = self._found
         while found.end is None and (record := _read(self._place(len(found.rounds) + 1))) is not None:
-            self._count(found, round_name(len(found.rounds) + 1))
             found.rounds.append(record)
             found.newest_at = _written(self._place(len(found.rounds)))
         if found.end is None:
@@ -135,22 +122,6 @@ class Follower:
 
     def _place(self, number: int) -> Place:
         return self._run / "rounds" / f"{round_name(number)}.json"
-
-    def _count(self, found: Followed, name: str) -> None:
-        file = self._run / "audit" / "agent_round_audit" / f"{name}.parquet"
-        columns = ["district", "answered", "accepted", "malicious", "reason"]
-        try:
-            rows = pq.read_table(pa.BufferReader(file.read_bytes()), columns=columns).to_pylist()
-        except (OSError, pa.ArrowInvalid):
-            return  # Someone removed or broke it; `audit` is who says so, the round's own record still counts.
-        for row in rows:
-            own = found.districts[row["district"]]
-            own.asked += 1
-            own.answered += row["answered"]
-            own.accepted += row["accepted"]
-            own.malicious += row["malicious"]
-            if not row["accepted"]:
-                found.rejected[short_reason(row["reason"]), bool(row["malicious"])] += 1
 
 
 class Newest:
@@ -195,15 +166,6 @@ class Following:
                 fix="name one of these, leave the name out for the newest, or give the warehouse with --warehouse",
             )
         return found.figures(now)
-
-
-def short_reason(reason: str) -> str:
-    """A reason without what differs from one update to the next, so that few kinds remain to count."""
-    if reason.startswith((_FILTERED, _VOID)):
-        return reason.split(":", maxsplit=1)[0]
-    if reason.startswith(_FAILED):
-        return "failed"
-    return "impossible claim" if reason.startswith(_CLAIMS) else reason or "not said"
 
 
 def _spread(values: list[float | None]) -> dict[str, float | None]:

@@ -10,8 +10,9 @@ import pytest
 from small_run import ROUNDS, SETTINGS, train
 
 from neurogrid.errors import UsageError
+from neurogrid.fl.record import reason_kind
 from neurogrid.ledger import read_agent_audit, read_round_metrics
-from neurogrid.ledger.follow import Follower, Following, short_reason
+from neurogrid.ledger.follow import Follower, Following
 from neurogrid.storage import place
 
 NOW = datetime.now(UTC) + timedelta(days=1)
@@ -37,7 +38,7 @@ def test_figures_are_those_of_the_metrics_and_the_audit(run: Path) -> None:
     assert figures["updates"]["accepted"] == pc.sum(audit["accepted"]).as_py()
     refused = [row for row in audit.to_pylist() if not row["accepted"]]
     for entry in figures["rejected"]:
-        own = [r for r in refused if short_reason(r["reason"]) == entry["reason"]]
+        own = [r for r in refused if reason_kind(r["reason"]) == entry["reason"]]
         assert entry["updates"] == sum(r["malicious"] == entry["attackers"] for r in own) > 0
     assert sum(entry["updates"] for entry in figures["rejected"]) == len(refused) > 0
     json.dumps(figures, allow_nan=False)
@@ -67,18 +68,3 @@ def test_the_newest_run_is_the_one_that_was_started_last(run: Path, tmp_path: Pa
     assert Following(place(str(tmp_path)), "").look(NOW)["run_id"] == "a"
     with pytest.raises(UsageError, match="there is no run"):
         Following(place(str(tmp_path)), "nope").look(NOW)
-
-
-@pytest.mark.parametrize(
-    ("reason", "short"),
-    [
-        ("late", "late"),
-        ("filtered by multi_krum", "filtered by multi_krum"),
-        ("round void: 2 usable updates of 9 asked", "round void"),
-        ("failed: MemoryError: 12 MB", "failed"),
-        ("claims -4 windows", "impossible claim"),
-        ("", "not said"),
-    ],
-)
-def test_reasons_are_counted_by_kind(reason: str, short: str) -> None:
-    assert short_reason(reason) == short
