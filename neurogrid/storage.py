@@ -13,6 +13,10 @@ from pyarrow import fs
 from neurogrid.errors import InputError
 
 
+_SCHEMES = {"s3": "s3", "gcs": "gs"}
+"""Of object stores, whose paths begin with a bucket, by pyarrow's name for them."""
+
+
 @dataclass(frozen=True)
 class Place:
     """A folder or file somewhere: a filesystem and a path on it. Picklable, so it travels to Spark tasks."""
@@ -24,7 +28,8 @@ class Place:
         return Place(self.filesystem, f"{self.path}/{name}")
 
     def __str__(self) -> str:
-        return self.path
+        scheme = _SCHEMES.get(self.filesystem.type_name)
+        return f"{scheme}://{self.path}" if scheme else self.path
 
     @property
     def is_local(self) -> bool:
