@@ -97,3 +97,36 @@ def bench_results(
         page = results.measure(settings, numbers, spark)
     place(str(out)).write(page)
     show.facts([("page", str(out))])
+
+
+@bench_app.command("teacher")
+def bench_teacher(
+    ranks: Annotated[str, typer.Option(help="Numbers of ranks, with commas.")] = "1,2",
+    batch: Annotated[int, typer.Option(min=1, help="Windows of all ranks together in a step.")] = 256,
+    repeats: Annotated[int, typer.Option(min=1, help="Trainings of each, in turn.")] = 3,
+    data_dir: Annotated[
+        str | None, typer.Option(help="Folder with the Smart-Grid Smart-City readings: also what a teacher gains.")
+    ] = None,
+    out: Out = None,
+    config: ConfigFile = None,
+    sets: Sets = None,
+    as_json: Json = False,
+) -> None:
+    """A teacher's ranks against a plain torch loop; with readings, rounds to an error with and without a teacher."""
+    counts = _numbers(ranks, "--ranks")
+    uneven = [count for count in counts if batch % count]
+    if uneven:
+        raise UsageError("--batch must divide evenly by each of --ranks", found=f"{batch} by {uneven[0]}")
+    if data_dir is None:
+        from neurogrid.bench.teacher import bench_teacher as measure  # noqa: PLC0415
+
+        _bench("Teacher", lambda: measure(counts, batch, repeats), out, as_json=as_json)
+        return
+    own = [f"source.path={json.dumps(data_dir)}", "source.kind=sgsc", "etl.cadence_minutes=30", "seed=11"]
+    own += ["sampling.agents=30", "teacher.share=1.0", "warehouse=build/teacher"]
+    settings = load_config(config, [*own, *(sets or [])], {})
+    from neurogrid.cli import steps, teacher_results  # noqa: PLC0415
+
+    steps.find_source(settings)
+    with steps.session(settings) as spark:
+        _bench("What a teacher gains", lambda: teacher_results.measure(settings, spark), out, as_json=as_json)
