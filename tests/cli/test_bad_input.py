@@ -43,6 +43,8 @@ CASES = [
     ("etl --data-dir {tmp}/data --warehouse {tmp}/w --set etl.cadence_minutes=7", 2, ["7"]),
     ("etl --data-dir {tmp}/data --warehouse {tmp}/w --exclude *", 2, ["exclude"]),
     ("etl --data-dir {tmp}/data --warehouse ftp://host/w", 2, ["ftp://host/w", "s3://"]),
+    ("exporter --warehouse ftp://host/w", 2, ["ftp://host/w", "s3://"]),
+    ("exporter --release prod", 2, ["--release", "--kubernetes"]),
     ("sample --warehouse {tmp}/w", 2, ["meters", "neurogrid etl"]),
     ("sample --warehouse {tmp}/whole --agents 400", 2, ["400", "usable"]),
     ("train --warehouse {tmp}/w", 2, ["no manifest", "neurogrid sample"]),
