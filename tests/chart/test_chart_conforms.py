@@ -10,7 +10,7 @@ from pathlib import Path
 import kubernetes_validate
 import pytest
 import yaml
-from rendering import SYNTHETIC, Chart, merged
+from rendering import ROOT, SYNTHETIC, Chart, merged
 
 PRIORITY = "system-cluster-critical"
 EVERYTHING = merged(
@@ -50,7 +50,8 @@ S3 = {
     "data": {"kind": "uri", "uri": "s3://meters/raw"},
 }
 FETCHED = {"data": {"kind": "fetch", "fetch": {"urls": ["https://example.org/heapo.zip"]}}}
-KINDS = {"defaults": SYNTHETIC, "everything": EVERYTHING, "S3": S3, "fetched": FETCHED}
+EXAMPLES = {file.stem: yaml.safe_load(file.read_text()) for file in sorted((ROOT / "k8s" / "values").glob("*.yaml"))}
+KINDS = {"defaults": SYNTHETIC, "everything": EVERYTHING, "S3": S3, "fetched": FETCHED} | EXAMPLES
 CORE = Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema" / "v1.34.0-local-strict"
 
 
