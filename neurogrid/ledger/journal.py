@@ -197,6 +197,7 @@ class Ledger:
                 pending.result()
 
     def _persist(self, record: Round, state: State) -> None:
+        self._lock.check()
         began = time.perf_counter()
         name = round_name(record.round_id)
         contents = {
@@ -224,6 +225,7 @@ class Ledger:
             },
             self.head,
         )
+        self._lock.check()
         (self._run / "rounds" / f"{name}.json").write(to_text(sealed))
         self._records.append(sealed)
         if self._trace:
@@ -249,6 +251,7 @@ class Ledger:
             return self._finish(state, reason, facts)
 
     def _finish(self, state: State, reason: str, facts: Mapping[str, Any]) -> Record:
+        self._lock.check()
         final = pack(state_dict(self._layout, state.weights))
         genesis, rounds = self._records[0], self._records[1:]
         summary = summarise_run(genesis, rounds, reason, weights_sha256(state.weights), facts)
