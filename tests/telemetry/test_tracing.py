@@ -1,0 +1,210 @@
+"""Traces of a run, received by a real OTLP server in this process; and what tracing costs, changes and never ends."""
+
+import gzip
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import defaultdict
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from telemetry_run import AGENTS, Trainer, train
+
+from neurogrid.cli.telemetry import traced
+from neurogrid.ledger import read_agent_audit, read_round_metrics
+from neurogrid.storage import place
+
+ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
+
+
+class Collector:
+    """Keeps what it is sent: spans by trace, resources, paths."""
+
+    def __init__(self, status=200):
+        self.spans, self.resources, self.paths, self.headers = [], [], set(), []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                if self.headers.get("Content-Encoding") == "gzip":
+                    body = gzip.decompress(body)
+                outer.paths.add(self.path)
+                outer.headers.append(dict(self.headers))
+                for each in ExportTraceServiceRequest.FromString(body).resource_spans:
+                    outer.resources.append({a.key: a.value.string_value for a in each.resource.attributes})
+                    outer.spans += [span for scope in each.scope_spans for span in scope.spans]
+                self.send_response(status)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *args): ...
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        self.thread = threading.Thread(target=self.server.serve_forever)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *exc):
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+
+@pytest.fixture(autouse=True)
+def no_otel(monkeypatch):
+    for name in [name for name in os.environ if name.startswith("OTEL_")]:
+        monkeypatch.delenv(name)
+
+
+def attributes(span):
+    return {a.key: getattr(a.value, a.value.WhichOneof("value")) for a in span.attributes}
+
+
+def test_every_round_is_a_trace_of_its_phases_tasks_and_agents_named_in_its_record(tmp_path, monkeypatch):
+    with Collector() as collector:
+        monkeypatch.setenv(ENDPOINT, collector.url)
+        monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment=test")
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-token=abc")
+        began = time.time_ns()
+        with traced("r1") as traces:
+            train(tmp_path, trace=traces)
+        ended = time.time_ns()
+    assert collector.paths == {"/v1/traces"}
+    assert collector.headers[0]["x-token"] == "abc"
+    assert collector.resources[0]["service.name"] == "neurogrid"
+    assert collector.resources[0]["deployment.environment"] == "test"
+    run = place(str(tmp_path)) / "runs" / "r1"
+    rows, agents = read_round_metrics(run).to_pylist(), read_agent_audit(run).to_pylist()
+    by_trace = defaultdict(list)
+    for span in collector.spans:
+        assert began <= span.start_time_unix_nano <= span.end_time_unix_nano <= ended
+        assert span.end_time_unix_nano - span.start_time_unix_nano < 60e9
+        by_trace[span.trace_id.hex()].append(span)
+    assert set(by_trace) == {row["trace_id"] for row in rows}
+    for row in rows:
+        spans = by_trace[row["trace_id"]]
+        named = {name: [s for s in spans if s.name == name] for name in {s.name for s in spans}}
+        (root,) = named["round"]
+        assert root.parent_span_id == b""
+        assert attributes(root)["neurogrid.round"] == row["round_id"]
+        assert attributes(root)["neurogrid.agents.accepted"] == row["n_accepted_agents"]
+        for phase in ("send", "train", "collect", "aggregate", "evaluate", "persist"):
+            (span,) = named[phase]
+            assert span.parent_span_id == root.span_id
+            took = (span.end_time_unix_nano - span.start_time_unix_nano) / 1e9
+            assert took == pytest.approx(row[f"{phase}_s"], abs=1e-6)
+        (train_span,), (task,) = named["train"], named["task"]
+        assert task.parent_span_id == train_span.span_id
+        own = {a["agent_id"]: a for a in agents if a["round_id"] == row["round_id"]}
+        answered = {name for name, a in own.items() if a["answered"]}
+        assert {attributes(s)["neurogrid.agent"] for s in named["agent"]} == answered
+        for span in named["agent"]:
+            assert span.parent_span_id == task.span_id
+            assert task.start_time_unix_nano <= span.start_time_unix_nano
+            assert span.end_time_unix_nano <= task.end_time_unix_nano
+            assert attributes(span)["neurogrid.accepted"] == own[attributes(span)["neurogrid.agent"]]["accepted"]
+        missing = [{a.key: a.value.string_value for a in e.attributes}["neurogrid.agent"] for e in train_span.events]
+        assert set(missing) == set(AGENTS) - answered
+
+
+def test_tracing_changes_no_bit_of_the_weights_and_nothing_is_traced_when_unset(tmp_path, monkeypatch):
+    with traced("r1") as traces:
+        assert traces is None
+    plain = train(tmp_path / "plain")
+    with Collector() as collector:
+        monkeypatch.setenv(ENDPOINT, collector.url)
+        with traced("r1") as traces:
+            seen = train(tmp_path / "traced", trace=traces)
+    assert seen.weights.tobytes() == plain.weights.tobytes()
+    rows = read_round_metrics(place(str(tmp_path / "plain")) / "runs" / "r1").to_pylist()
+    assert {row["trace_id"] for row in rows} == {""}
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [{}, {"OTEL_SDK_DISABLED": "true"}, {"OTEL_TRACES_EXPORTER": "none"}, {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}],
+)
+def test_tracing_that_is_off_loads_no_library(setting):
+    url = {} if not setting else {ENDPOINT: "http://127.0.0.1:9"}
+    code = (
+        "import sys; from neurogrid.cli.telemetry import traced\n"
+        "with traced('r1') as traces: print(traces, 'opentelemetry' in sys.modules)"
+    )
+    environment = {**os.environ, **url, **setting}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.strip() == "None False"
+    assert ("http/protobuf" in done.stderr) == ("OTEL_EXPORTER_OTLP_PROTOCOL" in setting)
+
+
+def test_rounds_that_the_sampler_leaves_out_have_no_trace_in_their_record(tmp_path, monkeypatch):
+    with Collector() as collector:
+        monkeypatch.setenv(ENDPOINT, collector.url)
+        monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")
+        with traced("r1") as traces:
+            train(tmp_path, rounds=2, trace=traces)
+    assert collector.spans == []
+    rows = read_round_metrics(place(str(tmp_path)) / "runs" / "r1").to_pylist()
+    assert {row["trace_id"] for row in rows} == {""}
+
+
+@pytest.mark.parametrize("status", [400, None])
+def test_a_collector_that_is_gone_or_refuses_costs_spans_and_one_line_and_no_round(
+    tmp_path, monkeypatch, status, capsys
+):
+    with Collector(status or 200) as collector:
+        monkeypatch.setenv(ENDPOINT, collector.url if status else "http://127.0.0.1:9")
+        monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "10")
+        began = time.monotonic()
+        with traced("r1") as traces:
+            state = train(tmp_path, trace=traces)
+        assert time.monotonic() - began < 20
+    assert state.round == 6
+    said = [line for line in capsys.readouterr().err.splitlines() if "traces are not exported" in line]
+    assert len(said) == 1
+
+
+class Patient(Trainer):
+    """Takes as long as a small model's agent does; an agent of the demo takes ten times as long."""
+
+    def train(self, agent, round_number, weights):
+        time.sleep(0.05)
+        return super().train(agent, round_number, weights)
+
+
+class Keep:
+    def __init__(self):
+        self.records = []
+
+    def after_round(self, record, state):
+        self.records.append(record)
+
+    def trace_id(self, round_id):
+        return ""
+
+    def persisted(self, round_id, persist_s): ...
+
+
+def test_tracing_costs_under_a_hundredth_of_a_round_exporting_and_receiving_included(tmp_path, monkeypatch):
+    keep = Keep()
+    train(tmp_path, rounds=2, trace=keep, trainer=Patient)
+    wall_s = min(record.wallclock_s for record in keep.records)
+    with Collector() as collector:
+        monkeypatch.setenv(ENDPOINT, collector.url)
+        with traced("r1") as traces:
+            traces.after_round(keep.records[0], None)  # also opens what all later ones use
+            began_s, rounds = time.process_time(), 20
+            for number in range(rounds):
+                traces.after_round(replace(keep.records[1], round_id=number + 2), None)
+                traces.persisted(number + 2, 0.001)
+                time.sleep(0.02)
+        spent_s = (time.process_time() - began_s) / rounds
+    assert len(collector.spans) > rounds * len(AGENTS)
+    assert spent_s < 0.01 * wall_s
