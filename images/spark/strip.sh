@@ -13,7 +13,7 @@ mv pyspark/jars pyspark/bin "$spark/"
 mv pyspark/licenses "$spark/licenses"
 mkdir -p "$spark/sbin"
 mv pyspark/sbin/{spark-config.sh,spark-daemon.sh,start-history-server.sh,stop-history-server.sh} "$spark/sbin/"
-rm -rf pyspark/{sbin,data,examples,python,testing}
+rm -rf pyspark/{sbin,data,examples,python,pandas/tests}
 rm -f "$spark"/bin/*.cmd "$spark"/bin/{beeline,pyspark,sparkR,spark-sql,spark-shell,spark-connect-shell,spark-pipelines,docker-image-tool.sh}
 
 # Jars for what is not used here: Hive and its stores, YARN, Connect, thrift, the Scala shell, pipelines, state stores

@@ -1,0 +1,26 @@
+"""Run while the image is built: everything that jobs import, and Spark with a Python worker, Arrow and MLlib."""
+
+import torch
+from pyarrow import flight, fs
+from pyspark.ml.clustering import KMeans
+from pyspark.ml.functions import array_to_vector
+from pyspark.sql import SparkSession
+
+import neurogrid.cli.bench
+import neurogrid.cli.job
+import neurogrid.telemetry.exporter
+
+assert neurogrid.cli.job.STEPS
+assert neurogrid.cli.bench.bench_app
+assert neurogrid.telemetry.exporter
+assert flight.FlightServerBase
+assert fs.S3FileSystem
+lstm = torch.nn.LSTM(4, 8)
+lstm(torch.zeros(3, 2, 4))[0].sum().backward()
+torch.optim.Adam(lstm.parameters()).step()
+with SparkSession.builder.master("local[1]").config("spark.ui.enabled", "true").getOrCreate() as spark:
+    assert spark.sparkContext.parallelize(range(4), 2).map(lambda x: x + 1).sum() == 10
+    frame = spark.createDataFrame([(float(i), [float(i), 1.0]) for i in range(8)], ["row", "profile"])
+    frame = frame.withColumn("features", array_to_vector("profile"))
+    assert KMeans(k=2, seed=1).fit(frame).summary.k == 2
+    assert frame.mapInArrow(lambda batches: batches, frame.schema).count() == 8
