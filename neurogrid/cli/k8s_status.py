@@ -20,22 +20,25 @@ _COLUMNS = ("job", "run", "state", "age", "driver", "executors", "how far")
 
 
 def do_status(cluster: Cluster, release: Release) -> dict[str, Any]:
-    """Every run, newest last, with what is wrong below the table."""
+    """Every run, newest last; below the table, what is wrong with the newest run of each job."""
     found = sorted(
         cluster.applications(release.selector),
         key=lambda a: (str(a["metadata"]["creationTimestamp"]), remote.name_of(a)),
     )
     events = cluster.events() if found else []
     pods = cluster.pods(release.selector)
-    rows, troubles = [], []
+    rows: list[dict[str, Any]] = []
+    troubles: list[tuple[str, Trouble]] = []
     for application in found:
         own = [p for p in pods if _application_of(p) == remote.name_of(application)]
-        wrong = _troubles(application, own, events)
-        rows.append(_row(cluster, application, own, wrong))
-        troubles += wrong
+        row = _row(cluster, application, own, _troubles(application, own, events))
+        rows.append(row)
+        superseded = [trouble for trouble in troubles if trouble[0] == row["job"]]
+        troubles = [trouble for trouble in troubles if trouble not in superseded]
+        troubles += [(row["job"], trouble) for trouble in row.pop("wrong")]
     show.heading(f"Release {release.name} in namespace {cluster.namespace}")
     _show(rows)
-    for trouble in troubles:
+    for _, trouble in troubles:
         remote.tell(trouble)
     idle = [job for job in release.templates if job not in {row["job"] for row in rows}]
     if idle:
@@ -65,6 +68,8 @@ def _row(cluster: Cluster, application: Object, pods: list[Object], wrong: list[
     state = applications.state(application)
     on = applications.active(application)
     name = remote.name_of(application)
+    how_far = _how_far(cluster, name) if drivers and state != "COMPLETED" else ""
+    wrong = [trouble for trouble in wrong if not (trouble.exited and how_far)]  # its own words are better
     return {
         "job": remote.job_of(application),
         "run": name,
@@ -74,8 +79,9 @@ def _row(cluster: Cluster, application: Object, pods: list[Object], wrong: list[
         "executors": int(application["spec"]["executor"].get("instances", 0)),
         "executors_running": running,
         "on": on,
-        "how_far": _how_far(cluster, name) if drivers and state != "COMPLETED" else "",
+        "how_far": how_far,
         "troubles": [trouble.what for trouble in wrong],
+        "wrong": wrong,
     }
 
 

@@ -133,7 +133,8 @@ class Screen:
                 show.say(f"  {STATES.get(state, state)}")
             case Suffers(trouble):
                 self.outcome.troubles.append(trouble)
-                tell(trouble)
+                if not (trouble.exited and self.outcome.failure):  # its own words are better
+                    tell(trouble)
             case Said(_, text):
                 self._said(text)
 
@@ -155,6 +156,11 @@ class Screen:
             self.outcome.result = content.get("result")
         elif kind == "failed":
             self.outcome.failure = content
+            tell(
+                Trouble(
+                    "", f"the driver failed: {content.get('what')}", *(str(content.get(k)) for k in ("found", "fix"))
+                )
+            )
         else:
             show.say(f"  {words(kind, content)}")
 

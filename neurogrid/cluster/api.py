@@ -225,7 +225,7 @@ class Cluster:
             return [_stamped(line) for line in _lines(said)]
 
     def follow_log(self, pod: str, container: str) -> Iterator[LogLine]:
-        """What the container says, until it ends; goes on where it was when the connection breaks."""
+        """What the container says, until it ends; goes on where it was when the connection breaks or falls silent."""
         last, since = "", None
         while True:
             try:
@@ -237,7 +237,7 @@ class Cluster:
                         timestamps=True,
                         follow=True,
                         since_seconds=since,
-                        _request_timeout=(CONNECT_S, None),
+                        _request_timeout=(CONNECT_S, WATCH_S),
                         _preload_content=False,
                     )
                     for line in map(_stamped, _lines(said)):
@@ -246,9 +246,7 @@ class Cluster:
                             yield line
                 return
             except UnreachableError:
-                if not last:
-                    raise
-                since = _seconds_since(last)
+                since = _seconds_since(last) if last else None
                 time.sleep(1)
 
     def _list(self, what: str, call: Any, selector: str, *where: str) -> list[Object]:

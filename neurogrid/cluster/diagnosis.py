@@ -7,6 +7,7 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from neurogrid.cluster.application import error_message, state
@@ -15,7 +16,8 @@ from neurogrid.cluster.release import JOB_LABEL, RELEASE_LABEL
 Object = dict[str, Any]
 
 KILLED, TERMINATED = 137, 143
-UNSEEN_S = 20  # an operator that watches the namespace has looked by then
+RACE_S = 10
+UNSEEN_S = 60  # an operator says nothing before its spark-submit is through, which takes a JVM some seconds
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Trouble:
         found: the cluster's own words, or figures.
         fix: what to do.
         waits: nothing has failed yet, and it may still pass by itself.
+        exited: the container ended by itself, and its own log says more.
     """
 
     pod: str
@@ -35,6 +38,7 @@ class Trouble:
     found: str
     fix: str
     waits: bool = False
+    exited: bool = False
 
 
 @dataclass(frozen=True)
@@ -204,7 +208,8 @@ def _ended(own: _Pod, status: Object, ended: Object) -> Trouble:
             f"exit code {code} ({'SIGKILL' if code == KILLED else 'SIGTERM'}) on node {_node(own)}",
             "deleted by somebody, or its node shut down; " + _look(own),
         )
-    return own.trouble(f"{own.role} failed", f"exit code {code} {ended.get('message', '')}", _look(own))
+    found = f"exit code {code} {ended.get('message', '')}".strip()
+    return Trouble(own.name, f"{own.role} failed", found, _look(own), exited=True)
 
 
 def _container_spec(own: _Pod, status: Object) -> Object:
@@ -303,11 +308,23 @@ def _not_mounted(own: _Pod, events: list[Object]) -> Trouble | None:
     if own.raw.get("status", {}).get("phase") != "Pending":
         return None
     for event in reversed(events):
-        if event.get("reason") in ("FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox"):
+        if event.get("reason") in ("FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox") and _lasts(
+            own, event
+        ):
             what = "has no network" if event["reason"] == "FailedCreatePodSandBox" else "waits for a volume"
             fix = f"make what is missing; see: kubectl describe pod {own.name}"
             return own.trouble(f"{own.role} {what}", event.get("message", ""), fix, waits=True)
     return None
+
+
+def _lasts(own: _Pod, event: Object) -> bool:
+    """Whether it is more than the first seconds' race: Spark makes the driver's ConfigMap after its pod."""
+    if "failed to sync" in event.get("message", "") or not event.get("lastTimestamp"):
+        return False
+    began, last = (
+        datetime.fromisoformat(stamp) for stamp in (own.raw["metadata"]["creationTimestamp"], event["lastTimestamp"])
+    )
+    return (last - began).total_seconds() > RACE_S
 
 
 # ---- what only the driver knows, and what comes before there is a pod

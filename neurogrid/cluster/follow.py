@@ -58,7 +58,7 @@ class Follower:
 
     def __init__(self, cluster: Cluster, name: str, timeout_s: float = float("inf")) -> None:
         self._cluster, self._name, self._timeout_s = cluster, name, timeout_s
-        self._seen: queue.SimpleQueue[Happening | Object | NeuroGridError] = queue.SimpleQueue()
+        self._seen: queue.SimpleQueue[Happening | Object | Exception] = queue.SimpleQueue()
         self._drivers: dict[str, threading.Thread] = {}
         self._told: set[tuple[str, str]] = set()
         self._events: tuple[float, list[Object]] = (0.0, [])
@@ -102,7 +102,7 @@ class Follower:
             except queue.Empty:
                 return
             wait_s = 0
-            if isinstance(item, NeuroGridError):
+            if isinstance(item, Exception):
                 raise item
             if isinstance(item, dict):
                 self._listen(item)
@@ -135,7 +135,7 @@ class Follower:
         def guarded() -> None:
             try:
                 work()
-            except NeuroGridError as error:
+            except Exception as error:  # whatever it is, who iterates has to hear of it
                 self._seen.put(error)
 
         thread = threading.Thread(target=guarded, daemon=True)
