@@ -62,7 +62,7 @@ logs: setup ## what JOB says, with the live table, to its end
 	$(K8S) logs --follow $(JOB) $(RELEASE_FLAGS)
 
 dashboards: setup ## Prometheus, Grafana and the dashboards
-	monitoring/install
+	NAMESPACE=$(NAMESPACE) RELEASE=$(RELEASE) monitoring/install
 
 bench-scale: setup ## round latencies with one and with two executors
 	$(BIN)/python k8s/bench_scale.py --executors 1,2 $(RELEASE_FLAGS)

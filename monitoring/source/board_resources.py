@@ -51,7 +51,7 @@ def resources() -> dashboard.Dashboard:
                 "SparkApplications",
                 "As the operator reports them.",
                 Column(
-                    "state",
+                    "",
                     Unit("none", ""),
                     f"{of('sparkapplication_state', 'application, job, state', where=APP)} == 1",
                 ),
@@ -60,7 +60,7 @@ def resources() -> dashboard.Dashboard:
                     SINCE,
                     f"1000 * {of('sparkapplication_created_timestamp_seconds', 'application, job', where=APP)}",
                 ),
-                labels={"application": "application", "job": "job", "state": "state "},
+                labels={"application": "application", "job": "job", "state": "state"},
                 width=12,
             )
         )

@@ -82,7 +82,7 @@ def run() -> dashboard.Dashboard:
             graph(
                 "Latency by phase",
                 SECONDS,
-                "Mean of each phase of a round; they add up to the round. Persist runs beside the next round.",
+                "Mean of each phase of a round. All but persist, which runs beside the next round, add up to the round.",
                 Query(mean("round_phase_duration_seconds", "phase"), "{{phase}}"),
                 stacked=True,
             )
@@ -172,6 +172,7 @@ def run() -> dashboard.Dashboard:
                 Query(of("round_held_out_loss", "run"), "held out"),
                 Query(of("round_training_loss", "run"), "training"),
                 Query(of("run_best_held_out_loss", "run"), "best held out"),
+                width=6,
             )
         )
         .with_panel(
@@ -180,6 +181,7 @@ def run() -> dashboard.Dashboard:
                 LOSS,
                 "Standard deviation over accepted agents.",
                 Query(of("round_training_loss_stddev", "run"), "standard deviation"),
+                width=6,
             )
         )
         .with_panel(
@@ -190,6 +192,7 @@ def run() -> dashboard.Dashboard:
                 Query(of("round_update_norm", "run"), "update"),
                 Query(of("round_weights_drift_norm", "run"), "drift from the start"),
                 Query(of("round_median_agent_norm", "run"), "median agent"),
+                width=6,
             )
         )
         .with_panel(
@@ -198,6 +201,7 @@ def run() -> dashboard.Dashboard:
                 RATIO,
                 "Length of the last change over length of the weights before.",
                 Query(of("round_update_relative_ratio", "run"), "change"),
+                width=6,
             )
         )
         .with_row(dashboard.Row("Exchange"))

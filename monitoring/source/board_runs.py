@@ -27,7 +27,7 @@ RUN_LINK = "/d/neurogrid-run?var-datasource=${datasource}&var-namespace=${namesp
 
 def runs() -> dashboard.Dashboard:
     """All runs beside each other."""
-    state = Column("state", Unit("none", ""), f"{of('run_state', 'run, state')} == 1")
+    state = Column("", Unit("none", ""), f"{of('run_state', 'run, state')} == 1")
     share = f"{of('agents_accepted_total', 'run')} / {of('agents_asked_total', 'run')}"
     age = f"time() - {of('run_last_round_timestamp_seconds', 'run')}"
     info = "max by (run, model, rule, attack) (neurogrid_run_info{" + RUN + "})"
@@ -56,7 +56,7 @@ def runs() -> dashboard.Dashboard:
         )
         .with_panel(
             figure(
-                "Oldest silence of a run that goes on",
+                "Longest silence",
                 AGE,
                 "How long ago the last round of each run that has not ended became durable; the longest.",
                 f"max(time() - ({of('run_last_round_timestamp_seconds', 'run')} and on (run) ({of('run_state', 'run', GOES_ON)} == 1))) or vector(0)",
@@ -94,14 +94,14 @@ def runs() -> dashboard.Dashboard:
             rows(
                 "Runs",
                 "One row a run; the name leads to its own dashboard.",
-                Column("what", Unit("none", ""), info),
+                Column("", Unit("none", ""), info),
                 state,
                 Column("rounds", count(""), of("run_last_round", "run")),
                 Column("planned", count(""), of("run_planned_rounds", "run")),
                 Column("held-out loss", LOSS, of("round_held_out_loss", "run")),
                 Column("accepted", SHARE, share),
                 Column("last round", AGE, age),
-                labels={"run": "run", "state": "state ", "model": "model", "rule": "rule", "attack": "attack"},
+                labels={"run": "run", "state": "state", "model": "model", "rule": "rule", "attack": "attack"},
                 link=RUN_LINK,
             )
         )
@@ -153,7 +153,7 @@ def runs() -> dashboard.Dashboard:
                 "Alerts",
                 "Of NeuroGrid's rules; what to do is in docs/monitoring.md.",
                 Column(
-                    "firing",
+                    "",
                     count(""),
                     'count by (alertname, severity, run) (ALERTS{alertname=~"NeuroGrid.*", alertstate="firing"})',
                 ),

@@ -127,7 +127,7 @@ def bars(title: str, unit: Unit, description: str, *queries: Query, width: int =
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table, from one query."""
+    """A column of a table, from one query; without a title only its labels are shown."""
 
     title: str
     unit: Unit
@@ -146,20 +146,19 @@ def rows(
     """A table, one row a set of `labels` (label to title); the first label links to `link`."""
     queries = [Query(column.expr) for column in columns]
     panel = _dressed(
-        table.Panel(), title, description, Unit("none", ""), queries, width=width, height=9, instant=True, as_table=True
+        table.Panel(), title, description, Unit("none", ""), queries, width=width, height=8, instant=True, as_table=True
     )
-    names = {f"Value #{chr(ord('A') + i)}": column.title for i, column in enumerate(columns)} | labels
-    if len(columns) == 1:
-        names |= {"Value": columns[0].title}
-    order = {name: i for i, name in enumerate([*labels, *(n for n in names if n not in labels)])}
+    # Grafana calls the column of a table's only query "Value", those of several "Value #A" and so on.
+    own = ["Value"] if len(columns) == 1 else [f"Value #{chr(ord('A') + i)}" for i in range(len(columns))]
+    titles = {name: column.title for name, column in zip(own, columns, strict=True) if column.title}
+    hidden = {"Time": True} | {name: True for name in own if name not in titles}
+    order = {name: place for place, name in enumerate([*labels, *titles])}
+    organize = {"excludeByName": hidden, "indexByName": order, "renameByName": labels | titles}
     panel = panel.with_transformation(model.DataTransformerConfig(id_val="merge", options={}))
-    panel = panel.with_transformation(
-        model.DataTransformerConfig(
-            id_val="organize",
-            options={"excludeByName": {"Time": True}, "indexByName": order, "renameByName": names},
-        )
-    )
+    panel = panel.with_transformation(model.DataTransformerConfig(id_val="organize", options=organize))
     for column in columns:
+        if not column.title:
+            continue
         properties = [model.DynamicConfigValue(id_val="unit", value=column.unit.name)]
         if column.unit.decimals is not None:
             properties.append(model.DynamicConfigValue(id_val="decimals", value=column.unit.decimals))

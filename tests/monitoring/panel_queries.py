@@ -44,13 +44,13 @@ def filled(expr: str, run: str, window: str = "30s") -> str:
     return expr
 
 
-def queries(run: str) -> list[Asked]:
+def queries(run: str, window: str = "30s") -> list[Asked]:
     """All queries of all panels."""
     found = []
     for uid, board in boards().items():
         for panel in panels(board):
             for target in panel["targets"]:
-                expr = filled(target["expr"], run)
+                expr = filled(target["expr"], run, window)
                 instant = bool(target.get("instant"))
                 found.append(Asked(uid, panel["title"], expr, instant, target.get("legendFormat", "")))
     return found
