@@ -68,8 +68,10 @@ def _row(cluster: Cluster, application: Object, pods: list[Object], wrong: list[
     state = applications.state(application)
     on = applications.active(application)
     name = remote.name_of(application)
-    how_far = _how_far(cluster, name) if drivers and state != "COMPLETED" else ""
-    wrong = [trouble for trouble in wrong if not (trouble.exited and how_far)]  # its own words are better
+    last = _last_said(cluster, name) if drivers and state != "COMPLETED" else None
+    how_far = _briefly(*last) if last else ""
+    if last and last[0] == "failed":  # its own words are better than an exit code
+        wrong = [*(trouble for trouble in wrong if not trouble.exited), remote.driver_failure(last[1])]
     return {
         "job": remote.job_of(application),
         "run": name,
@@ -85,29 +87,25 @@ def _row(cluster: Cluster, application: Object, pods: list[Object], wrong: list[
     }
 
 
-def _how_far(cluster: Cluster, name: str) -> str:
-    """The newest thing that the driver said for machines."""
-    rounds = 0
-    last = ""
+def _last_said(cluster: Cluster, name: str) -> tuple[str, Object] | None:
+    """The newest thing that the driver said for machines; a round with how many there will be."""
+    rounds, last = 0, None
     for line in read_log(cluster, name, LINES_READ):
         parsed = lines.parse(line.text)
         if parsed is None:
             continue
         kind, content = parsed
-        if kind == "training":
-            rounds = int(content.get("rounds", 0))
-        last = _briefly(kind, content, rounds)
+        rounds = int(content["rounds"]) if kind == "training" else rounds
+        last = kind, content | {"of": rounds}
     return last
 
 
-def _briefly(kind: str, content: Mapping[str, Any], rounds: int) -> str:
+def _briefly(kind: str, content: Mapping[str, Any]) -> str:
     if kind == "round":
-        of = f"/{rounds}" if rounds else ""
+        of = f"/{content['of']}" if content["of"] else ""
         return f"round {content.get('round_id')}{of}, held-out loss {show.number(content.get('held_out_loss'))}"
     if kind == "waiting":
         return f"waits for {content.get('after')}"
-    if kind == "failed":
-        return str(content.get("what", ""))
     return kind
 
 

@@ -197,6 +197,12 @@ def words(kind: str, content: Mapping[str, Any]) -> str:
     return ", ".join([kind, *(f"{key} {value}" for key, value in named.items() if key not in ("job", "result"))])
 
 
+def driver_failure(content: Mapping[str, Any]) -> Trouble:
+    """What a driver said when it gave up."""
+    what, found, fix = (str(content.get(key) or "") for key in ("what", "found", "fix"))
+    return Trouble("", f"the driver failed: {what}", found, fix)
+
+
 def tell(trouble: Trouble) -> None:
     """A trouble, in the form of an error."""
     mark = "[yellow]waiting:[/yellow]" if trouble.waits else "[red]trouble:[/red]"

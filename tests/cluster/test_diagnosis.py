@@ -123,7 +123,7 @@ def application(state: str, message: str = "") -> dict[str, Any]:
 
 def test_an_application_that_no_operator_looks_at_is_told_after_a_while() -> None:
     assert application_trouble(application(""), 5) is None
-    trouble = application_trouble(application(""), 60)
+    trouble = application_trouble(application(""), 90)
     assert trouble is not None
     assert "no Spark operator takes the job up" in trouble.what
     assert "namespace jobs" in trouble.fix
