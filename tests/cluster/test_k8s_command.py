@@ -1,6 +1,6 @@
 """`neurogrid k8s` on a real cluster: jobs are run, watched, stopped and scaled; pods that cannot run say why.
 
-Needs kubectl and helm on the PATH, KUBECONFIG, and the image neurogrid/spark:dev on the nodes. Everything happens in a
+Needs kubectl and helm on the PATH, KUBECONFIG, and the image neurogrid/spark:dev (or NEUROGRID_IMAGE) on the nodes. Everything happens in a
 namespace of its own that enforces the `restricted` Pod Security standard, and goes with it.
 """
 
@@ -22,7 +22,8 @@ import yaml
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 CHART = Path(__file__).resolve().parents[2] / "helm" / "neurogrid"
-IMAGE = {"repository": "neurogrid/spark", "tag": "dev", "pullPolicy": "IfNotPresent"}
+REPOSITORY, TAG = os.environ.get("NEUROGRID_IMAGE", "neurogrid/spark:dev").rsplit(":", 1)
+IMAGE = {"repository": REPOSITORY, "tag": TAG, "pullPolicy": "IfNotPresent"}
 ROUND = re.compile(r"^  round (\d+)  held-out loss \d\.\d+  ", re.MULTILINE)
 SMALL: dict[str, Any] = {
     "image": IMAGE,
@@ -311,7 +312,7 @@ def test_an_image_that_is_missing_is_named_with_what_to_do(chart: Path, installe
     values = SMALL | {"image": IMAGE | {"tag": "nosuch", "pullPolicy": "Never"}, "spark-operator": {"enabled": False}}
     install(chart, installed.namespace, "bare", values)
     said = Installed(installed.namespace, "bare").k8s("submit", "etl", "--follow", "--timeout", "20", code=124).stderr
-    assert "image neurogrid/spark:nosuch of the driver is not on the node" in said
+    assert f"image {REPOSITORY}:nosuch of the driver is not on the node" in said
     assert "make images load" in said
     # two releases: one has to be named
     command = [sys.executable, "-m", "neurogrid", "k8s", "status", "-n", installed.namespace]
