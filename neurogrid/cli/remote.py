@@ -156,11 +156,7 @@ class Screen:
             self.outcome.result = content.get("result")
         elif kind == "failed":
             self.outcome.failure = content
-            tell(
-                Trouble(
-                    "", f"the driver failed: {content.get('what')}", *(str(content.get(k)) for k in ("found", "fix"))
-                )
-            )
+            tell(driver_failure(content))
         else:
             show.say(f"  {words(kind, content)}")
 

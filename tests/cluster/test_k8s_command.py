@@ -1,7 +1,7 @@
 """`neurogrid k8s` on a real cluster: jobs are run, watched, stopped and scaled; pods that cannot run say why.
 
-Needs kubectl and helm on the PATH, KUBECONFIG, and the image neurogrid/spark:dev (or NEUROGRID_IMAGE) on the nodes. Everything happens in a
-namespace of its own that enforces the `restricted` Pod Security standard, and goes with it.
+Needs kubectl and helm on the PATH, KUBECONFIG, and the image neurogrid/spark:dev (or NEUROGRID_IMAGE) on the nodes.
+Everything happens in a namespace of its own that enforces the `restricted` Pod Security standard, and goes with it.
 """
 
 import json
