@@ -23,7 +23,7 @@ def test_the_config_page_is_in_step_with_the_schema() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
 def test_every_command_that_a_page_names_exists(page: Path) -> None:
     commands = get_command(app).commands  # type: ignore[attr-defined]
-    for line in re.findall(r"neurogrid ((?:[a-z]+ ?)+)", "\n".join(re.findall(r"`[^`]+`", page.read_text()))):
+    for line in re.findall(r"neurogrid ((?:[a-z][a-z0-9]* ?)+)", "\n".join(re.findall(r"`[^`]+`", page.read_text()))):
         first, *rest = line.split()
         assert first in commands, f"{page.name} names `neurogrid {line}`"
         if rest and hasattr(commands[first], "commands"):
