@@ -27,6 +27,7 @@ from neurogrid.storage import Place, place
 WINDOWS = 200  # test windows of each household
 SHOWN = (0, 1, 2, 5, 10, 20, 40)
 SMALL = "model.hidden=16"
+GENTLE = "local.learning_rate=0.0005"
 GROUPS = ("agents", "held_out")
 
 
@@ -65,6 +66,7 @@ def measure(config: Config, spark: SparkSession) -> ResultTable:
     runs = {
         "from the seed": (),
         "from the teacher": (with_teacher,),
+        "from the teacher, gently": (with_teacher, GENTLE),
         "small, from the seed": (SMALL,),
         "small, guided by the teacher": (SMALL, with_teacher, "local.distill_weight=1.0"),
     }
@@ -140,10 +142,10 @@ def _table(
     shown = [number for number in SHOWN if number < last] + [last]
     columns = ("run", "weights", "households", *(f"mae_{n}" for n in shown), "target_mae", "rounds_to_target")
     rows: list[tuple[Cell, ...]] = []
-    for first in range(0, len(curves), 2):  # a run without the teacher, then its twin with it
+    for twins in (curves[:3], curves[3:]):  # a run without the teacher, then those with it
         for group in GROUPS:
-            target = curves[first].maes[group][-1]
-            for curve in curves[first : first + 2]:
+            target = twins[0].maes[group][-1]
+            for curve in twins:
                 maes = curve.maes[group]
                 kept = [maes[min(number, len(maes) - 1)] for number in shown]
                 rows.append((curve.run, curve.n_weights, group, *kept, target, rounds_to(maes, target)))

@@ -133,14 +133,14 @@ def _start(spark: SparkSession, task: RankTask, words: "_Words", watch: Callable
 def _watching(task: RankTask, watch: Callable[[Record], None]) -> Iterator[None]:
     """Shows `watch` every epoch that becomes durable inside, in order."""
     ended = threading.Event()
-    shown = len(records.read(task.folder).epochs)
+    known = records.read(task.folder)
 
     def look() -> None:
-        nonlocal shown
+        nonlocal known
         with contextlib.suppress(NeuroGridError, OSError):  # whoever trains will say what is wrong
-            for record in records.read(task.folder).epochs[shown:]:
-                watch(record)
-                shown += 1
+            while (newer := records.extended(task.folder, known)) is not known:
+                known = newer
+                watch(known.epochs[-1])
 
     def keep_looking() -> None:
         while not ended.wait(_LOOK_S):

@@ -109,7 +109,7 @@ class _Rank:
         while not schedule.stop_reason(known.held_out, self._settings):
             figures = self._epoch(len(known.epochs) + 1, steps)
             self._agree(partial(self._persist, known, figures))
-            known = records.read(self._task.folder)
+            known = records.extended(self._task.folder, known)
         return {"status": DONE}
 
     def _agree(self, work: Callable[[], None]) -> None:
@@ -197,7 +197,7 @@ class _Rank:
             raise RunError(f"try {self._try} of teacher {self._task.folder.name} was overtaken by try {newest}")
         state = {
             "weights": {name: tensor.detach().cpu().clone() for name, tensor in self._model.state_dict().items()},
-            "optimiser": self._optimiser.state_dict(),
+            "optimiser": _on_cpu(self._optimiser.state_dict()),
         }
         records.write_epoch(self._task.folder, known, figures, state)
 
@@ -292,6 +292,12 @@ def gpu() -> torch.device:
             fix="run on executors with GPUs and a CUDA build of torch, or set teacher.device to cpu",
         )
     return torch.device("cuda", 0)
+
+
+def _on_cpu(state: Mapping[str, Any]) -> dict[str, Any]:
+    """An optimiser's state for a file that a machine without a GPU can read too."""
+    moments = {number: {name: tensor.cpu() for name, tensor in own.items()} for number, own in state["state"].items()}
+    return {**state, "state": moments}
 
 
 def fingerprints(data: Mapping[str, Any]) -> dict[str, str]:

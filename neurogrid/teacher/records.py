@@ -86,6 +86,21 @@ def read(folder: Place) -> Records:
     return Records(found[0], tuple(found[1:]), end)
 
 
+def extended(folder: Place, known: Records) -> Records:
+    """The records with one more epoch, where it is durable by now; else as they were.
+
+    Raises:
+        RunError: it is not the record that was written.
+    """
+    path = f"epochs/{epoch_name(len(known.epochs) + 1)}.json"
+    if not (folder / path).exists():
+        return known
+    record = _record(folder, path)
+    if not is_intact(record) or record.get("previous_sha256") != known.head:
+        raise _changed(folder, f"{path} of teacher {folder.name} is not the record that was written")
+    return Records(known.first, (*known.epochs, record), None)
+
+
 def _record(folder: Place, path: str) -> Record:
     try:
         record = json.loads((folder / path).read_text())

@@ -18,7 +18,7 @@ from small_teacher import begin, bits, join, settings, start, train, weights
 from neurogrid.agent import as_tensors, model_shape
 from neurogrid.data.windows import gather
 from neurogrid.errors import RunError
-from neurogrid.models import build, forecast_loss
+from neurogrid.models import LossSettings, build, forecast_loss
 from neurogrid.storage import Place, place
 from neurogrid.teacher import reading, records
 from neurogrid.teacher.households import TaughtHousehold
@@ -90,6 +90,7 @@ def test_one_rank_is_a_plain_loop_and_two_reach_its_loss(root: Path, households:
     assert losses(two)[-1] == pytest.approx(losses(one)[-1], rel=0.03)
 
 
+@pytest.mark.slow
 def test_a_batch_in_parts_is_the_same_batch(root: Path, households: Households, two: RankTask) -> None:
     parts = begin(root, households, settings(accumulation=4), "parts")
     train(parts)
@@ -98,7 +99,7 @@ def test_a_batch_in_parts_is_the_same_batch(root: Path, households: Households, 
         np.testing.assert_allclose(array, weights(two, 1)[name], rtol=0, atol=1e-4, err_msg=name)
 
 
-@pytest.mark.parametrize("killed", [0, 1])
+@pytest.mark.parametrize("killed", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_a_rank_that_is_killed_ends_the_others_and_a_new_start_comes_to_the_same_bits(
     killed: int, root: Path, households: Households, two: RankTask
 ) -> None:
@@ -122,6 +123,7 @@ def test_a_rank_that_is_killed_ends_the_others_and_a_new_start_comes_to_the_same
     assert tries[1]["after_epoch"] >= 1
 
 
+@pytest.mark.slow
 def test_ranks_give_up_after_as_many_starts_as_they_may(root: Path, households: Households) -> None:
     task = begin(root, households, settings(tries=1), "gives-up")
     (task.folder / "tries" / "try=0001.json").write("{}")
@@ -194,6 +196,7 @@ def test_readings_that_changed_are_refused(tmp_path: Path) -> None:
     assert said[1]["found"] == households[0].file
 
 
+@pytest.mark.slow
 def test_teaching_stops_early_on_held_out_time_and_a_new_start_does_not_go_on(
     root: Path, households: Households
 ) -> None:
@@ -205,11 +208,23 @@ def test_teaching_stops_early_on_held_out_time_and_a_new_start_does_not_go_on(
     assert len(losses(task)) == 2
 
 
+@pytest.mark.slow
 def test_mixed_precision_comes_near_to_full_precision(root: Path, households: Households, two: RankTask) -> None:
     task = begin(root, households, settings(precision="bf16"), "mixed")
     train(task)
     assert bits(task, 1) != bits(two, 1)
     assert losses(task)[-1] == pytest.approx(losses(two)[-1], rel=0.03)
+
+
+@pytest.mark.slow
+def test_a_teacher_without_a_surge_head_learns_and_leaves_that_head_alone(root: Path, households: Households) -> None:
+    wanted = settings(loss=LossSettings(loss="l1", huber_delta=1.0, surge_weight=0.0), epochs=1)
+    task = begin(root, households, wanted, "no-surge")
+    assert train(task)[0] == {"status": DONE}
+    first = build(wanted.model, model_shape(wanted.windows), seed=wanted.seed).state_dict()
+    after = weights(task, 1)
+    assert np.array_equal(after["surge_combine.weight"], first["surge_combine.weight"].numpy())
+    assert not np.array_equal(after["combine.weight"], first["combine.weight"].numpy())
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
