@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
-from urllib.request import Request, urlopen
+from urllib.request import HTTPSHandler, ProxyHandler, Request, build_opener
 
 from neurogrid.errors import RunError
 
@@ -44,7 +44,9 @@ class PodApplications:
                 f"{self.server}{path}?labelSelector={quote(self.selector)}",
                 headers={"Authorization": f"Bearer {token}", "Accept": "application/json"},
             )
-            with urlopen(request, timeout=_ANSWER_S, context=trust) as answer:  # noqa: S310
+            # A proxy that the environment names for the world outside knows nothing of the API server.
+            opener = build_opener(ProxyHandler({}), HTTPSHandler(context=trust))
+            with opener.open(request, timeout=_ANSWER_S) as answer:
                 found = json.loads(answer.read())
             return [item for item in found["items"] if isinstance(item, dict)]
         except (OSError, ValueError, KeyError, TypeError) as error:
