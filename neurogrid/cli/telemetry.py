@@ -49,6 +49,8 @@ def exporter(
     looking = threading.Thread(target=work.run, name="exporter-look", daemon=True)
     with serving(work, address, port) as found:
         show.say(f"metrics of {root} at http://{address}:{found}/metrics")
+        if root.is_local and not root.exists():
+            show.say("  nothing is there yet: runs are shown when they come")
         looking.start()
         try:
             looking.join()
@@ -92,5 +94,11 @@ def traced(run_id: str) -> "Iterator[RoundTraces | None]":
     from neurogrid.telemetry.tracing import RoundTraces  # noqa: PLC0415 - costs what those who trace pay
 
     most = environment.get("OTEL_BSP_MAX_QUEUE_SIZE", "")
-    with RoundTraces(run_id, neurogrid.__version__, int(most) if most.isdigit() else MOST_SPANS, show.say) as traces:
+    try:
+        traces = RoundTraces(run_id, neurogrid.__version__, int(most) if most.isdigit() else MOST_SPANS, show.say)
+    except (ValueError, OSError) as error:
+        show.say(f"  no traces: the environment's OTEL_ variables cannot be used: {error}")
+        yield None
+        return
+    with traces:
         yield traces
