@@ -4,6 +4,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
+from neurogrid.report.by_round import acceptance, column, rejections, traffic
 from neurogrid.report.charts import Cell as MapCell
 from neurogrid.report.charts import Chart, Line, heat_map, lines, norms, stacked_bars
 from neurogrid.report.facts import Record, RunFacts
@@ -38,7 +39,7 @@ def learning(facts: RunFacts) -> Section:
     section = Section("learning", "Did it learn?", missing=NO_ROUNDS)
     if not facts.rounds:
         return section
-    held, trained = _column(facts.rounds, "held_out_loss"), _column(facts.rounds, "loss_mean")
+    held, trained = column(facts.rounds, "held_out_loss"), column(facts.rounds, "loss_mean")
     numbers = [record["round_id"] for record in facts.rounds]
     known = [loss for loss in held if math.isfinite(loss)]
     lead = "Loss of the global model after each round, on validation windows that no agent trains on, beside the mean "
@@ -57,7 +58,7 @@ def learning(facts: RunFacts) -> Section:
                 "loss",
             )
         )
-    change = _column(facts.rounds, "relative_update")
+    change = column(facts.rounds, "relative_update")
     charts.append(
         lines(
             "change",
@@ -93,7 +94,7 @@ def timing(facts: RunFacts) -> Section:
     """Latency by phase, and the bytes on the way."""
     if not facts.rounds:
         return Section("time", "Where the time went", missing=NO_ROUNDS)
-    phases = [(key, label, colour, _column(facts.rounds, f"{key}_s")) for key, label, colour in PHASES]
+    phases = [(key, label, colour, column(facts.rounds, f"{key}_s")) for key, label, colour in PHASES]
     bars = stacked_bars(
         "latency",
         "Latency of each round by phase",
@@ -104,11 +105,11 @@ def timing(facts: RunFacts) -> Section:
         "round",
         "ms",
     )
-    wall = sum(_column(facts.rounds, "wallclock_s"))
+    wall = sum(column(facts.rounds, "wallclock_s"))
     rows: list[list[str | Cell]] = []
     for _, label, _, values in [
         *phases,
-        ("", "persist (beside the next round)", "", _column(facts.rounds, "persist_s")),
+        ("", "persist (beside the next round)", "", column(facts.rounds, "persist_s")),
     ]:
         finite = sorted(v for v in values if math.isfinite(v))
         share = sum(finite) / wall if wall and not label.startswith("persist") else None
@@ -120,7 +121,7 @@ def timing(facts: RunFacts) -> Section:
                 Cell(percent(share), share=share),
             ]
         )
-    rounds = sorted(_column(facts.rounds, "wallclock_s"))
+    rounds = sorted(column(facts.rounds, "wallclock_s"))
     rows.append(
         ["whole round", Cell(number(1000 * _middle(rounds), 1)), Cell(number(1000 * rounds[-1], 1)), Cell("100%")]
     )
@@ -138,7 +139,11 @@ def timing(facts: RunFacts) -> Section:
     moved = sum(record.get("reassigned_agents") or 0 for record in facts.rounds)
     if moved:
         notes.append(f"{plural(moved, 'training')} of a lost host was taken over by another.")
-    return Section("time", "Where the time went", lead, charts=(bars,), beside=(table,), notes=tuple(notes))
+    sent = traffic(facts)
+    title, charts = "Where the time went", (bars,) if sent is None else (bars, sent)
+    if len(charts) == 1:
+        return Section("time", title, lead, charts=charts, beside=(table,), notes=tuple(notes))
+    return Section("time", title, lead, charts=charts, tables=(table,), notes=tuple(notes))
 
 
 def trust(facts: RunFacts) -> Section:
@@ -156,15 +161,16 @@ def trust(facts: RunFacts) -> Section:
         else "There were no attackers in this run, so every update it rejected was an honest one."
     )
     charts = [_norms(facts)] if any(row["answered"] for row in facts.agents) else []
+    charts += [acceptance(facts), rejections(facts)]
     beside = tuple(table for table in (_confusion(facts), _reasons(facts)) if table.rows)
     return Section(
         "trust",
         title,
         lead,
         charts=tuple(charts),
-        beside=beside if charts else (),
+        beside=beside,
         wide=(_map(facts),),
-        tables=(*(() if charts else beside), _districts(facts)),
+        tables=(_districts(facts),),
     )
 
 
@@ -190,7 +196,7 @@ def defence_tile(facts: RunFacts) -> Tile:
 
 def loss_tile(facts: RunFacts) -> Tile:
     """Held-out loss, from the first round to the last."""
-    known = [v for v in _column(facts.rounds, "held_out_loss") if math.isfinite(v)]
+    known = [v for v in column(facts.rounds, "held_out_loss") if math.isfinite(v)]
     if not known:
         return Tile("Held-out loss", "–", "not measured yet")
     return Tile(
@@ -200,17 +206,13 @@ def loss_tile(facts: RunFacts) -> Tile:
 
 def time_tile(facts: RunFacts) -> Tile:
     """How long a round takes."""
-    wall = sorted(_column(facts.rounds, "wallclock_s"))
+    wall = sorted(column(facts.rounds, "wallclock_s"))
     asked = facts.genesis.get("rounds", 0)
     if not wall:
         return Tile("Median round", "–", f"0 of {plural(asked, 'round')} done")
     return Tile(
         "Median round", seconds(_middle(wall)), f"{len(wall)} of {plural(asked, 'round')} in {seconds(sum(wall))}"
     )
-
-
-def _column(records: Sequence[Record], name: str) -> list[float]:
-    return [math.nan if record.get(name) is None else float(record[name]) for record in records]
 
 
 def _middle(ordered: Sequence[float]) -> float:

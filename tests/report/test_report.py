@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 
 from neurogrid.errors import UsageError
 from neurogrid.report import render_report
+from neurogrid.report.by_round import acceptance, rejections, traffic
+from neurogrid.report.facts import read_run
 from neurogrid.report.palette import MARKS, PALETTE, TEXT, contrast
 from neurogrid.report.picture import BROWSERS, newest_report, save_picture
 from neurogrid.report.table import number
@@ -187,3 +190,29 @@ def test_a_picture_without_a_browser_says_how_to_get_one(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UsageError, match="apt-get install chromium"):
         save_picture(Path("report.html"), tmp_path / "x.png")
+
+
+def test_a_report_has_the_figures_of_the_dashboards_round_by_round(finished_html):
+    for title in (
+        "Latency of each round by phase",
+        "Sent in each round",
+        "Accepted updates by round",
+        "Rejected updates by round",
+        "Not accepted, by reason",
+        "Loss by round, held out and in training",
+    ):
+        assert title in finished_html, title
+
+
+def test_rejections_by_round_are_those_of_the_audit(make_run):
+    run, warehouse = make_run()
+    facts = read_run(run, warehouse)
+    refused = [row for row in facts.agents if row["answered"] and not row["accepted"]]
+    svg = rejections(facts).svg
+    assert refused
+    assert {key.label for key in rejections(facts).keys} == {"honest", "attackers", "f that the rule bears"}
+    assert "updates" in svg
+    assert {key.label for key in acceptance(facts).keys} == {"all", "district 0", "district 1", "district 2"}
+    assert traffic(facts) is not None
+    inline = replace(facts, rounds=tuple({**record, "bytes_down": 0, "bytes_up": 0} for record in facts.rounds))
+    assert traffic(inline) is None
