@@ -20,6 +20,8 @@ from typing import Any, Literal, Protocol
 
 CREDENTIALS = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where Kubernetes puts what a pod needs to use its API."""
+LEAVING = "/tmp/decommissioned"  # noqa: S108 - in a pod, whose /tmp is its own
+"""The image's decom.sh makes this file in a pod that is asked to leave its node."""
 _TIMEOUT_S = 5.0
 _HOPELESS = 4
 """A pod that stays ready but has no task for so many times `replace_after_s` hangs, and is removed as well."""

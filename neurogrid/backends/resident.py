@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,8 @@ class Invitation:
         heartbeat_s: seconds between two signs of life.
         rows: most deltas in a message.
         return_s: how long a task whose stream broke tries to come back.
+        leaving: a file that is there when the executor is to leave: the task hands in what it has done, and ends.
+            Empty is none.
     """
 
     location: str
@@ -52,10 +55,15 @@ class Invitation:
     heartbeat_s: float
     rows: int
     return_s: float
+    leaving: str = ""
 
 
 class StreamBroken(Exception):  # noqa: N818 - not an error of the user's
     """The stream to the driver has ended without a word."""
+
+
+class Leaving(Exception):  # noqa: N818 - not an error of the user's
+    """The executor has been told to leave; Spark tries the task again on another."""
 
 
 def reside(invitation: Invitation, factory: TrainerFactory, partition: int, _: Iterator[Any]) -> Iterator[int]:
@@ -98,6 +106,7 @@ class TaskStream:
         self._closed = threading.Event()
         self._dropped = 0  # the newest ticket that the driver has closed
         self._stopping = False
+        self._leaving = False
         self._returned: dict[tuple[int, int], int] = {}  # (ticket, index) of agents left to others: said in message ...
         self._at: tuple[int, int | None] = (0, None)  # the agent under way
 
@@ -149,6 +158,8 @@ class TaskStream:
         weights: Vector | None = None
         while True:
             item = self._inbox.get()
+            if self._leaving:
+                raise Leaving("the executor is leaving; the driver hands what is left to others")
             if item is None:
                 raise StreamBroken
             message, batch = item
@@ -170,6 +181,8 @@ class TaskStream:
         for index, agent in message["work"]:
             if self._over(ticket):
                 return
+            if self._leaving:
+                break
             if self._returned.get((ticket, index), 0) > message["number"]:
                 continue  # left to others after it was handed to us
             self._at = (ticket, index)
@@ -229,6 +242,9 @@ class TaskStream:
             while not self._closed.wait(self._invitation.heartbeat_s):
                 ticket, index = self._at
                 self.say({"say": "beat", "ticket": ticket, "at": index})
+                if self._invitation.leaving and not self._leaving and Path(self._invitation.leaving).exists():
+                    self._leaving = True
+                    self._inbox.put(None)
 
 
 class _Outgoing:

@@ -24,7 +24,7 @@ from pyspark.sql import SparkSession
 from neurogrid.backends.certificate import certificate_for
 from neurogrid.backends.dispatch import Dispatcher
 from neurogrid.backends.exchange import ExchangeServer, ExchangeSettings, Hello, Stream
-from neurogrid.backends.pods import LostPods
+from neurogrid.backends.pods import LEAVING, LostPods
 from neurogrid.backends.resident import Invitation, reside
 from neurogrid.errors import RunError, UsageError
 from neurogrid.fl.update import AgentId, Matrix, Phases, RoundPlan, RoundResult, TrainerFactory, Update, Vector
@@ -198,6 +198,7 @@ class SparkBackend:
             heartbeat_s=settings.lost_after_s / _BEATS,
             rows=rows,
             return_s=settings.join_timeout_s,
+            leaving="" if self._pods is None else LEAVING,
         )
 
     def _watch(self) -> None:

@@ -14,6 +14,7 @@ import psutil
 import pytest
 from numpy_trainer import AGENTS, SETTINGS, D, Numpy, Unfit, assert_same, expected, plan, wait_for
 
+from neurogrid.backends.pods import LostPods
 from neurogrid.backends.spark import SparkBackend
 from neurogrid.errors import RunError, UsageError
 
@@ -75,6 +76,38 @@ def test_a_worker_that_falls_silent_has_its_agents_trained_by_another_and_is_ref
         assert_same(backend.run(plans[2]), references[2])
 
 
+def test_an_executor_that_is_asked_to_leave_hands_in_what_it_has_done_and_the_round_is_the_same(
+    spark, tmp_path, monkeypatch
+):
+    asked = tmp_path / "decommissioned"
+    monkeypatch.setattr("neurogrid.backends.spark.LEAVING", str(asked))
+    plans = [plan(1), plan(2)]
+    references = expected(*plans)
+    with SparkBackend(spark, Numpy(train_s=0.3), D, SETTINGS, LostPods(Nobody(), 60)) as backend:
+        assert_same(backend.run(plans[0]), references[0])
+
+        def ask_for_a_moment() -> None:
+            asked.touch()
+            wait_for(lambda: backend.tasks < 2)
+            asked.unlink()
+
+        with after(0.1, ask_for_a_moment):
+            result = backend.run(plans[1])
+        assert_same(result, references[1])
+        wait_for(lambda: backend.tasks == 2)  # Spark tries the tasks that left again
+        assert_same(backend.run(plans[1]), references[1])
+
+
+class Nobody:
+    """A cluster that is never asked anything."""
+
+    def state(self, name):
+        raise AssertionError(name)
+
+    def remove(self, name):
+        raise AssertionError(name)
+
+
 def test_an_agent_that_kills_its_worker_each_time_is_lost_and_the_others_are_not(spark):
     (reference,) = expected(plan(1))
     with SparkBackend(spark, Numpy(), D, SETTINGS) as backend:
@@ -110,6 +143,7 @@ SCRIPT = """
 import os, signal, sys, time
 sys.path.insert(0, {here!r})
 from numpy_trainer import D, SETTINGS, Numpy, plan
+from neurogrid.backends.pods import LostPods
 from neurogrid.backends.spark import SparkBackend
 from neurogrid.session import spark_session
 with spark_session("exit", "local[2]", {{}}) as spark:
