@@ -12,7 +12,7 @@ TORCH := torch==2.13.0
 DEMO := build/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo watch dashboards-json monitoring-pictures test slow check results bench picture docs lock clean
+.PHONY: help setup demo watch dashboards-json monitoring-pictures test slow check results bench picture docs chart-docs cluster-test lock clean
 
 include k8s/cluster.mk
 
@@ -47,10 +47,13 @@ monitoring-pictures: setup ## docs/monitoring-*.png of a real run with attackers
 	$(BIN)/python monitoring/source/pictures.py docs
 
 test: setup ## the tests, under five minutes
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(BIN)/python -m pytest -q -m "not slow and not cluster"
 
 slow: setup ## the tests that take longer
-	$(BIN)/python -m pytest -q -m slow
+	$(BIN)/python -m pytest -q -m "slow and not cluster"
+
+cluster-test: setup $(CHART)/charts ## the chart, and what needs the cluster in KUBECONFIG with the image on its nodes; 40 minutes
+	$(BIN)/python -m pytest -q tests/chart tests/cluster
 
 check: setup ## lint and types
 	$(BIN)/ruff check .
@@ -71,6 +74,9 @@ picture: demo ## docs/report.png from the demo's report; needs chromium
 
 docs: setup ## docs/config.md from the schema
 	$(BIN)/neurogrid config schema > docs/config.md
+
+chart-docs: setup ## the chart's schema and table of values
+	$(BIN)/python helm/generate.py
 
 lock: setup ## requirements.lock anew, with pip-tools; torch stays out, since its CPU builds have other hashes
 	$(BIN)/pip install --quiet pip-tools

@@ -8,6 +8,7 @@
 #   LOAD         how the cluster gets it: kind, push, none or a command (see images/load)
 #   CLUSTER      name of the kind cluster
 #   JOB          of `make logs`
+#   NEUROGRID_CHARTS  folder with the operator's chart; without it `helm dependency build` fetches it
 #   AGAIN        of `make run-...`: any text runs a job anew though it has completed with the same config
 
 NAMESPACE ?= neurogrid
@@ -46,7 +47,8 @@ deploy: $(CHART)/charts ## install the chart with its operator, or upgrade it
 	  --set 'spark-operator.spark.jobNamespaces={$(NAMESPACE)}' $(SET)
 
 $(CHART)/charts: $(CHART)/Chart.yaml
-	helm dependency build $(CHART)
+	mkdir -p $@
+	if [ -n "$(NEUROGRID_CHARTS)" ]; then cp "$(NEUROGRID_CHARTS)"/spark-operator-2.5.2.tgz $@; else helm dependency build $(CHART); fi
 	@touch $@
 
 run-etl run-sample run-teacher run-train run-evaluate: run-%: setup ## one job to its end, with the live table

@@ -171,7 +171,11 @@ def on_laptop(folder: Path, config: dict[str, Any]) -> Laptop:
     subprocess.run([*neurogrid, "synth", str(folder / "data"), *given], check=True, capture_output=True, timeout=300)
     where = ["-c", str(folder / "config.yaml"), "--warehouse", str(folder / "warehouse"), "--json"]
     said: dict[str, Any] = {}
-    for step, more in (("etl", ["--data-dir", str(folder / "data")]), ("sample", []), ("train", [])):
+    taught = "teacher" in config
+    steps = [("etl", ["--data-dir", str(folder / "data")]), ("sample", [])]
+    steps += [("teach", ["--set", "teacher.id=laptop"])] if taught else []
+    steps += [("train", ["--set", "rounds.teacher=laptop"] if taught else [])]
+    for step, more in steps:
         done = subprocess.run(
             [*neurogrid, step, *where, *more], capture_output=True, text=True, check=False, timeout=600
         )
