@@ -98,6 +98,7 @@ def assert_same(result, reference):
     assert [(u.windows, u.metrics) for u in result.updates] == [(u.windows, u.metrics) for u in reference.updates]
     assert all(np.shares_memory(u.delta, result.deltas[i]) for i, u in enumerate(result.updates))
     assert list(map(sorted, (result.worked, reference.worked))) == [sorted(u.agent for u in result.updates)] * 2
+    assert all(0 <= worked.ended_s < 60 and worked.task >= 0 for worked in result.worked.values())
 
 
 def wait_for(condition, timeout_s=20.0):
