@@ -4,11 +4,16 @@ import torch
 from pyarrow import flight, fs
 from pyspark.ml.clustering import KMeans
 from pyspark.ml.functions import array_to_vector
+from pyspark.ml.torch import distributor
 from pyspark.sql import SparkSession
+from torch import distributed
+from torch.distributed import run
+from torch.nn import parallel
 
 import neurogrid.cli.bench
 import neurogrid.cli.job
 import neurogrid.telemetry.exporter
+from neurogrid.teacher import distribute
 
 assert neurogrid.cli.job.STEPS
 assert neurogrid.cli.bench.bench_app
@@ -24,3 +29,12 @@ with SparkSession.builder.master("local[1]").config("spark.ui.enabled", "true").
     frame = frame.withColumn("features", array_to_vector("profile"))
     assert KMeans(k=2, seed=1).fit(frame).summary.k == 2
     assert frame.mapInArrow(lambda batches: batches, frame.schema).count() == 8
+
+# What a teacher's rank does: torchrun's module, processes that find each other over gloo, a step of DDP.
+assert run.main
+assert distribute.distribute
+assert distributor.TorchDistributor
+distributed.init_process_group("gloo", init_method="tcp://127.0.0.1:29511", rank=0, world_size=1)
+with torch.autocast("cpu", torch.bfloat16):
+    parallel.DistributedDataParallel(torch.nn.Linear(2, 1))(torch.ones(1, 2)).sum().backward()
+distributed.destroy_process_group()
