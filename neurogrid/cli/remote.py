@@ -257,8 +257,20 @@ def failure(name: str, outcome: Outcome) -> NeuroGridError:
 
 
 def show_result(result: Mapping[str, Any]) -> None:
-    """What a job reported, as far as it is figures and names."""
-    named = [
-        (key.replace("_", " "), str(value)) for key, value in result.items() if isinstance(value, str | int | float)
-    ]
-    show.facts(named)
+    """What a job reported: of a training what is shown on a laptop, of others all figures and names."""
+    if "held_out_loss_last" in result:
+        first, last = (show.number(result[f"held_out_loss_{which}"]) for which in ("first", "last"))
+        facts = {
+            "ended": f"{result['reason']}, after round {result['rounds']}",
+            "held-out loss": f"{first} to {last}",
+            "weights": result["w_final_sha256"],
+            "ledger": result.get("head_sha256", ""),
+            "folder": result.get("path", ""),
+        }
+    else:
+        facts = {key.replace("_", " "): v for key, v in result.items() if isinstance(v, str | int | float)}
+    show.facts([(name, _word(value)) for name, value in facts.items() if value != ""])
+
+
+def _word(value: str | int | float) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else value
