@@ -19,6 +19,9 @@ def files() -> dict[Path, str]:
     made = {}
     for board in (runs, run, resources, data):
         built = board().build()
+        # Links to a panel name it by its number, which Grafana would otherwise give anew at each import.
+        for number, panel in enumerate(built.panels or [], 1):
+            panel.id_val = number
         content = json.dumps(built, cls=JSONEncoder, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
         for folder in (MONITORING / "dashboards", IN_THE_CHART / "dashboards"):
             made[folder / f"{built.uid}.json"] = content
