@@ -60,15 +60,16 @@ SETTINGS = TeacherSettings(
     timeout_s=120.0,
     seed=1,
 )
-COLUMNS = ("way", "windows_per_s", "start_s", "to_plain_loop", "to_one_rank", "held_out_loss")
+COLUMNS = ("way", "windows_per_s", "to_plain_loop", "to_one_rank", "cpu_us_per_window", "start_s", "held_out_loss")
 _CONTEXT = multiprocessing.get_context("spawn")
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One training: windows a second of its median epoch, seconds beside training, the last held-out loss."""
+    """One training: speed of its median epoch, CPU time of all its processes, seconds beside training, the end."""
 
     windows_per_s: float
+    cpu_us_per_window: float
     start_s: float
     held_out_loss: float
 
@@ -94,9 +95,10 @@ def bench_teacher(ranks: Sequence[int], batch_size: int, repeats: int) -> Result
             (
                 name,
                 statistics.median(m.windows_per_s for m in measured),
-                statistics.median(m.start_s for m in measured),
                 _ratio(measured, plain),
                 _ratio(measured, one) if one else None,
+                statistics.median(m.cpu_us_per_window for m in measured),
+                statistics.median(m.start_s for m in measured),
                 measured[-1].held_out_loss,
             )
         )
@@ -105,6 +107,7 @@ def bench_teacher(ranks: Sequence[int], batch_size: int, repeats: int) -> Result
         f"{weights:,} weights; {HOUSEHOLDS} made-up households of {DAYS} days; batches of {batch_size} windows of all "
         f"ranks together, one thread a rank; {SETTINGS.epochs} epochs, {repeats} times in turn, medians",
         "windows_per_s: of the median epoch's training; start_s: all else, Spark's job, torchrun and reading included",
+        "cpu_us_per_window: CPU time of all ranks together, which says little of waiting but bears a busy machine",
         "to_plain_loop, to_one_rank: median over the turns of the ratio within a turn",
     )
     return ResultTable("Teacher", COLUMNS, tuple(rows), notes)
@@ -126,7 +129,8 @@ def _teach(
     seconds = time.perf_counter() - began
     trained = sum(epoch["train_s"] for epoch in chain.epochs)
     speed = statistics.median(epoch["windows_per_s"] for epoch in chain.epochs)
-    return Measured(speed, seconds - trained, chain.held_out[-1])
+    cpu_us = 1e6 * sum(epoch["train_cpu_s"] for epoch in chain.epochs) / sum(epoch["windows"] for epoch in chain.epochs)
+    return Measured(speed, cpu_us, seconds - trained, chain.held_out[-1])
 
 
 def _plain(root: Path, households: Sequence[TaughtHousehold], settings: TeacherSettings) -> Measured:
@@ -136,9 +140,9 @@ def _plain(root: Path, households: Sequence[TaughtHousehold], settings: TeacherS
     process = _CONTEXT.Process(target=_plain_loop, args=(theirs, place(str(root)), tuple(households), settings))
     process.start()
     theirs.close()
-    speed, trained, held_out = ours.recv()
+    speed, cpu_us, trained, held_out = ours.recv()
     process.join()
-    return Measured(speed, time.perf_counter() - began - trained, held_out)
+    return Measured(speed, cpu_us, time.perf_counter() - began - trained, held_out)
 
 
 def _plain_loop(
@@ -154,7 +158,7 @@ def _plain_loop(
     model = build(settings.model, model_shape(settings.windows), seed=settings.seed)
     optimiser = torch.optim.Adam(model.parameters(), fused=True)
     steps = schedule.steps_an_epoch(settings, len(origins))
-    seconds = []
+    seconds, cpu = [], time.process_time()
     for epoch in range(1, settings.epochs + 1):
         began = time.perf_counter()
         for step, parts in enumerate(schedule.epoch_windows(origins, settings, epoch, 0, steps)):
@@ -167,9 +171,11 @@ def _plain_loop(
             torch.nn.utils.clip_grad_norm_(model.parameters(), settings.gradient_clip_norm)
             optimiser.step()
         seconds.append(time.perf_counter() - began)
+    windows, cpu = steps * settings.batch_size, time.process_time() - cpu
     with torch.inference_mode():
         held_out = forecast_loss(model, settings.loss, as_tensors(gather(found.shard, found.validation)))
-    pipe.send((steps * settings.batch_size / statistics.median(seconds), sum(seconds), float(held_out)))
+    cpu_us = 1e6 * cpu / (windows * settings.epochs)
+    pipe.send((windows / statistics.median(seconds), cpu_us, sum(seconds), float(held_out)))
 
 
 def _make_households(root: Path) -> list[TaughtHousehold]:

@@ -203,7 +203,7 @@ class _Rank:
 
     def _epoch(self, epoch: int, steps: int) -> dict[str, Any]:
         """Trains and judges; returns the figures of all ranks together."""
-        settings, began = self._settings, time.perf_counter()
+        settings, began, cpu = self._settings, time.perf_counter(), time.process_time()
         # Anew each epoch: how DDP lays gradients out, and so the order of its sums, changes after its first step.
         wrapped = DistributedDataParallel(
             self._model,
@@ -217,9 +217,9 @@ class _Rank:
         for step, parts in enumerate(chosen):
             rate = schedule.learning_rate(settings, (epoch - 1) * steps + step, settings.epochs * steps)
             loss += self._step(wrapped, parts, rate)
-        trained = time.perf_counter()
+        trained, cpu = time.perf_counter(), time.process_time() - cpu
         own_loss, own_windows = self._judge()
-        total = self._group.total([float(loss) / steps, own_loss, own_windows])
+        total = self._group.total([float(loss) / steps, own_loss, own_windows, cpu])
         if not math.isfinite(total[0]):
             raise RunError(
                 f"the teacher's loss is no number in epoch {epoch}",
@@ -235,6 +235,7 @@ class _Rank:
             "learning_rate": rate,
             "train_s": trained - began,
             "evaluate_s": ended - trained,
+            "train_cpu_s": total[3],
             "windows_per_s": steps * settings.batch_size / (trained - began),
             "ranks": self._group.size,
             "try": self._try,

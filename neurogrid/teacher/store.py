@@ -18,8 +18,8 @@ from neurogrid.teacher import records
 from neurogrid.teacher.schedule import best_epoch
 
 EPOCH_FIGURES = (
-    *("epoch", "steps", "windows", "train_loss", "held_out_loss", "learning_rate", "train_s", "evaluate_s"),
-    *("windows_per_s", "try", "recorded"),
+    *("epoch", "steps", "windows", "train_loss", "held_out_loss", "learning_rate", "train_s", "train_cpu_s"),
+    *("evaluate_s", "windows_per_s", "try", "recorded"),
 )
 
 
