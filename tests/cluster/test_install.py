@@ -24,6 +24,7 @@ TAUGHT = merged(CONFIG, {"rounds": {"count": 20}, "teacher": TEACHER})
 FIRST = {
     "config": TAUGHT,
     "jobs": {"teacher": {"enabled": True}, "train": {"executor": {"instances": 1}}},
+    "history": {"enabled": True},
     "exporter": {"enabled": True, "resources": {"requests": {"cpu": "10m", "memory": "128Mi"}}},
 }
 JOBS = ("etl", "sample", "teacher", "train")
@@ -88,6 +89,16 @@ def test_the_weights_are_the_laptops_bit_for_bit(
 def test_helm_test_checks_the_finished_run(first: Release, trained: dict[str, Any]) -> None:
     said = helm("test", first.name, "-n", first.namespace, "--logs", "--timeout", "2m")
     assert "every record and file is as it was written" in said
+
+
+def test_the_history_server_shows_what_ended(first: Release, trained: dict[str, Any]) -> None:
+    ask = "import urllib.request as u; print(u.urlopen('http://localhost:18080/api/v1/applications').read().decode())"
+
+    def shown() -> set[str]:
+        said = first.kubectl("exec", "deploy/first-history", "--", "python", "-c", ask, check=False) or "[]"
+        return {app["name"] for app in json.loads(said) if app["attempts"][0]["completed"]}
+
+    wait_for("the history of all jobs", 120, lambda: {f"first-{job}" for job in JOBS} <= shown(), 3)
 
 
 def test_nobody_asked_for_a_right_that_it_lacks(first: Release, trained: dict[str, Any]) -> None:
@@ -190,7 +201,7 @@ def test_a_second_release_in_the_namespace_runs_beside_the_first_and_leaves_it_a
 ) -> None:
     before = objects(first.namespace)
     off = {job: {"enabled": False} for job in ("sample", "train", "teacher")}
-    once = {"storage": {"claim": {"accessMode": "ReadWriteOnce"}}, "data": {"claim": {"accessMode": "ReadWriteOnce"}}}
+    once = {"storage": {"claim": {"accessMode": "ReadWriteOnce"}}}
     second = install("second", {"spark-operator": {"enabled": False}, "jobs": off, **once})
     assert (
         second.wait_completed("etl", 300)["households"] == first.lines("etl", "completed")[-1]["result"]["households"]

@@ -63,10 +63,14 @@ s3://{{ .Values.storage.s3.bucket }}{{ with .Values.storage.s3.prefix }}/{{ trim
 {{- end -}}
 {{- end }}
 
+{{/* How the claim of what is made or fetched is mounted: as the warehouse's, unless it says otherwise. */}}
+{{- define "neurogrid.data.accessMode" -}}
+{{ .Values.data.claim.accessMode | default .Values.storage.claim.accessMode }}
+{{- end }}
+
 {{/* True when some claim of the release can be mounted on one node only, so that its pods have to gather there. */}}
 {{- define "neurogrid.oneNode" -}}
-{{- $once := list "ReadWriteOnce" -}}
-{{- if and (ne .Values.storage.kind "s3") (has .Values.storage.claim.accessMode $once) -}}true
-{{- else if and (has .Values.data.kind (list "synthetic" "fetch")) (has .Values.data.claim.accessMode $once) -}}true
+{{- if and (ne .Values.storage.kind "s3") (eq .Values.storage.claim.accessMode "ReadWriteOnce") -}}true
+{{- else if and (has .Values.data.kind (list "synthetic" "fetch")) (eq (include "neurogrid.data.accessMode" .) "ReadWriteOnce") -}}true
 {{- end -}}
 {{- end }}
