@@ -169,7 +169,8 @@ def do_train(
         seed=config.seed,
     )
     run = warehouse / "runs" / run_id
-    _show_plan(config, manifest, federation)
+    where = f"Spark, {spark.sparkContext.master}" if spark and config.backend.kind == "spark" else config.backend.kind
+    _show_plan(config, manifest, federation, where)
     ledger, state = open_ledger(run, config, manifest, federation, teacher, resumed=bool(resume))
     factory = AgentTrainerFactory(warehouse, manifest.agents, training, teachers.distillation(config, teacher))
     backend: Backend
@@ -256,7 +257,7 @@ def open_ledger(
     return ledger, State(0, federation.start, np.zeros_like(federation.start))
 
 
-def _show_plan(config: Config, manifest: Manifest, federation: Federation) -> None:
+def _show_plan(config: Config, manifest: Manifest, federation: Federation, where: str) -> None:
     section, clip = config.rounds, config.aggregation.clip
     asked = min(section.agents_per_round, len(federation.agents))
     clipped = "not clipped" if clip.to == "none" else f"clipped to the {clip.to} norm of each {clip.per}"
@@ -272,7 +273,7 @@ def _show_plan(config: Config, manifest: Manifest, federation: Federation) -> No
             ),
             ("updates", f"{clipped}, {config.aggregation.rule} against f = {config.byzantine_f} malicious"),
             ("attack", attack.kind if attack.kind == "none" else f"{attack.kind} by {attack.fraction:.0%} of agents"),
-            ("runs on", config.backend.kind if config.backend.kind == "inline" else f"Spark, {config.spark.master}"),
+            ("runs on", where),
         ]
     )
 
