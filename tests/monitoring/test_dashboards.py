@@ -36,6 +36,7 @@ def test_every_panel_has_a_unit_a_description_and_words_for_no_data(uid: str) ->
 
 @pytest.mark.parametrize("uid", sorted(BOARDS))
 def test_panels_lie_beside_each_other_and_not_upon(uid: str) -> None:
+    assert len({panel["id"] for panel in BOARDS[uid]["panels"]}) == len(BOARDS[uid]["panels"])
     taken: set[tuple[int, int]] = set()
     for panel in BOARDS[uid]["panels"]:
         at = panel["gridPos"]
