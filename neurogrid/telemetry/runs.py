@@ -23,6 +23,7 @@ _COUNTS = ("n_total_agents", "n_answered_agents", "n_accepted_agents", "n_late_a
 _NUMBERS = ("acceptance_rate", "rejection_recall", "rejection_precision", "loss_mean", "loss_std", "held_out_loss",
             "update_norm", "relative_update", "w_drift", "median_norm")  # fmt: skip
 _SECONDS = ("wallclock_s", *(f"{phase}_s" for phase in PHASES))
+_NO_COUNTS = (0,) * (len(TRAIN_S_BOUNDS) + 1)
 _TALLIES = ("rejections", "districts", "agent_train_counts", "agent_train_s")
 COLUMNS = ("round_id", "aggregated", "byzantine_attack", *_COUNTS, *_NUMBERS, *_SECONDS, *_TALLIES,
            "recorded", "trace_id")  # fmt: skip
@@ -70,6 +71,11 @@ def seconds(moment: str) -> float:
     return at.timestamp()
 
 
+def _moment(record: Mapping[str, Any], name: str) -> float | None:
+    """Unix seconds; None in records of runs that were made before these said when."""
+    return seconds(text(record, name)) if record.get(name) is not None else None
+
+
 @dataclass(frozen=True)
 class Genesis:
     """What is read of a run's first record; `counts` are rounds, n_agents and n_weights."""
@@ -103,17 +109,20 @@ class End:
 
     reason: str
     rounds: int
-    ended_s: float
+    ended_s: float | None
 
     @classmethod
     def parse(cls, record: Record) -> "End":
         """Raises ValueError, KeyError or TypeError on what is no last record."""
-        return cls(text(record, "reason"), count(record, "rounds"), seconds(text(record, "ended")))
+        return cls(text(record, "reason"), count(record, "rounds"), _moment(record, "ended"))
 
 
 @dataclass(frozen=True)
 class RoundFigures:
-    """What is read of one round, checked whole before any of it counts."""
+    """What is read of one round, checked whole before any of it counts.
+
+    Records of runs that were made before records held sums over their agents lack these, and have none of them here.
+    """
 
     number: int
     aggregated: bool
@@ -124,13 +133,13 @@ class RoundFigures:
     districts: tuple[tuple[str, int, int], ...]
     train_counts: tuple[int, ...]
     train_s: float
-    recorded_s: float
+    recorded_s: float | None
     trace_id: str
 
     @classmethod
     def parse(cls, record: Mapping[str, Any]) -> "RoundFigures":
         """Raises ValueError, KeyError or TypeError on what is no round's record."""
-        train_counts = tuple(record["agent_train_counts"])
+        train_counts = tuple(record.get("agent_train_counts") or _NO_COUNTS)
         if len(train_counts) != len(TRAIN_S_BOUNDS) + 1 or not all(isinstance(n, int) for n in train_counts):
             raise ValueError("agents' training times are counted by other bounds")
         return cls(
@@ -140,15 +149,16 @@ class RoundFigures:
             counts={name: count(record, name) for name in _COUNTS},
             numbers={name: number(record, name) for name in (*_NUMBERS, *_SECONDS)},
             rejections=tuple(
-                (text(r, "reason"), r["malicious"] is True, count(r, "agents")) for r in record["rejections"]
+                (text(r, "reason"), r["malicious"] is True, count(r, "agents")) for r in record.get("rejections") or ()
             ),
             districts=tuple(
-                (str(count(d, "district")), count(d, "asked"), count(d, "accepted")) for d in record["districts"]
+                (str(count(d, "district")), count(d, "asked"), count(d, "accepted"))
+                for d in record.get("districts") or ()
             ),
             train_counts=train_counts,
-            train_s=number(record, "agent_train_s") or 0.0,
-            recorded_s=seconds(text(record, "recorded")),
-            trace_id=text(record, "trace_id"),
+            train_s=number({"agent_train_s": 0.0, **record}, "agent_train_s") or 0.0,
+            recorded_s=_moment(record, "recorded"),
+            trace_id=text(record, "trace_id") if record.get("trace_id") is not None else "",
         )
 
 
@@ -210,7 +220,8 @@ class RunFigures:
         state = "ended" if end else "running" if last else "begun"
         values.state("neurogrid_run_state", ("begun", "running", "ended"), state)
         values.put("neurogrid_run_started_timestamp_seconds", genesis.started_s)
-        values.put("neurogrid_run_last_round_timestamp_seconds", last.recorded_s if last else genesis.started_s)
+        newest_s = last.recorded_s if last and last.recorded_s is not None else genesis.started_s
+        values.put("neurogrid_run_last_round_timestamp_seconds", newest_s)
         if end:
             values.put("neurogrid_run_end_info", 1, reason=end.reason)
             values.put("neurogrid_run_ended_timestamp_seconds", end.ended_s)

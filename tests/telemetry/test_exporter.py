@@ -204,6 +204,22 @@ def test_where_the_table_of_rounds_is_broken_the_records_are_read(tmp_path, ware
     assert value(found, "exporter_unreadable_records", kind="round") == 1
 
 
+def test_records_from_before_they_held_sums_over_agents_are_read_for_what_they_say(tmp_path, warehouse, values):
+    shutil.copytree(warehouse, tmp_path / "w")
+    run = tmp_path / "w" / "runs" / "r1"
+    (run / "round_metrics.parquet").unlink()
+    later = ("rejections", "districts", "agent_train_counts", "agent_train_s", "recorded", "trace_id", "ended")
+    for file in (*(run / "rounds").iterdir(), run / "end.json"):
+        record = json.loads(file.read_text())
+        file.write_text(json.dumps({name: value for name, value in record.items() if name not in later}))
+    found = looked(tmp_path / "w")
+    assert value(found, "exporter_unreadable_records", kind="round") == 0
+    for name in ("round_held_out_loss", "agents_accepted_total", "round_duration_seconds_sum"):
+        assert value(found, name, run="r1") == value(values, name, run="r1")
+    assert value(found, "run_state", run="r1", state="ended") == 1
+    assert value(found, "run_ended_timestamp_seconds", run="r1") is None
+
+
 def test_a_record_that_is_gone_from_an_ended_run_is_unreadable(tmp_path, warehouse):
     shutil.copytree(warehouse, tmp_path / "w")
     run = tmp_path / "w" / "runs" / "r1"
