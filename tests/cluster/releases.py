@@ -47,7 +47,8 @@ def values(namespace: str) -> dict[str, Any]:
         "monitoring": {"operator": "never"},
         "spark-operator": {
             "spark": {"jobNamespaces": [namespace]},
-            "controller": {"resources": {"requests": {"cpu": "100m", "memory": "256Mi"}}},
+            # Each submission is a JVM of its own: one at a time, so that none starves.
+            "controller": {"workers": 1, "resources": {"requests": {"cpu": "300m", "memory": "256Mi"}}},
         },
     }
 

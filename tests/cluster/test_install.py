@@ -72,7 +72,7 @@ def test_a_wrong_value_is_refused_before_anything_is_made(namespace: str, tmp_pa
         said = helm("install", "wrong", str(CHART), "-n", namespace, "-f", str(tmp_path / "values.yaml"), code=1)
         assert words in said
     assert objects(namespace) == before
-    assert "wrong" not in helm("list", "-n", namespace, "--all")
+    assert "wrong" not in helm("list", "-n", namespace)
 
 
 def test_an_install_runs_every_job_to_completed(first: Release, trained: dict[str, Any]) -> None:
