@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import yaml
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 
 CHART = Path(__file__).resolve().parents[2] / "helm" / "neurogrid"
 REPOSITORY, TAG = os.environ.get("NEUROGRID_IMAGE", "neurogrid/spark:dev").rsplit(":", 1)
@@ -65,7 +65,7 @@ class Installed:
     namespace: str
     name: str
 
-    def k8s(self, *arguments: str, code: int | None = 0, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    def k8s(self, *arguments: str, code: int | None = 0, timeout: float = 600) -> subprocess.CompletedProcess[str]:
         flags = ("-n", self.namespace, "--release", self.name)
         command = [sys.executable, "-m", "neurogrid", "k8s", *arguments, *flags]
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
@@ -243,7 +243,7 @@ def test_a_stopped_training_goes_on_after_its_last_durable_round_even_with_other
     )
     stopped = installed.k8s("wait", name, code=1).stderr
     assert "was stopped" in stopped
-    done = installed.k8s("submit", "train", *sets, "--follow", "--json", timeout=500)
+    done = installed.k8s("submit", "train", *sets, "--follow", "--json", timeout=900)
     rounds = [int(number) for number in ROUND.findall(done.stderr)]
     assert rounds[0] > 3
     assert rounds[-1] == 40
@@ -261,7 +261,7 @@ def test_a_training_is_moved_to_more_executors_while_it_is_on(trained: tuple[Ins
     wait_for_round(installed, name, 2)
     moved = installed.json("scale", "train", "2", "--now")["run"]
     assert moved != name
-    followed = installed.k8s("logs", "-f", moved, timeout=500).stderr
+    followed = installed.k8s("logs", "-f", moved, timeout=900).stderr
     rounds = [int(number) for number in ROUND.findall(followed)]
     assert rounds[0] > 2
     assert rounds[-1] == 40
