@@ -2,6 +2,7 @@
 
 from grafana_foundation_sdk.builders import dashboard
 from panels import (
+    AGE,
     BYTES,
     BYTES_A_SECOND,
     CORES,
@@ -199,12 +200,12 @@ def resources() -> dashboard.Dashboard:
         )
         .with_panel(
             graph(
-                "CPU withheld",
-                SHARE,
-                "Share of periods in which a pod was throttled at its CPU limit.",
+                "Age of containers",
+                AGE,
+                "Since each container began: a young one in an old training was started again.",
                 Query(
-                    f"sum by (pod) (rate(container_cpu_cfs_throttled_periods_total{{{pods}}}[5m])) / (sum by (pod) (rate(container_cpu_cfs_periods_total{{{pods}}}[5m])) > 0)",
-                    "{{pod}}",
+                    f"max by (pod, container) (time() - container_start_time_seconds{{{pods}}})",
+                    "{{pod}} {{container}}",
                 ),
             )
         )

@@ -43,7 +43,8 @@ VALUES = {
     "monitoring": {"operator": "auto", "interval": "5s", "rules": {"grafanaUrl": "https://grafana.example.org"}},
     "network": {"monitoring": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]},
 }
-# Prometheus' way to the kubelet, which a cluster with kube-prometheus-stack has already.
+# Prometheus' way to the kubelet's figures of pods. A cluster with kube-prometheus-stack has them already, from cAdvisor and
+# by the same names.
 KUBELET = """
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRole
@@ -74,7 +75,7 @@ spec:
   endpoints:
     - port: https
       scheme: https
-      path: /metrics/cadvisor
+      path: /metrics/resource
       interval: 5s
       honorLabels: true
       bearerTokenFile: /var/run/secrets/kubernetes.io/serviceaccount/token
@@ -186,7 +187,7 @@ def test_the_alert_for_attackers_fires(prometheus: Prometheus, trained: Trained)
     until("the alert", lambda: bool(firing()), 60)
     said = firing()[0]["annotations"]["dashboard"]
     assert said.startswith("https://grafana.example.org/d/neurogrid-run?")
-    assert f"var-run={trained['run']}" in said
+    assert f"var-run={trained.run}" in said
     assert f"var-namespace={trained.release.namespace}" in said
 
 
