@@ -49,12 +49,16 @@ def said(value: float, unit: str) -> str:
 class Painter:
     """One dashboard's panels on one figure."""
 
-    def __init__(self, prometheus: Prometheus, board: dict[str, Any], start: float, end: float) -> None:
+    def __init__(
+        self, prometheus: Prometheus, board: dict[str, Any], start: float, end: float, run: str, namespace: str
+    ) -> None:
         self._prometheus, self._board, self._start, self._end = prometheus, board, start, end
+        self._variables = {"namespace": namespace or ".*", "application": ".*", "run": run, "window": "30s"}
+        self._on_a_cluster = bool(namespace)
 
     def paint(self) -> Figure:
         """All panels that have room in the picture."""
-        panels = [p for p in self._board["panels"] if not self._only_on_a_cluster(p)]
+        panels = [p for p in self._board["panels"] if self._on_a_cluster or not self._only_on_a_cluster(p)]
         lows = sorted({p["gridPos"]["y"] for p in panels})
         heights = {y: max(p["gridPos"]["h"] for p in panels if p["gridPos"]["y"] == y) for y in lows}
         tops, total = {}, 0
@@ -108,7 +112,7 @@ class Painter:
         return any(name in asked for name in names) or panel["title"] in {"Applications", "Pods (kubelet)"}
 
     def _asked(self, expr: str) -> str:
-        for name, value in {"namespace": ".*", "application": ".*", "run": RUN_ID, "window": "30s"}.items():
+        for name, value in self._variables.items():
             expr = expr.replace(f"${name}", value)
         return expr
 
@@ -262,13 +266,24 @@ def draw(prometheus: Prometheus, start: float, end: float, folder: Path) -> list
     made = []
     for path in sorted((MONITORING / "dashboards").glob("*.json")):
         span = (began, ended) if path.stem in ("neurogrid-run", "neurogrid-runs") else (start, end)
-        figure = Painter(prometheus, json.loads(path.read_text()), *span).paint()
+        figure = Painter(prometheus, json.loads(path.read_text()), *span, run=RUN_ID, namespace="").paint()
         made.append(folder / f"{path.stem.replace('neurogrid', 'monitoring')}.png")
         figure.savefig(made[-1], facecolor=BACK)
     return made
 
 
+def draw_cluster(prometheus: Prometheus, namespace: str, last_s: float, folder: Path) -> Path:
+    """What a release's jobs used of a cluster in the last seconds."""
+    board = json.loads((MONITORING / "dashboards" / "neurogrid-resources.json").read_text())
+    now, made = time.time(), folder / "monitoring-cluster.png"
+    Painter(prometheus, board, now - last_s, now, run=".*", namespace=namespace).paint().savefig(made, facecolor=BACK)
+    return made
+
+
 if __name__ == "__main__":
+    if len(sys.argv) > 2:  # folder, Prometheus' address, namespace, seconds
+        print(draw_cluster(Prometheus(sys.argv[2]), sys.argv[3], float(sys.argv[4]), Path(sys.argv[1])))
+        sys.exit()
     with tempfile.TemporaryDirectory() as made, stage(Path(made)) as stood:
         run_with_attackers(stood)
         print(*draw(stood.prometheus, stood.began, time.time(), Path(sys.argv[1])), sep="\n")

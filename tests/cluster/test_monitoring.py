@@ -43,8 +43,8 @@ VALUES = {
     "monitoring": {"operator": "auto", "interval": "5s", "rules": {"grafanaUrl": "https://grafana.example.org"}},
     "network": {"monitoring": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]},
 }
-# Prometheus' way to the kubelet's figures of pods. A cluster with kube-prometheus-stack has them already, from cAdvisor and
-# by the same names.
+# Prometheus' way to the kubelet's figures of pods. A cluster with kube-prometheus-stack has them already, from cAdvisor
+# and by the same names.
 KUBELET = """
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRole
