@@ -25,7 +25,12 @@ driver() {
 }
 
 executor() {
-  local options=() name
+  local options=() name address=${SPARK_DRIVER_URL##*@}
+  # A NetworkPolicy takes a moment to know a new pod; Spark would try the driver three times in a row and give up.
+  for _ in {1..60}; do
+    timeout 2 bash -c "exec 3<>/dev/tcp/${address%:*}/${address##*:}" 2>/dev/null && break
+    sleep 0.5
+  done
   # SPARK_JAVA_OPT_0, _1, ... in their order
   for name in $(compgen -v SPARK_JAVA_OPT_ | sort -t_ -k4 -n); do options+=("${!name}"); done
   exec tini -s -- java "${options[@]}" \
