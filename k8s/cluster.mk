@@ -5,6 +5,7 @@
 #   SET          further options of helm, such as SET="--set jobs.train.executor.instances=3"
 #   IMAGE        name and tag of the image
 #   BUILD        command that builds it, in place of docker, podman or buildah (see images/build)
+#   BUILD_ARGS   further options of the build; CUDA: "--build-arg TORCH=2.13.0+cu130 --build-arg TORCH_INDEX=<index>"
 #   LOAD         how the cluster gets it: kind, push, none or a command (see images/load)
 #   CLUSTER      name of the kind cluster
 #   JOB          of `make logs`
@@ -35,7 +36,7 @@ cluster-down: ## remove the kind cluster
 	kind delete cluster --name $(CLUSTER)
 
 images: ## the image, with docker, podman or buildah, whichever is there
-	BUILD="$(BUILD)" images/build $(IMAGE) $(if $(TORCH_INDEX),--build-arg TORCH_INDEX=$(TORCH_INDEX))
+	BUILD="$(BUILD)" images/build $(IMAGE) $(if $(TORCH_INDEX),--build-arg TORCH_INDEX=$(TORCH_INDEX)) $(BUILD_ARGS)
 
 load: ## hand the image to the kind cluster, or to what LOAD names
 	LOAD="$(LOAD)" images/load $(IMAGE)

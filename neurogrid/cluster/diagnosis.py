@@ -350,12 +350,14 @@ def log_trouble(pod: str, line: str) -> Trouble | None:
     return None
 
 
+_SUBMIT = "failed to submit spark application"
 _OPERATOR_LOG = "see the operator's log: kubectl logs -A -l app.kubernetes.io/name=spark-operator --tail=50"
 _SUBMISSION: list[tuple[str, str]] = [
     ("forbidden: User", "the operator or the driver's account lacks a right: install the chart with rbac on"),
     ("exceeded quota", "the namespace's quota is used up: ask for less, or have it raised"),
     ("violates PodSecurity", "the namespace's Pod Security standard refuses the pod: see k8s/namespaces.yaml"),
     ("failed calling webhook", "the operator's webhook does not answer: see its pods, then submit again"),
+    ("exceeded when getting a connection", "the API server was too busy for the operator: submit it again"),
     ("already exists", "what an earlier run left is in the way: `neurogrid k8s cancel` it, then submit again"),
 ]
 
@@ -372,7 +374,7 @@ def application_trouble(application: Object, age_s: float) -> Trouble | None:
             f"is the operator running, and does it watch namespace {namespace} (spark-operator.spark.jobNamespaces)?",
             waits=True,
         )
-    if "SUBMISSION" in state(application) and message:
+    if message and (state(application) == "SUBMISSION_FAILED" or _SUBMIT in message):
         fix = next((advice for words, advice in _SUBMISSION if words in message), _OPERATOR_LOG)
         return Trouble(name, "the operator could not submit the job", _last_words(message), fix)
     return None

@@ -129,6 +129,21 @@ def test_an_application_that_no_operator_looks_at_is_told_after_a_while() -> Non
     assert "namespace jobs" in trouble.fix
 
 
+def test_a_submission_that_failed_for_good_is_told_by_its_innermost_cause() -> None:
+    message = (
+        "failed to submit spark application: failed to run spark-submit: 26/11/23 INFO banner\n"
+        'Exception in thread "main" io.fabric8.kubernetes.client.KubernetesClientException: An error has occurred.\n'
+        "\tat io.fabric8.kubernetes.client.dsl.internal.BaseOperation.create(BaseOperation.java:98)\n"
+        "Caused by: io.vertx.core.impl.NoStackTraceTimeoutException: The timeout of 10000 ms has been exceeded when "
+        "getting a connection to 10.96.0.1:443\n"
+    )
+    trouble = application_trouble(application("FAILED", message), 5)
+    assert trouble is not None
+    assert trouble.found.startswith("Caused by: io.vertx")
+    assert "submit it again" in trouble.fix
+    assert application_trouble(application("FAILED", "driver container failed with ExitCode: 1"), 5) is None
+
+
 @pytest.mark.parametrize(
     ("message", "found", "fix"),
     [

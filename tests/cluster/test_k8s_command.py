@@ -36,7 +36,7 @@ SMALL: dict[str, Any] = {
         "aggregation": {"byzantine_share": 0.25},
     },
     "jobDefaults": {
-        "restart": {"retries": 0},
+        "restart": {"retries": 2, "intervalSeconds": 2},
         "driver": {"coreRequest": "100m", "memory": "600m", "memoryOverhead": "900m"},
         "executor": {
             "instances": 1,
@@ -51,7 +51,7 @@ SMALL: dict[str, Any] = {
     | {
         "greedy": {"step": "etl", "driver": {"coreRequest": "640"}},
         "homeless": {"step": "etl", "driver": {"nodeSelector": {"pool": "nowhere"}}},
-        "cramped": {"step": "etl", "driver": {"memory": "450m", "memoryOverhead": "60m"}},
+        "cramped": {"step": "etl", "restart": {"retries": 0}, "driver": {"memory": "450m", "memoryOverhead": "60m"}},
     },
     "exporter": {"enabled": False},
     "spark-operator": {"controller": {"resources": {"requests": {"cpu": "50m", "memory": "300Mi"}}}},
@@ -206,9 +206,7 @@ def test_another_config_and_more_executors_make_a_run_of_their_own(
     trained: tuple[Installed, dict[str, Any], str],
 ) -> None:
     installed, said, _ = trained
-    again = installed.k8s(
-        *("submit", "train", "--set", "rounds.count=2", "--executors", "2", "--follow", "--json"), timeout=400
-    )
+    again = installed.k8s(*("submit", "train", "--set", "rounds.count=2", "--executors", "2", "--follow", "--json"))
     answer = json.loads(again.stdout)
     assert ROUND.findall(again.stderr) == ["1", "2"]
     assert answer["result"]["run_id"] != said["result"]["run_id"]
