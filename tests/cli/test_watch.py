@@ -76,9 +76,9 @@ def test_a_spark_line_shows_gaps_and_bars_stay_in_their_room() -> None:
 
 def test_without_a_terminal_it_shows_once_and_ends(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "neurogrid", "watch", "--warehouse", str(tmp_path), "--json"]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=110)
     assert (done.returncode, json.loads(done.stdout)) == (0, None), done.stderr
     assert "no run yet" in done.stderr
-    done = subprocess.run([*command, "nope"], check=False, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([*command, "nope"], check=False, capture_output=True, text=True, timeout=110)
     assert done.returncode == 2
     assert 'there is no run "nope"' in done.stderr
