@@ -21,6 +21,7 @@ from neurogrid.fl.record import Round
 Object = dict[str, Any]
 
 TIMED_OUT = 124
+SAID_TWICE = frozenset({"waiting", "unchanged"})  # for machines, and for people in the line that follows
 STATES = {
     "": "waits for the operator",
     "SUBMITTED": "submitted, its driver starts",
@@ -157,7 +158,7 @@ class Screen:
         elif kind == "failed":
             self.outcome.failure = content
             tell(driver_failure(content))
-        else:
+        elif not (self._log and kind in SAID_TWICE):
             show.say(f"  {words(kind, content)}")
 
     def _open_table(self, content: Mapping[str, Any]) -> None:
