@@ -211,10 +211,12 @@ def _one_round(
 def _held_out_loss(backend: Backend, panel: tuple[AgentId, ...], weights: Vector, timeout_s: float) -> float:
     """Mean over the panel of each agent's validation loss, in the panel's order; NaN if nobody answered.
 
+    An agent that has no validation windows (`windows` 0) has no loss either, and is left out.
     NaN also where the mean is infinite: the record on disk has one word for both, and a resumed run must see the same.
     """
     if not panel:
         return float("nan")
-    losses = [metrics["loss"] for metrics in backend.evaluate(panel, weights, timeout_s).values()]
+    answers = backend.evaluate(panel, weights, timeout_s).values()
+    losses = [metrics["loss"] for metrics in answers if metrics.get("windows", 1.0) > 0]
     loss = sum(losses) / len(losses) if losses else math.nan
     return loss if math.isfinite(loss) else math.nan

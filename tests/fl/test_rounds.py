@@ -288,3 +288,12 @@ def test_a_loss_that_is_infinite_is_on_record_as_not_measured():
 
     _, seen = run(backend=InlineBackend(Diverged))
     assert all(math.isnan(x) for x in seen.states[-1].held_out)
+
+
+def test_an_agent_without_validation_windows_does_not_hide_the_loss_of_the_others():
+    class OneWithout(Trainer):
+        def evaluate(self, agent, weights):
+            return {"loss": math.nan, "windows": 0.0} if agent == AGENTS[0] else {"loss": 2.0, "windows": 10.0}
+
+    _, seen = run(backend=InlineBackend(OneWithout))
+    assert all(loss == 2.0 for loss in seen.states[-1].held_out)
