@@ -12,7 +12,6 @@ from pyarrow import fs
 
 from neurogrid.errors import InputError
 
-
 _SCHEMES = {"s3": "s3", "gcs": "gs"}
 """Of object stores, whose paths begin with a bucket, by pyarrow's name for them."""
 
