@@ -5,6 +5,7 @@ This is no Grafana: the figures are the real ones of a real Prometheus, the draw
 
 import json
 import math
+import re
 import sys
 import tempfile
 import time
@@ -29,6 +30,8 @@ def said(value: float, unit: str) -> str:
     """A figure as Grafana would write it."""
     if not math.isfinite(value):
         return "–"
+    if unit == "dateTimeFromNow":
+        return f"{(time.time() - value / 1000) / 60:.0f} min ago"
     if unit == "percentunit":
         return f"{100 * value:.3g}%"
     if unit == "s":
@@ -148,7 +151,7 @@ class Painter:
         below = np.zeros_like(moments)
         for number, (legend, (at, values)) in enumerate(found):
             colour, last = COLOURS[number % len(COLOURS)], values[np.isfinite(values)]
-            label = f"{legend}  {said(last[-1], unit) if len(last) else '–'}"
+            label = f"{legend[:34]}  {said(last[-1], unit) if len(last) else '–'}"
             if stacked:
                 own = np.nan_to_num(np.interp(moments, at, values, left=0, right=0))
                 axes.fill_between(moments, below, below + own, color=colour, alpha=0.55, linewidth=0, label=label)
@@ -196,7 +199,7 @@ class Painter:
         if not found:
             return _nothing(axes, panel)
         names, values = [one[0] for one in found][::-1], [one[2] for one in found][::-1]
-        axes.barh(names, values, color=COLOURS[0], height=0.62)
+        axes.barh([name[-30:] for name in names], values, color=COLOURS[0], height=0.62)
         for row, value in enumerate(values):
             axes.text(value, row, f" {said(value, unit)}", va="center", size=8, color=INK)
         axes.tick_params(colors=INK, labelsize=8, length=0)
@@ -252,10 +255,8 @@ def _nothing(axes: Axes, panel: dict[str, Any]) -> None:
 
 
 def _legend(template: str, labels: dict[str, str]) -> str:
-    for name in ("run", "phase", "outcome", "district", "attack", "reason", "direction", "kind", "series", "tier", "source", "fault", "flow",
-                 "state", "manifest", "cluster", "teacher", "application_name", "executor_id", "pod", "instance"):  # fmt: skip
-        template = template.replace("{{" + name + "}}", labels.get(name, ""))
-    return " ".join(template.split())
+    named = re.sub(r"\{\{(\w+)\}\}", lambda found: labels.get(found[1], ""), template)
+    return " ".join(named.split())
 
 
 def draw(prometheus: Prometheus, start: float, end: float, folder: Path) -> list[Path]:

@@ -119,7 +119,7 @@ _DATA = (
     _gauge("teacher_last_epoch_timestamp_seconds", "teacher", "s", "When a teacher's newest epoch was recorded."),
 )
 _JOB = (
-    _gauge("job_state", "release job state", "0 or 1", "1 for how a job's newest run ended: completed or failed."),
+    _gauge("job_state", "release job state", "0 or 1", "1 for a job's newest state: running, completed or failed."),
     _gauge("job_started_timestamp_seconds", "release job", "s", "When a job's newest run began."),
     _gauge("job_ended_timestamp_seconds", "release job", "s", "When a job's newest run ended."),
     _gauge("sparkapplication_state", "namespace application job state", "0 or 1", "1 for the state the operator sees."),

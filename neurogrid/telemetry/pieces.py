@@ -159,9 +159,10 @@ def _manifest(name: str, manifest: Record, at_s: float) -> Readings:
 def _job(name: str, record: Record, _: float) -> Readings:
     release, job = name.split("/")
     values = Values(release=release, job=job)
-    values.state("neurogrid_job_state", ("completed", "failed"), text(record, "state"))
+    values.state("neurogrid_job_state", ("running", "completed", "failed"), text(record, "state"))
     values.put("neurogrid_job_started_timestamp_seconds", seconds(text(record, "started")))
-    values.put("neurogrid_job_ended_timestamp_seconds", seconds(text(record, "ended")))
+    if record["state"] != "running":
+        values.put("neurogrid_job_ended_timestamp_seconds", seconds(text(record, "ended")))
     return values.readings
 
 
