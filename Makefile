@@ -12,7 +12,7 @@ TORCH := torch==2.13.0
 DEMO := build/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo watch dashboards-json monitoring-pictures test slow check results bench picture docs chart-docs cluster-test lock clean
+.PHONY: help setup demo watch dashboards-json panel-pictures test slow check results bench picture docs chart-docs cluster-test lock clean
 
 include k8s/cluster.mk
 
@@ -43,7 +43,7 @@ watch: setup ## the newest run's figures in the terminal; WAREHOUSE=... and RUN=
 dashboards-json: setup ## monitoring/dashboards and the chart's copies from monitoring/source
 	$(BIN)/python monitoring/source/make.py
 
-monitoring-pictures: setup ## docs/monitoring-*.png of a real run with attackers; needs prometheus on the PATH; 5 minutes
+panel-pictures: setup ## docs/monitoring-*.png of a real run with attackers; needs prometheus on the PATH; 5 minutes
 	$(BIN)/python monitoring/source/pictures.py docs
 
 test: setup ## the tests, under five minutes

@@ -1,6 +1,6 @@
 """Draws what the dashboards' queries answer, panel by panel where Grafana would put them: pictures for docs/monitoring.md.
 
-This is no Grafana: the figures are the real ones of a real Prometheus, the drawing is ours. `make monitoring-pictures`.
+This is no Grafana: the figures are the real ones of a real Prometheus, the drawing is ours. `make panel-pictures`.
 """
 
 import json
