@@ -57,9 +57,12 @@ def release(second_node: None, expected: Callable[[], Laptop], install: Callable
         "losses",
         {
             "config": LOSSY,
-            "jobDefaults": {"driver": {"nodeSelector": stays}, "executor": {"coreLimit": "600m"}},
+            "jobDefaults": {
+                "driver": {"nodeSelector": stays, "coreRequest": "50m"},
+                "executor": {"coreRequest": "50m", "coreLimit": "400m"},
+            },
             "jobs": {"etl": {"executor": {"nodeSelector": stays}}, "sample": {"executor": {"nodeSelector": stays}}},
-            "spark-operator": {"controller": {"nodeSelector": stays}},
+            "spark-operator": {"controller": {"nodeSelector": stays, "resources": {"requests": {"cpu": "50m"}}}},
         },
     )
     release.wait_round("train", 3, 900)
