@@ -1,6 +1,9 @@
 """Monitors and rules where the cluster knows them, plain annotations where not; dashboards for Grafana's sidecar."""
 
 import json
+import os
+import shlex
+import subprocess
 from typing import Any
 
 import pytest
@@ -105,3 +108,36 @@ def test_dashboards_are_where_grafanas_sidecar_looks(chart: Chart, folder: str) 
         assert (one["metadata"].get("annotations") or {}).get("grafana_folder", "") == folder
     none = chart.render({**SYNTHETIC, "monitoring": {"dashboards": {"enabled": False}}})
     assert not [m for m in of(none, "ConfigMap") if "grafana_dashboard" in m["metadata"]["labels"]]
+
+
+def test_make_dashboards_asks_the_chart_for_what_it_has(chart: Chart) -> None:
+    said = subprocess.run(
+        [ROOT / "monitoring" / "install"],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "DRY_RUN": "1", "STACK": "kps"},
+    ).stdout
+    stack, ours = (shlex.split(line) for line in said.splitlines() if line.startswith("helm upgrade"))
+    assert stack[3:5] == ["kps", "kube-prometheus-stack"]
+    assert yaml.safe_load((ROOT / stack[stack.index("-f") + 1]).read_text())["grafana"]["sidecar"]["dashboards"] == {
+        "enabled": True,
+        "label": "grafana_dashboard",
+        "labelValue": "1",
+        "searchNamespace": "ALL",
+        "folderAnnotation": "grafana_folder",
+        "provider": {"foldersFromFilesStructure": True},
+    }
+    flags = [word for i, word in enumerate(ours) if word.startswith("--set") or ours[i - 1].startswith("--set")]
+    done = subprocess.run(
+        ["helm", "template", "ng", str(chart.path), "-n", "neurogrid", "-f", "-", *flags],
+        input=json.dumps(SYNTHETIC),
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    objects = [found for found in yaml.safe_load_all(done.stdout) if found]
+    assert of(objects, "ServiceMonitor")[0]["metadata"]["labels"]["release"] == "kps"
+    (policy,) = [p for p in of(objects, "NetworkPolicy") if p["metadata"]["name"] == "ng-exporter"]
+    peers = [peer for rule in policy["spec"]["ingress"] for peer in rule["from"]]
+    assert peers[0]["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "monitoring"}
