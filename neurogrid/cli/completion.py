@@ -12,10 +12,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from neurogrid.cli import lines, show
-from neurogrid.errors import ConfigError, NeuroGridError, RunError
+from neurogrid.errors import ConfigError, NeuroGridError, RunError, UsageError
 from neurogrid.storage import Place
 
 COMPLETED, FAILED, RUNNING = "completed", "failed", "running"
+RETRY_S = 180.0
 _POLL_S = 2.0
 _SAY_EVERY_S = 30.0
 
@@ -33,6 +34,7 @@ class Job:
         after: the job that it waits for; empty is none.
         after_generation: the generation of that one that counts; empty takes any.
         after_timeout_s: how long to wait for it, seconds.
+        after_retry_s: how long it may take to be started again after a failure, seconds.
         scheduled: whether it runs again and again, so that its own last record says nothing about this time.
         application: unique for each run of a schedule, the same for a driver that is started again.
     """
@@ -43,6 +45,7 @@ class Job:
     after: str
     after_generation: str
     after_timeout_s: float
+    after_retry_s: float
     scheduled: bool
     application: str
 
@@ -61,6 +64,7 @@ class Job:
             after=variables.get("NEUROGRID_AFTER", ""),
             after_generation=variables.get("NEUROGRID_AFTER_GENERATION", ""),
             after_timeout_s=timeout_s,
+            after_retry_s=RETRY_S,
             scheduled=variables.get("NEUROGRID_SCHEDULED", "").lower() == "true",
             application=variables.get("NEUROGRID_APPLICATION", ""),
         )
@@ -102,6 +106,7 @@ class Completion:
             return {}
         file, limit_s = self._folder / f"{job.after}.json", job.after_timeout_s
         began = said = time.monotonic()
+        failed_since: float | None = None
         lines.emit("waiting", after=job.after, timeout_s=limit_s)
         show.say(f"waiting for job {job.after} to complete, at most {limit_s:g} s ({file})")
         while True:
@@ -110,9 +115,15 @@ class Completion:
             if record is not None and counts and record["state"] == COMPLETED:
                 show.say(f"job {job.after} has completed")
                 return dict(record.get("made", {}))
-            if record is not None and counts and record["state"] == FAILED:
-                raise _failed(job, record)
             now = time.monotonic()
+            if record is not None and counts and record["state"] == FAILED:
+                # Its driver may be about to be started again; a refusal would only be repeated.
+                failed_since = failed_since if failed_since is not None else now
+                refused = record.get("result", {}).get("exit_code") == UsageError.exit_code
+                if refused or now - failed_since >= job.after_retry_s:
+                    raise _failed(job, record)
+            else:
+                failed_since = None
             if now - began >= limit_s:
                 raise _late(job, file, record)
             if now - said >= _SAY_EVERY_S:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +47,34 @@ def test_a_job_starts_soon_after_the_one_before_it_completes(tmp_path: Path) -> 
     timer.join()
 
 
-def test_a_job_whose_predecessor_failed_ends_at_once_and_says_why(tmp_path: Path) -> None:
-    leave(tmp_path, "etl", FAILED, {"what": "no readings", "found": "/data is empty", "fix": "mount them"})
+def test_a_job_whose_predecessor_was_refused_ends_at_once_and_says_why(tmp_path: Path) -> None:
+    words = {"what": "no readings", "found": "/data is empty", "fix": "mount them", "exit_code": 2}
+    leave(tmp_path, "etl", FAILED, words)
     with pytest.raises(RunError, match="job etl, which it comes after, failed") as told:
         Completion(place(str(tmp_path)), job(AFTER="etl", AFTER_TIMEOUT_S="60")).wait()
     assert told.value.found == "no readings; /data is empty"
     assert told.value.fix.startswith("mount them")
+
+
+def test_a_job_bears_a_failure_after_which_the_one_before_it_is_started_again(tmp_path: Path) -> None:
+    leave(tmp_path, "etl", FAILED, {"what": "the network was slow", "exit_code": 1})
+    again = [
+        threading.Timer(0.3, leave, (tmp_path, "etl", RUNNING)),
+        threading.Timer(2.5, leave, (tmp_path, "etl", COMPLETED)),
+    ]
+    for timer in again:
+        timer.start()
+    waiting = replace(job(AFTER="etl", AFTER_TIMEOUT_S="30"), after_retry_s=2.0)
+    assert Completion(place(str(tmp_path)), waiting).wait() == {"manifest": "m1"}
+    for timer in again:
+        timer.join()
+
+
+def test_a_job_ends_when_the_one_before_it_is_not_started_again_in_time(tmp_path: Path) -> None:
+    leave(tmp_path, "etl", FAILED, {"what": "the network was slow", "exit_code": 1})
+    waiting = replace(job(AFTER="etl", AFTER_TIMEOUT_S="30"), after_retry_s=0.5)
+    with pytest.raises(RunError, match="job etl, which it comes after, failed"):
+        Completion(place(str(tmp_path)), waiting).wait()
 
 
 @pytest.mark.parametrize(
