@@ -105,7 +105,10 @@ def test_a_round_whose_executor_is_killed_ends_within_seconds_and_a_replacement_
 def test_a_round_whose_node_is_cut_off_ends_within_30_s_and_its_executor_is_replaced_within_two_minutes(
     release: Release,
 ) -> None:
-    (victim,) = [p["metadata"]["name"] for p in release.ready("train") if p["spec"]["nodeName"] == NODE][:1]
+    on_node = wait_for(
+        f"an executor on {NODE}", 60, lambda: [p for p in release.ready("train") if p["spec"]["nodeName"] == NODE]
+    )
+    victim = on_node[0]["metadata"]["name"]
     began = time.monotonic()
     try:
         slowest_s, rounds = lose(release, lambda: nodes("cut"))
