@@ -51,7 +51,7 @@ SMALL: dict[str, Any] = {
     | {
         "greedy": {"step": "etl", "driver": {"coreRequest": "640"}},
         "homeless": {"step": "etl", "driver": {"nodeSelector": {"pool": "nowhere"}}},
-        "cramped": {"step": "etl", "restart": {"retries": 0}, "driver": {"memory": "450m", "memoryOverhead": "60m"}},
+        "cramped": {"step": "etl", "restart": {"retries": 0}, "driver": {"memory": "500m", "memoryOverhead": "10m"}},
     },
     "exporter": {"enabled": False},
     "spark-operator": {"controller": {"resources": {"requests": {"cpu": "50m", "memory": "300Mi"}}}},
