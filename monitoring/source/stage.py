@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +44,18 @@ class Prometheus:
     url: str
 
     def ask(self, path: str, **arguments: str) -> Any:
-        """The `data` of an answer of its HTTP API; raises RuntimeError with its words where it refuses."""
+        """The `data` of an answer of its HTTP API.
+
+        Raises:
+            RuntimeError: It refuses, with its words.
+            ConnectionError: It does not answer yet.
+        """
         try:
             with urllib.request.urlopen(f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(arguments)}") as answer:
                 return json.load(answer)["data"]
         except urllib.error.HTTPError as error:
+            if error.code == HTTPStatus.SERVICE_UNAVAILABLE:
+                raise ConnectionError(f"{self.url} is still starting") from error
             raise RuntimeError(error.read().decode()) from error
 
     def now(self, query: str) -> list[dict[str, Any]]:

@@ -174,7 +174,7 @@ def test_the_records_are_what_the_driver_said(trained: Trained) -> None:
 def test_series_came_while_the_run_went_on(prometheus: Prometheus, trained: Trained) -> None:
     query = f"neurogrid_run_last_round{{{labels(trained)}}}"
     (series,) = prometheus.between(query, trained.began, trained.ended, 5)
-    assert len({value for _, value in series["values"]}) > 3
+    assert [value for _, value in series["values"] if int(value) < len(trained.rounds)]
 
 
 def test_the_alert_for_attackers_fires(prometheus: Prometheus, trained: Trained) -> None:
