@@ -1,4 +1,4 @@
-"""Writes what the chart says twice: values.schema.json, with the config's schema, and the table of values in README.md.
+"""Writes what the chart says twice: the config's schema and defaults, and the table of values in README.md.
 
     python helm/generate.py
 
@@ -38,6 +38,11 @@ def schema() -> str:
     parts = config.pop("$defs")
     ours["$defs"] |= {f"config.{name}": part for name, part in parts.items()} | {"config": config}
     return json.dumps(_renamed(ours, set(parts)), indent=1) + "\n"
+
+
+def defaults() -> str:
+    """files/config-defaults.json: every key of the config that has a default, with it."""
+    return Config().model_dump_json(indent=1) + "\n"
 
 
 def _renamed(node: Any, parts: set[str]) -> Any:
@@ -91,8 +96,9 @@ def readme() -> str:
 
 
 def main() -> None:
-    """Writes both files."""
+    """Writes all three."""
     (CHART / "values.schema.json").write_text(schema())
+    (CHART / "files" / "config-defaults.json").write_text(defaults())
     (CHART / "README.md").write_text(readme())
 
 

@@ -68,9 +68,8 @@ def test_the_charts_version_of_the_software_is_the_softwares() -> None:
     assert yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"] == version
 
 
-def test_the_teachers_ranks_that_the_chart_reckons_with_are_the_configs() -> None:
-    refusals = (CHART / "templates" / "refusals.yaml").read_text()
-    assert f".ranks | default {Config().teacher.ranks})" in refusals
+def test_the_defaults_that_the_chart_reckons_with_are_the_configs() -> None:
+    assert (CHART / "files" / "config-defaults.json").read_text() == GENERATE["defaults"](), "run `make chart-docs`"
 
 
 def test_every_job_has_its_entry_file(chart: Chart) -> None:

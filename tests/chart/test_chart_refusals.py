@@ -1,7 +1,12 @@
 """Values that cannot work are refused before anything is made, in words that say what to do."""
 
+import json
+
 import pytest
 from rendering import SYNTHETIC, Chart, merged
+
+from neurogrid.config import load
+from neurogrid.errors import ConfigError
 
 ONCE = {"storage": {"claim": {"accessMode": "ReadWriteOnce"}}}
 STRICT = {"jobDefaults": {"spread": {"whenUnsatisfiable": "DoNotSchedule"}}}
@@ -57,6 +62,45 @@ def test_an_impossible_pair_is_refused_with_what_was_found_and_what_to_do(chart:
     said = chart.refusal(merged(SYNTHETIC, values))
     assert words in said
     assert "\n  found: " in said or "  found: " in said
+
+
+CONFIG_PAIRS = {
+    "nobody trimmed": ({"aggregation": {"rule": "trimmed_mean", "byzantine_share": 0.01}}, "would trim nobody"),
+    "too few for f": ({"rounds": {"agents_per_round": 9}, "aggregation": {"byzantine_share": 0.45}}, "2f + 3 = 11"),
+    "fewer agents than a round asks": (
+        {"sampling": {"agents": 8}, "aggregation": {"byzantine_share": 0.4}},
+        "8 agents, f = 3",
+    ),
+    "minimum above a round": ({"rounds": {"min_agents": 16}}, "rounds.min_agents 16"),
+    "districts": ({"sampling": {"agents": 20, "districts": 21}}, "sampling.districts 21"),
+    "no time to test on": ({"etl": {"train_share": 0.8, "validation_share": 0.2}}, "below 1"),
+}
+
+
+@pytest.mark.parametrize("name", CONFIG_PAIRS)
+def test_a_pair_of_config_keys_that_the_driver_would_refuse_is_refused_before_it_starts(
+    chart: Chart, name: str
+) -> None:
+    config, words = CONFIG_PAIRS[name]
+    with pytest.raises(ConfigError):
+        load(json.dumps(config))
+    assert words in chart.refusal(merged(SYNTHETIC, {"jobs": {"train": {"config": config}}}))
+
+
+@pytest.mark.parametrize("agents", [9, 11, 100])
+@pytest.mark.parametrize("share", [0.1, 0.2, 0.29, 0.3, 0.34, 0.4, 0.45])
+def test_the_chart_bears_as_many_malicious_agents_as_the_driver(chart: Chart, agents: int, share: float) -> None:
+    config = {
+        "sampling": {"agents": agents, "districts": 1},
+        "rounds": {"agents_per_round": agents, "min_agents": 1},
+        "aggregation": {"byzantine_share": share, "rule": "trimmed_mean"},
+    }
+    try:
+        load(json.dumps(config))
+    except ConfigError:
+        assert "found: " in chart.refusal(merged(SYNTHETIC, {"config": config}))
+    else:
+        chart.render(merged(SYNTHETIC, {"config": config}))
 
 
 def test_a_namespace_that_the_operator_does_not_watch_is_refused(chart: Chart) -> None:
