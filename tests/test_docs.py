@@ -1,10 +1,12 @@
 """What the docs say is so: pages made from code are in step, commands they name exist, make lists its targets."""
 
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
 
+import click
 import pytest
 from typer.main import get_command
 
@@ -13,7 +15,8 @@ from neurogrid.cli.reference import reference
 from neurogrid.config import load
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "helm" / "neurogrid" / "README.md"]
+BLOCK = re.compile(r"^```(?:sh|bash|console)?\n(.*?)^```|((?:^    .*\n)+)", re.MULTILINE | re.DOTALL)
 
 
 def test_the_config_page_is_in_step_with_the_schema() -> None:
@@ -28,6 +31,37 @@ def test_every_command_that_a_page_names_exists(page: Path) -> None:
         assert first in commands, f"{page.name} names `neurogrid {line}`"
         if rest and hasattr(commands[first], "commands"):
             assert rest[0] in commands[first].commands
+
+
+def commands_shown() -> list[tuple[str, str]]:
+    """Every line of a page's code blocks that starts `neurogrid` or `make`, with the page's name."""
+    shown = []
+    for page in PAGES:
+        for fenced, indented in BLOCK.findall(page.read_text()):
+            lines = (fenced or indented).replace("\\\n", " ").splitlines()
+            words = [line.strip().removeprefix("$ ").removeprefix(".venv/bin/") for line in lines]
+            shown += [(page.name, line) for line in words if line.startswith(("neurogrid ", "make "))]
+    return shown
+
+
+@pytest.mark.parametrize(("page", "line"), commands_shown())
+def test_every_command_in_a_code_block_can_be_typed_as_it_stands(page: str, line: str) -> None:
+    program, *words = shlex.split(line.split(" | ")[0], comments=True)
+    if program == "make":
+        made = {target for rule in (ROOT / "Makefile", ROOT / "k8s" / "cluster.mk") for target in targets(rule)}
+        assert {word for word in words if "=" not in word} <= made, page
+        return
+    command: click.Command = get_command(app)
+    while isinstance(command, click.Group):
+        name, *words = words
+        assert name in command.commands, f"{page} names {name}"
+        command = command.commands[name]
+    command.make_context(command.name, words)  # raises where a flag is unknown or a value cannot be
+
+
+def targets(rule: Path) -> set[str]:
+    names = re.findall(r"^([a-z][a-z0-9 -]*):.*## ", rule.read_text(), re.MULTILINE)
+    return {name for group in names for name in group.split()}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
