@@ -46,7 +46,7 @@ def commands_shown() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("page", "line"), commands_shown())
 def test_every_command_in_a_code_block_can_be_typed_as_it_stands(page: str, line: str) -> None:
-    program, *words = shlex.split(line.split(" | ")[0], comments=True)
+    program, *words = shlex.split(line.split(" | ", maxsplit=1)[0], comments=True)
     if program == "make":
         made = {target for rule in (ROOT / "Makefile", ROOT / "k8s" / "cluster.mk") for target in targets(rule)}
         assert {word for word in words if "=" not in word} <= made, page
