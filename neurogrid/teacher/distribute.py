@@ -7,6 +7,7 @@ uncounted. Progress is read from the durable records, so what is shown has happe
 import contextlib
 import io
 import logging
+import math
 import re
 import threading
 import time
@@ -19,11 +20,12 @@ from pyspark.sql import SparkSession
 
 from neurogrid.errors import NeuroGridError, RunError, UsageError
 from neurogrid.ledger.chain import Record
-from neurogrid.teacher import records
+from neurogrid.teacher import records, schedule
 from neurogrid.teacher.rank import DONE, GAVE_UP, RankTask, train_rank
 from neurogrid.teacher.settings import Device
 
 _LOOK_S = 0.5
+_GOODBYE_S = 10.0
 _WORDS_KEPT = 400
 _CAUSE = re.compile(r"Signal \d+ \(\w+\)|\b[\w.]*(?:Error|Exception)\b: ")
 
@@ -95,6 +97,9 @@ def distribute(
         try:
             status = _start(spark, task, words, watch)
         except Exception as error:  # py4j's errors have no common base that is worth naming
+            known = records.read(task.folder)
+            if schedule.stop_reason(known.held_out, settings):
+                return known  # nothing was left to do for whoever was lost
             note(f"a rank was lost: {words.cause() or _first_line(error)}")
             continue
         if status["status"] == DONE:
@@ -113,7 +118,7 @@ def distribute(
 def _start(spark: SparkSession, task: RankTask, words: "_Words", watch: Callable[[Record], None]) -> dict[str, str]:
     context = spark.sparkContext
     group = f"teacher-{task.folder.name}-{time.monotonic_ns()}"
-    with _silent(words), _watching(task, watch):
+    with _silent(words), _watching(task, watch, lambda: context.cancelJobGroup(group)):
         context.setJobGroup(group, "NeuroGrid: ranks of a teacher", interruptOnCancel=True)
         try:
             use_gpu = task.settings.device == "gpu"
@@ -130,8 +135,11 @@ def _start(spark: SparkSession, task: RankTask, words: "_Words", watch: Callable
 
 
 @contextlib.contextmanager
-def _watching(task: RankTask, watch: Callable[[Record], None]) -> Iterator[None]:
-    """Shows `watch` every epoch that becomes durable inside, in order."""
+def _watching(task: RankTask, watch: Callable[[Record], None], let_go: Callable[[], None]) -> Iterator[None]:
+    """Shows `watch` every epoch that becomes durable inside, in order; calls `let_go` when ranks outstay the last one.
+
+    torchrun's agents wait five minutes for each other's ranks at the end, also for one that was killed there.
+    """
     ended = threading.Event()
     known = records.read(task.folder)
 
@@ -143,8 +151,14 @@ def _watching(task: RankTask, watch: Callable[[Record], None]) -> Iterator[None]
                 watch(known.epochs[-1])
 
     def keep_looking() -> None:
+        goodbye = math.inf
         while not ended.wait(_LOOK_S):
             look()
+            if goodbye == math.inf and schedule.stop_reason(known.held_out, task.settings):
+                goodbye = time.monotonic() + _GOODBYE_S
+            if time.monotonic() > goodbye:
+                let_go()
+                return
 
     thread = threading.Thread(target=keep_looking, name="neurogrid-epochs", daemon=True)
     thread.start()

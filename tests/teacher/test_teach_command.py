@@ -1,5 +1,6 @@
 """`neurogrid teach` as a person runs it, on Spark: kills of a rank and of the driver, refusals that need Spark anew."""
 
+import contextlib
 import json
 import os
 import signal
@@ -112,6 +113,20 @@ def test_a_rank_that_is_killed_costs_a_try_and_no_bit(root: Path, whole: object)
     assert json.loads(out)["tries"] == 2
     assert "Traceback" not in err
     assert same(root, "whole", "killed")
+
+
+def test_a_rank_that_hangs_after_the_last_epoch_is_not_waited_for(root: Path, whole: object) -> None:
+    process = subprocess.Popen(new(root, "hanging"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_for((root / "teachers" / "hanging" / "epochs" / "epoch=0006.json").exists, process)
+    rank, began = pids(root, "hanging", 1)[1], time.monotonic()
+    os.kill(rank, signal.SIGSTOP)
+    out, err = process.communicate(timeout=PATIENCE_S)
+    assert time.monotonic() - began < 120  # torchrun alone waits for 300 s
+    assert process.returncode == 0, err[-3000:]
+    assert json.loads(out)["tries"] == 1
+    assert same(root, "whole", "hanging")
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(rank, signal.SIGKILL)
 
 
 def test_a_driver_that_is_killed_leaves_no_rank_and_goes_on_to_the_same_bits(root: Path, whole: object) -> None:
