@@ -6,7 +6,6 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import click
 import pytest
 from typer.main import get_command
 
@@ -51,8 +50,8 @@ def test_every_command_in_a_code_block_can_be_typed_as_it_stands(page: str, line
         made = {target for rule in (ROOT / "Makefile", ROOT / "k8s" / "cluster.mk") for target in targets(rule)}
         assert {word for word in words if "=" not in word} <= made, page
         return
-    command: click.Command = get_command(app)
-    while isinstance(command, click.Group):
+    command = get_command(app)
+    while hasattr(command, "commands"):
         name, *words = words
         assert name in command.commands, f"{page} names {name}"
         command = command.commands[name]
