@@ -1,5 +1,6 @@
 """What the chart makes of its values."""
 
+import pytest
 import yaml
 from rendering import NAMESPACE, RELEASE, SYNTHETIC, Chart, all_of, environment, find, merged
 
@@ -72,6 +73,24 @@ def test_a_changed_value_runs_its_job_and_those_after_it_again_and_no_other(char
     assert {job for job in before if before[job] != after[job]} == {"sample", "train", "evaluate"}
     again = generations(chart, {"jobs": {"train": {"rerun": "2"}}})
     assert {job for job in before if before[job] != again[job]} == {"train", "evaluate"}
+
+
+@pytest.mark.parametrize(
+    ("config", "jobs"),
+    [
+        ({"etl": {"cadence_minutes": 30}}, {"etl", "sample", "train", "evaluate"}),
+        ({"source": {"limit_households": 9}}, {"etl", "sample", "train", "evaluate"}),
+        ({"seed": 2}, {"sample", "train", "evaluate"}),
+        ({"aggregation": {"byzantine_share": 0.3}}, {"sample", "train", "evaluate"}),
+        ({"rounds": {"agents_per_round": 14}}, {"sample", "train", "evaluate"}),
+        ({"rounds": {"count": 14}, "local": {"steps": 3}, "model": {"hidden": 9}}, {"train", "evaluate"}),
+    ],
+)
+def test_a_setting_of_all_jobs_runs_again_those_whose_result_it_changes(
+    chart: Chart, config: dict, jobs: set[str]
+) -> None:
+    before, after = generations(chart), generations(chart, {"config": config})
+    assert {job for job in before if before[job] != after[job]} == jobs
 
 
 def test_where_a_job_runs_changes_no_generation(chart: Chart) -> None:

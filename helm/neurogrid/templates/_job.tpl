@@ -33,14 +33,21 @@
 {{- end }}
 
 {{/* Changes when the job's result may: by its config, image, data or storage, `rerun`, or a job it comes after.
-     Where it runs and on how many cores changes no result. Arguments: root, name. */}}
+     Where it runs and on how many cores changes no result, and what rounds do changes none of ETL and sampling, but for how
+     many malicious agents there may be. Arguments: root, name. */}}
 {{- define "neurogrid.generation" -}}
 {{- $job := include "neurogrid.job" . | fromJson -}}
 {{- $config := include "neurogrid.job.config" . | fromJson -}}
 {{- $after := include "neurogrid.after" (dict "root" .root "name" .name "depth" 0) -}}
+{{- $decides := omit $config "backend" "spark" -}}
+{{- if eq $job.step "etl" -}}{{- $decides = pick $config "source" "etl" -}}{{- end -}}
+{{- if eq $job.step "sample" -}}
+  {{- $decides = pick $config "source" "etl" "sampling" "seed" -}}
+  {{- $_ := set $decides "f" (list (dig "rounds" "agents_per_round" "" $config) (dig "aggregation" "byzantine_share" "" $config)) -}}
+{{- end -}}
 {{- $before := "" -}}
 {{- if $after -}}{{- $before = include "neurogrid.generation" (dict "root" .root "name" $after) -}}{{- end -}}
-{{- $parts := dict "step" $job.step "config" (omit $config "backend" "spark") "image" (include "neurogrid.image" .root) "rerun" $job.rerun "before" $before -}}
+{{- $parts := dict "step" $job.step "config" $decides "image" (include "neurogrid.image" .root) "rerun" $job.rerun "before" $before -}}
 {{- $_ := set $parts "storage" (pick .root.Values.storage.s3 "endpoint" "bucket" "prefix") -}}
 {{- $_ := set $parts "claim" (printf "%s/%s" (include "neurogrid.warehouse.claim" .root) .root.Values.storage.subPath) -}}
 {{- $parts | toJson | sha256sum | trunc 10 -}}
