@@ -84,12 +84,12 @@ def _training_flags(
 
 def _resumed(settings: Config, run_id: str, sets: list[str] | None, flags: dict[str, Any]) -> Config:
     """The config of the run itself; flags that would change its result are refused."""
-    from neurogrid.cli import steps  # noqa: PLC0415
+    from neurogrid.cli import runs  # noqa: PLC0415
 
     changing = [f"{key}={value}" for key, value in flags.items() if value is not None and key != "warehouse"]
-    own = steps.run_config(settings.warehouse, run_id, [*(sets or []), *changing])
+    own = runs.run_config(settings.warehouse, run_id, [*(sets or []), *changing])
     return own.model_copy(
-        update={"sampling": own.sampling.model_copy(update={"manifest": steps.run_manifest(own, run_id)})}
+        update={"sampling": own.sampling.model_copy(update={"manifest": runs.run_manifest(own, run_id)})}
     )
 
 
@@ -188,10 +188,10 @@ def evaluate(run_id: RunId, sets: Sets = None, warehouse: Warehouse = None, as_j
 
 def report(run_id: RunId, warehouse: Warehouse = None, as_json: Json = False) -> None:
     """Write a run's HTML report."""
-    from neurogrid.cli import steps  # noqa: PLC0415
+    from neurogrid.cli import runs, steps  # noqa: PLC0415
 
     settings = load_config(None, None, {"warehouse": warehouse})
-    steps.run_config(settings.warehouse, run_id, [])
+    runs.run_config(settings.warehouse, run_id, [])
     print_result(steps.do_report(settings.warehouse, run_id), as_json=as_json)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from neurogrid.backends.pods import LostPods, in_cluster
-from neurogrid.cli import lines, show, steps
+from neurogrid.cli import lines, runs, show, steps
 from neurogrid.cli.completion import COMPLETED, FAILED, RUNNING, Completion, Job, words
 from neurogrid.cli.options import load_config
 from neurogrid.cli.teach import do_teach, prepare
@@ -161,7 +161,7 @@ def _train(config: Config, job: Job, made: Made) -> Result:
 
 def refuse_another(wanted: Config, run_id: str) -> None:
     """Raises ConfigError where the run that exists was begun with a config that gives other results."""
-    own = steps.run_config(wanted.warehouse, run_id, [])
+    own = runs.run_config(wanted.warehouse, run_id, [])
     free = {"warehouse", "backend", "spark", "source", "etl", "evaluation", "teacher"}
     ours, theirs = wanted.model_dump(exclude=free), own.model_dump(exclude=free)
     differing = [
@@ -186,8 +186,8 @@ def _evaluate(config: Config, job: Job, made: Made) -> Result:
             found="no run_id in the config, and none was made by the jobs before it",
             fix="set run_id, or let the job come after one that trains",
         )
-    own = steps.run_config(config.warehouse, run_id, [])
-    manifest_id = steps.run_manifest(own, run_id)
+    own = runs.run_config(config.warehouse, run_id, [])
+    manifest_id = runs.run_manifest(own, run_id)
     wanted = own.model_copy(update={"evaluation": config.evaluation, "spark": config.spark})
     wanted = _set(wanted, {"sampling": {"manifest": manifest_id}})
     drawn = steps.find_manifest(wanted)

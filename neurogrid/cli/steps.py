@@ -18,7 +18,7 @@ from neurogrid.agent import AgentTrainerFactory, new_model
 from neurogrid.backends.inline import InlineBackend
 from neurogrid.backends.pods import LostPods
 from neurogrid.backends.spark import SparkBackend
-from neurogrid.cli import settings, show, teachers
+from neurogrid.cli import runs, settings, show, teachers
 from neurogrid.cli.telemetry import traced
 from neurogrid.config import Config, load, to_yaml
 from neurogrid.data.etl import run_etl
@@ -26,7 +26,7 @@ from neurogrid.data.grid import check_cadence
 from neurogrid.data.manifest import Manifest
 from neurogrid.data.sampling import check, sample
 from neurogrid.data.sources import Source
-from neurogrid.errors import ConfigError, InputError, RunError, UsageError
+from neurogrid.errors import InputError, RunError, UsageError
 from neurogrid.evaluation import evaluate
 from neurogrid.fl.record import weights_sha256
 from neurogrid.fl.rounds import Federation, Finish, Observer, State, VoidRoundsError, federate
@@ -192,17 +192,12 @@ def do_train(
             raise RunError(str(error), fix="see rounds.min_agents, and the audit of the run for the reasons") from error
         except KeyboardInterrupt:
             ledger.flush()
-            show.say(f"stopped; go on with: neurogrid train --resume {run_id}{where_flag(config)}")
+            show.say(f"stopped; go on with: neurogrid train --resume {run_id}{runs.where_flag(config)}")
             raise
         end = ledger.finish(finish.state, finish.reason, {"manifest_sha256": manifest.sha256})
     _show_finish(run, finish, end["sha256"])
     summary: Result = json.loads((run / "run_summary.json").read_text())
     return {**summary, "path": str(run), "head_sha256": end["sha256"]}
-
-
-def where_flag(config: Config) -> str:
-    """The flag that a command needs to find this config's warehouse."""
-    return "" if config.warehouse == "warehouse" else f" --warehouse {config.warehouse}"
 
 
 def _refuse_unbearable(config: Config, manifest: Manifest) -> None:
@@ -292,32 +287,6 @@ def _show_finish(run: Place, finish: Finish, head: str) -> None:
     )
 
 
-def run_config(warehouse_uri: str, run_id: str, overrides: list[str]) -> Config:
-    """A run's own config; of it only where it runs may be set anew.
-
-    Raises:
-        UsageError: there is no such run, or an override would change its result.
-    """
-    warehouse = place(warehouse_uri)
-    file = warehouse / "runs" / run_id / "config.yaml"
-    if not run_id or not file.exists():
-        there = [child.name for child in (warehouse / "runs").children()]
-        raise UsageError(
-            f'there is no run "{run_id}" in {warehouse}',
-            found=", ".join(there) if there else "no runs at all",
-            fix="name one of these, or give the warehouse with --warehouse",
-        )
-    changing = [o for o in overrides if not o.startswith(("backend.", "spark.", "evaluation."))]
-    if changing:
-        raise ConfigError(
-            "a run keeps the config that it began with",
-            found=", ".join(changing),
-            fix="only backend.*, spark.* and evaluation.* may be set for a run that exists; or start a new run",
-        )
-    text = file.read_text()
-    return load(text, [*overrides, f"warehouse={json.dumps(warehouse_uri)}"], where=str(file))
-
-
 def do_evaluate(config: Config, spark: SparkSession | None, run_id: str, manifest: Manifest) -> Result:
     """Scores a finished run's weights on held-out time and households."""
     warehouse = place(config.warehouse)
@@ -367,9 +336,3 @@ def do_audit(warehouse_uri: str, run_id: str) -> Result:
         raise RunError(f"run {run_id} is not what was written", found="\n         ".join(found.problems))
     show.say("  every record and file is as it was written")
     return asdict(found)
-
-
-def run_manifest(config: Config, run_id: str) -> str:
-    """Id of the manifest that a run was made with."""
-    genesis = json.loads((place(config.warehouse) / "runs" / run_id / "run.json").read_text())
-    return str(genesis["manifest_id"])

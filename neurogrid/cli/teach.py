@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.table import Table
 
 import neurogrid
-from neurogrid.cli import settings, show, steps
+from neurogrid.cli import runs, settings, show, steps
 from neurogrid.config import Config, load, to_yaml
 from neurogrid.data.manifest import Manifest
 from neurogrid.errors import ConfigError, UsageError
@@ -84,7 +84,7 @@ def do_teach(config: Config, spark: SparkSession, resume: str = "", *, go_on: bo
                 if not stop_reason(known.held_out, teacher):
                     known = distribute(spark, task, table.after_epoch, show.say)
         except KeyboardInterrupt:
-            show.say(f"stopped; go on with: neurogrid teach --resume {teacher_id}{steps.where_flag(config)}")
+            show.say(f"stopped; go on with: neurogrid teach --resume {teacher_id}{runs.where_flag(config)}")
             raise
         metrics = conclude(
             folder,

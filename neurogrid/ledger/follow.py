@@ -13,7 +13,7 @@ from typing import Any
 
 from neurogrid.errors import UsageError
 from neurogrid.ledger.chain import Record
-from neurogrid.ledger.journal import round_name
+from neurogrid.ledger.records import round_name
 from neurogrid.ledger.summary import PHASES
 from neurogrid.storage import Place
 

@@ -20,9 +20,10 @@ from neurogrid.fl.record import Round, weights_sha256
 from neurogrid.fl.rounds import Federation, State
 from neurogrid.fl.update import Layout, Vector
 from neurogrid.fl.weights import from_state_dict, state_dict
-from neurogrid.ledger.chain import Record, is_intact, seal, sha256, to_text
+from neurogrid.ledger.chain import Record, seal, sha256, to_text
 from neurogrid.ledger.checkpoint import pack, unpack
 from neurogrid.ledger.lock import RunLock
+from neurogrid.ledger.records import changed, read_chain, read_config, round_name
 from neurogrid.ledger.summary import summarise_run, to_markdown
 from neurogrid.ledger.table import AGENT_AUDIT, DISTRICT_AUDIT, ROUND_METRICS, to_parquet
 from neurogrid.ledger.tally import tally
@@ -76,21 +77,6 @@ def _resume_with(run: Place) -> str:
     return f"make room or access there, then: neurogrid train --resume {run.name}"
 
 
-def round_name(number: int) -> str:
-    """`round=0001`: sorts as it counts up to 9999 rounds, and by length after them."""
-    return f"round={number:04d}"
-
-
-def read_rounds(run: Place) -> list[Record]:
-    """The durable rounds' records in order, up to the first gap."""
-    records: list[Record] = []
-    while True:
-        place = run / "rounds" / f"{round_name(len(records) + 1)}.json"
-        if not place.exists():
-            return records
-        records.append(json.loads(place.read_text()))
-
-
 class RoundTrace(Protocol):
     """Traces rounds beside the ledger; its ids stand in the rounds' records, and nothing depends on them."""
 
@@ -139,7 +125,7 @@ class Ledger:
             raise UsageError(
                 f"run {run.name} exists already",
                 found=str(run),
-                fix=f"go on with it: neurogrid train --resume {run.name}; or choose another --run-id",
+                fix=f"go on with it: neurogrid train --resume {run.name}; or choose another name: --set run_id=",
             )
         start = pack({"weights": state_dict(federation.layout, federation.start)})
         (run / "W_global" / round_name(0) / "W.pt").write(start)
@@ -155,7 +141,7 @@ class Ledger:
 
         Raises:
             UsageError: there is no such run, it has ended, or another process holds it.
-            RunError: its records or its last checkpoint are not what they were.
+            RunError: its records, its config or its last checkpoint are not what they were.
         """
         if not (run / "run.json").exists():
             raise UsageError(
@@ -166,8 +152,9 @@ class Ledger:
         try:
             if (run / "end.json").exists():
                 raise UsageError(f"run {run.name} has ended", fix="start a new run with another id")
-            records = _whole_chain(run)
+            records = read_chain(run)
             genesis, rounds = records[0], records[1:]
+            read_config(run, genesis)
             start = _load(run, round_name(0), genesis, layout)["weights"]
             state = _state_after(run, rounds, layout, start)
         except BaseException:
@@ -300,32 +287,11 @@ def metrics_row(record: Record) -> dict[str, Any]:
     return {name: float("nan") if value is None and name in floats else value for name, value in row.items()}
 
 
-def _changed(run: Place, what: str) -> RunError:
-    return RunError(what, fix=f"neurogrid audit {run.name} says what was changed; a changed run is not resumed")
-
-
-def _whole_chain(run: Place) -> list[Record]:
-    """The first record and all rounds'; raises RunError unless they are those that were written, without a gap."""
-    try:
-        records = [json.loads((run / "run.json").read_text()), *read_rounds(run)]
-    except ValueError as error:
-        raise _changed(run, f"a record of run {run.name} is not JSON any more") from error
-    previous = ""
-    for number, record in enumerate(records):
-        if not isinstance(record, dict) or not is_intact(record) or record["previous_sha256"] != previous:
-            raise _changed(run, f"the record of round {number} of run {run.name} is not the one that was written")
-        previous = record["sha256"]
-    stored = sum(place.name.endswith(".json") for place in (run / "rounds").children())
-    if stored != len(records) - 1:
-        raise _changed(run, f"the record of round {len(records)} of run {run.name} is missing, later ones are there")
-    return records
-
-
 def _load(run: Place, name: str, record: Record, layout: Layout) -> dict[str, Vector]:
     path = f"W_global/{name}/W.pt"
     content = (run / path).read_bytes() if (run / path).exists() else b""
     if sha256(content) != record["files"][path]:
-        raise _changed(run, f"the checkpoint {path} of run {run.name} is missing or not the one that was written")
+        raise changed(run, f"the checkpoint {path} of run {run.name} is missing or not the one that was written")
     try:
         return {key: from_state_dict(layout, tensors) for key, tensors in unpack(content).items()}
     except (KeyError, ValueError) as error:

@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 
 from neurogrid.errors import UsageError
 from neurogrid.ledger.chain import Record, is_intact, sha256
-from neurogrid.ledger.journal import metrics_row, round_name
+from neurogrid.ledger.journal import metrics_row
+from neurogrid.ledger.records import round_name
 from neurogrid.storage import Place
 
 

@@ -10,7 +10,7 @@ from neurogrid.data.manifest import Manifest
 from neurogrid.errors import UsageError
 from neurogrid.ledger import read_agent_audit
 from neurogrid.ledger.chain import is_intact
-from neurogrid.ledger.journal import read_rounds
+from neurogrid.ledger.records import read_rounds
 from neurogrid.storage import Place
 
 Record = dict[str, Any]

@@ -11,6 +11,7 @@ from pyspark.sql import SparkSession
 
 from neurogrid.cli import main, steps
 from neurogrid.config import Config
+from neurogrid.ledger.chain import seal, sha256, to_text
 
 # arguments | exit code | what the message says; {tmp} is an empty folder with the files of `folder` in it
 CASES = [
@@ -55,6 +56,16 @@ CASES = [
     ("run --warehouse {tmp}/w --resume yesterday", 2, ['no run "yesterday"']),
     ("evaluate yesterday --warehouse {tmp}/w", 2, ['no run "yesterday"']),
     ("report yesterday --warehouse {tmp}/w", 2, ['no run "yesterday"']),
+    ("run --warehouse {tmp}/cut --resume never", 2, ["run never has not begun", "neurogrid run --set run_id=never"]),
+    ("evaluate never --warehouse {tmp}/cut", 2, ["run never has not begun", "never/run.json"]),
+    ("report never --warehouse {tmp}/cut", 2, ["run never has not begun"]),
+    ("audit never --warehouse {tmp}/cut", 1, ["run.json: is missing"]),
+    ("train --warehouse {tmp}/cut --resume damaged", 1, ["run.json is not JSON any more", "neurogrid audit damaged"]),
+    ("evaluate damaged --warehouse {tmp}/cut", 1, ["run.json is not JSON any more"]),
+    ("report damaged --warehouse {tmp}/cut", 1, ["run.json is not JSON any more"]),
+    ("audit damaged --warehouse {tmp}/cut", 1, ["run.json: is not JSON any more"]),
+    ("train --warehouse {tmp}/cut --resume edited", 1, ["config.yaml of run edited", "not the one that the run began"]),
+    ("evaluate edited --warehouse {tmp}/cut", 1, ["config.yaml of run edited", "neurogrid audit edited"]),
     ("audit yesterday --warehouse {tmp}/w", 2, ["no run yesterday"]),
     ("synth {tmp}/data", 2, ["is in the way", "not empty"]),
     ("bench rounds --agents few", 2, ["--agents takes numbers", "few"]),
@@ -72,6 +83,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, spark: SparkSession) -> Pat
     (tmp / "old.json").write_text(json.dumps({"version": 0}))
     (tmp / "unknown.yaml").write_text("rounds:\n  cuont: 3\n")
     (tmp / "empty").mkdir()
+    _leave_runs(tmp / "cut" / "runs")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["neurogrid", "synth", str(tmp / "data"), "--households", "8", "--days", "20"])
         main_code()
@@ -80,6 +92,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory, spark: SparkSession) -> Pat
         patch.setattr(sys, "argv", argv)
         assert main_code() == 0
     return tmp
+
+
+def _leave_runs(runs: Path) -> None:
+    """Runs as a kill or a hand may leave them: stopped before its first record, that record cut off, another config."""
+    for run_id in ("never", "damaged", "edited"):
+        (runs / run_id).mkdir(parents=True)
+        (runs / run_id / "config.yaml").write_text("seed: 12\n")
+    (runs / "damaged" / "run.json").write_text('{"run_id": "damag')
+    genesis = {"run_id": "edited", "manifest_id": "m", "files": {"config.yaml": sha256(b"seed: 11\n")}}
+    (runs / "edited" / "run.json").write_text(to_text(seal(genesis, "")))
 
 
 def _shared(spark: SparkSession):  # type: ignore[no-untyped-def]

@@ -168,7 +168,11 @@ def edit(path, change):
     ("spoil", "words"),
     [
         (lambda run: edit(run / "rounds/round=0002.json", lambda r: r.update(loss_mean=0.0)), "record of round 2"),
-        (lambda run: edit(run / "run.json", lambda r: r.update(seed=1)), "record of round 0"),
+        (lambda run: edit(run / "run.json", lambda r: r.update(seed=1)), "first record of run r1"),
+        (lambda run: (run / "run.json").write_text("{"), "run.json is not JSON any more"),
+        (lambda run: (run / "run.json").write_text("[]"), "first record of run r1"),
+        (lambda run: (run / "config.yaml").write_text("seed: 12\n"), "config.yaml of run r1"),
+        (lambda run: (run / "config.yaml").unlink(), "config.yaml of run r1 is missing"),
         (lambda run: (run / "rounds/round=0002.json").unlink(), "record of round 2 of run r1 is missing, later ones"),
         (lambda run: (run / "rounds/round=0003.json").write_text("{"), "not JSON any more"),
         (lambda run: (run / "W_global/round=0004/W.pt").write_bytes(b"x"), "checkpoint W_global/round=0004/W.pt"),
