@@ -18,6 +18,7 @@ class _Agent:
     train_s: float = 0.0
     norm: float = math.nan
     train_loss: float = math.nan
+    answered_round: int = 0
 
 
 class AgentFigures:
@@ -38,7 +39,12 @@ class AgentFigures:
             return
         self._unread.discard(number)
         for row in rows:
-            self._count(self._agents.setdefault(str(row["agent_id"]), _Agent()), row)
+            self._count(self._agents.setdefault(str(row["agent_id"]), _Agent()), row, number)
+
+    @property
+    def whole(self) -> bool:
+        """Whether all audits so far could be read."""
+        return not self._unread
 
     def retry(self) -> bool:
         """Tries again what could not be read; whether any of it could now."""
@@ -48,11 +54,12 @@ class AgentFigures:
         return self._unread != before
 
     @staticmethod
-    def _count(agent: _Agent, row: dict[str, Any]) -> None:
+    def _count(agent: _Agent, row: dict[str, Any], number: int) -> None:
         agent.asked += 1
         agent.accepted += row["accepted"]
         if row["answered"]:
-            agent.norm, agent.train_loss = row["norm"], row["train_loss"]
+            if number > agent.answered_round:  # an audit that was broken may be read after later ones
+                agent.norm, agent.train_loss, agent.answered_round = row["norm"], row["train_loss"], number
             agent.train_s += row["train_s"] if math.isfinite(row["train_s"]) else 0.0
 
     def readings(self) -> Readings:

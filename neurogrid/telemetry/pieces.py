@@ -36,33 +36,34 @@ class Pieces:
 
     def look(self) -> None:
         """Reads what is new."""
-        files = self._files("quality", recursive=False)
-        self._each("quality", {p: i for p, i in files.items() if p.endswith("/report.json")}, _quality)
-        files = self._files("manifests", recursive=True)
-        self._each("manifest", {p: i for p, i in files.items() if p.endswith("/manifest.json")}, _manifest)
-        files = self._files("jobs", recursive=True)
-        self._each("job", {p: i for p, i in files.items() if p.endswith(".json")}, _job, _MOST_JOBS)
+        self._each("quality", self._files("quality", "/report.json", recursive=False), _quality)
+        self._each("manifest", self._files("manifests", "/manifest.json"), _manifest)
+        self._each("job", self._files("jobs", ".json"), _job, _MOST_JOBS)
         self._look_at_teachers()
 
-    def _files(self, folder: str, *, recursive: bool) -> dict[str, fs.FileInfo]:
+    def _files(self, folder: str, ending: str, *, recursive: bool = True) -> dict[str, fs.FileInfo] | None:
+        """Files of a folder by path; None where it cannot be listed."""
         selector = fs.FileSelector((self._root / folder).path, allow_not_found=True, recursive=recursive)
         try:
             found = self._root.filesystem.get_file_info(selector)
         except (OSError, ArrowException):
             self._reads.fail("warehouse", f"{self._root}/{folder}")
-            return {}
+            return None
         self._reads.succeed("warehouse", f"{self._root}/{folder}")
+        files = [info for info in found if info.type == fs.FileType.File and info.path.endswith(ending)]
         # Names that begin with a dot are files that are being written.
-        return {i.path: i for i in found if i.type == fs.FileType.File and not i.base_name.startswith(".")}
+        return {info.path: info for info in files if not info.base_name.startswith(".")}
 
     def _each(
         self,
         kind: str,
-        files: Mapping[str, fs.FileInfo],
+        files: Mapping[str, fs.FileInfo] | None,
         read: Callable[[str, Record, float], Readings],
         most: int | None = None,
     ) -> None:
         """Puts the readings of the newest of `files`; reads those that are new or were written anew."""
+        if files is None:  # the page keeps what it had
+            return
         newest = sorted(files, key=lambda path: (files[path].mtime_ns or 0, path))[-(most or self._newest) :]
         for path in newest:
             info = files[path]
@@ -78,6 +79,7 @@ class Pieces:
                 self._seen[path] = (info.mtime_ns, info.size)
         kept = set(newest)
         self._page.keep(f"{kind}/", {f"{kind}/{path}" for path in kept})
+        self._reads.keep(kind, {str(Place(self._root.filesystem, path)) for path in kept})
         prefix = f"{(self._root / _FOLDERS[kind]).path}/"
         self._seen = {p: seen for p, seen in self._seen.items() if p in kept or not p.startswith(prefix)}
 
@@ -88,6 +90,7 @@ class Pieces:
         except (OSError, ArrowException):
             self._reads.fail("warehouse", f"{self._root}/teachers")
             return
+        self._reads.succeed("warehouse", f"{self._root}/teachers")
         there = [(i.mtime_ns or 0, place) for (place, _), i in zip(found, infos, strict=True) if i.type.value]
         there = sorted(there, key=lambda entry: (entry[0], str(entry[1])))[-self._newest :]
         self._page.keep("teacher/", {f"teacher/{place.name}" for _, place in there})
@@ -96,10 +99,13 @@ class Pieces:
         for written, place in there:
             teacher = known.get(place.name)
             if teacher is None or teacher.written != written:
+                self._reads.forget(str(place))
                 teacher = _Teacher(place, written)
             self._teachers[place.name] = teacher
             if teacher.look(self._reads):
                 self._page.put(f"teacher/{place.name}", teacher.readings())
+        for name in set(known) - set(self._teachers):
+            self._reads.forget(f"{self._root}/teachers/{name}")
 
 
 _FOLDERS = {"quality": "quality", "manifest": "manifests", "job": "jobs"}

@@ -51,9 +51,13 @@ class Reads:
         self._unreadable[kind].discard(path)
 
     def forget(self, folder: str) -> None:
-        """Whatever was under a folder that is gone is no longer unreadable."""
+        """Whatever was under a folder that is gone, or is not looked at any more, is no longer unreadable."""
         for paths in self._unreadable.values():
             paths -= {path for path in paths if path.startswith(f"{folder}/")}
+
+    def keep(self, kind: str, paths: set[str]) -> None:
+        """Of a kind, only what is among `paths` is there to be unreadable."""
+        self._unreadable[kind] &= paths
 
     def json(self, kind: str, file: Place, parse: Callable[[Record], T]) -> T | None:
         """A JSON record, parsed; None where there is none.
@@ -75,6 +79,7 @@ class Reads:
         try:
             content = file.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
+            self._unreadable[kind].discard(str(file))
             return None
         except (OSError, pa.ArrowException) as error:
             self.fail(kind, str(file))

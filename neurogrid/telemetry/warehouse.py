@@ -4,6 +4,7 @@ A look costs a listing of the runs, two small reads for each run that has not en
 memory depends on the number of runs that it shows, not on their rounds.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -26,7 +27,10 @@ _RETRIED = 20
 
 @dataclass
 class _Run:
-    """A run as far as it was read. `next` is the round to read; `broken` are rounds before it that cannot be read."""
+    """A run as far as it was read.
+
+    `next` is the round to read; `broken` are rounds before it that cannot be read, of which `retried` was tried last.
+    """
 
     place: Place
     written: object
@@ -34,7 +38,16 @@ class _Run:
     agents: AgentFigures | None
     next: int = 1
     broken: set[int] = field(default_factory=set)
+    retried: int = 0
+    table_broken: bool = False
     changed: bool = True
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing of it is left to be read or shown."""
+        end = self.figures.end
+        read = end is not None and self.next > end.rounds and not self.broken and not self.table_broken
+        return read and not self.changed and (self.agents is None or self.agents.whole)
 
 
 class Warehouse:
@@ -70,17 +83,18 @@ class Warehouse:
             self.up = False
             self.reads.fail("warehouse", str(self._root))
             return
-        self.up = True
         self.reads.succeed("warehouse", str(self._root))
         self._find(names)
         newest = sorted(self._started, key=lambda name: (self._started[name][0], name))[-self._newest :]
         for name in set(self._shown) - set(newest):
             del self._shown[name]
+            self.reads.forget(str(self._root / "runs" / name))
         self._page.keep("run/", {f"run/{name}" for name in newest})
         for name in reversed(newest):  # of a large warehouse the newest runs are there first
             self._follow(name)
             self._alive()
         self._pieces.look()
+        self.up = not self.reads.unreadable("warehouse")
 
     def _find(self, names: list[str]) -> None:
         """Which runs there are and when each began; one that was made anew under its old name is read anew."""
@@ -91,13 +105,17 @@ class Warehouse:
         self._turn = (self._turn + _RECHECKED) % max(len(hidden), 1)
         suspects = [*self._shown, *hidden[self._turn : self._turn + _RECHECKED]]
         written = self._written([name for name in suspects if name in self._started])
-        for name, when in written.items():
+        for name, when in (written or {}).items():
             if when != self._started[name][1]:
                 del self._started[name]
                 self._shown.pop(name, None)
                 self.reads.forget(str(self._root / "runs" / name))
         fresh = [name for name in names if name not in self._started]
-        for name, when in self._written(fresh).items():
+        written = self._written(fresh)
+        if written is None:
+            return
+        self.reads.keep("run", {str(self._root / "runs" / name / "run.json") for name in written})
+        for name, when in written.items():
             try:
                 genesis = self.reads.json("run", self._root / "runs" / name / "run.json", Genesis.parse)
             except UnreadableError:
@@ -106,8 +124,8 @@ class Warehouse:
                 self._started[name] = (genesis.started_s, when)
             self._alive()
 
-    def _written(self, names: list[str]) -> dict[str, object]:
-        """When each run's first record was written, by the storage's clock; left out where that cannot be said."""
+    def _written(self, names: list[str]) -> dict[str, object] | None:
+        """When each run's first record was written, by the storage's clock; None where storage does not answer."""
         if not names:
             return {}
         places = [self._root / "runs" / name / "run.json" for name in names]
@@ -115,12 +133,12 @@ class Warehouse:
             found = self._root.filesystem.get_file_info([place.path for place in places])
         except (OSError, ArrowException):
             self.reads.fail("warehouse", str(self._root))
-            return {}
+            return None
         return {n: (i.mtime_ns, i.size) for n, i in zip(names, found, strict=True) if i.type == fs.FileType.File}
 
     def _follow(self, name: str) -> None:
         run = self._shown.get(name) or self._open(name)
-        if run is None or (run.figures.end is not None and not run.broken and not run.changed):
+        if run is None or run.whole:
             return
         try:
             # The end first: once it is there, so are all rounds.
@@ -128,7 +146,7 @@ class Warehouse:
                 with suppress(UnreadableError):
                     run.figures.end = self.reads.json("end", run.place / "end.json", End.parse)
                     run.changed |= run.figures.end is not None
-            if run.next == 1:
+            if run.next == 1 or run.table_broken:
                 self._table(run)
             self._rounds(run)
             if run.agents is not None:
@@ -158,8 +176,16 @@ class Warehouse:
         """All rounds so far in one read; where the table is not what it should be, the rounds' own records are read."""
         try:
             rows = self.reads.table("round", run.place / "round_metrics.parquet", COLUMNS) or []
+            run.table_broken = False
             figures = [RoundFigures.parse(row) for row in rows]
-        except (UnreadableError, ValueError, KeyError, TypeError, AttributeError):
+        except UnreadableError as error:
+            if not error.broken:
+                raise
+            run.table_broken = True
+            return
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return
+        if run.next > 1:  # counted from their own records meanwhile
             return
         if [each.number for each in figures] != list(range(1, len(figures) + 1)):
             return
@@ -174,14 +200,7 @@ class Warehouse:
         run.changed = True
 
     def _rounds(self, run: _Run) -> None:
-        for number in sorted(run.broken)[:_RETRIED]:
-            try:
-                figures = self._round(run, number)
-            except UnreadableError:
-                continue
-            if figures is not None:
-                run.broken.discard(number)
-                self._count(run, figures)
+        self._retry(run)
         while True:
             try:
                 figures = self._round(run, run.next)
@@ -199,6 +218,26 @@ class Warehouse:
                     return
             run.next += 1
             self._alive()
+
+    def _retry(self, run: _Run) -> None:
+        """Tries some of the broken rounds again, those first whose turn it is."""
+        broken = sorted(run.broken)
+        turn = bisect_right(broken, run.retried)
+        for number in (broken[turn:] + broken[:turn])[:_RETRIED]:
+            run.retried = number
+            try:
+                figures = self._round(run, number)
+            except UnreadableError:
+                continue
+            if figures is not None:
+                run.broken.discard(number)
+                self._count(run, figures)
+            elif number == run.next - 1 and run.figures.end is None:
+                # The newest one is gone: nothing comes after it, so it may yet be written.
+                run.broken.discard(number)
+                run.next = number
+            else:
+                self.reads.fail("round", str(_record(run, number)))
 
     def _round(self, run: _Run, number: int) -> RoundFigures | None:
         def parse(record: dict[str, object]) -> RoundFigures:
