@@ -1,7 +1,8 @@
 """What a job in a pod is, and the record that it leaves when it has ended, for the job that comes after it.
 
-The record is `jobs/<release>/<job>.json` in the warehouse. It is all that one job knows of another: no workflow engine
-and no call to Kubernetes is needed, and it outlives every pod.
+Each generation of a job has a record of its own, `jobs/<release>/<job>/<generation>.json` in the warehouse; the newest
+of them also lies in `jobs/<release>/<job>.json`, for those who mean whatever was made last. It is all that one job knows
+of another: no workflow engine and no call to Kubernetes is needed, and it outlives every pod.
 """
 
 import json
@@ -91,9 +92,8 @@ class Completion:
 
     def done(self) -> Record | None:
         """This job's own record, if it has completed already: its driver was started once more than needed."""
-        record = _read(self._folder / f"{self._job.name}.json")
-        same = record is not None and record.get("generation") == self._job.generation
-        return record if same and record and record["state"] == COMPLETED and not self._job.scheduled else None
+        record = _read(self._file(self._job.name, self._job.generation))
+        return record if record and record["state"] == COMPLETED and not self._job.scheduled else None
 
     def wait(self) -> dict[str, str]:
         """Waits for the job that this one comes after; what that one and those before it made, by kind.
@@ -104,19 +104,18 @@ class Completion:
         job = self._job
         if not job.after:
             return {}
-        file, limit_s = self._folder / f"{job.after}.json", job.after_timeout_s
+        file, limit_s = self._file(job.after, job.after_generation), job.after_timeout_s
         began = said = time.monotonic()
         failed_since: float | None = None
         lines.emit("waiting", after=job.after, timeout_s=limit_s)
         show.say(f"waiting for job {job.after} to complete, at most {limit_s:g} s ({file})")
         while True:
             record = _read(file)
-            counts = record is not None and job.after_generation in ("", record.get("generation"))
-            if record is not None and counts and record["state"] == COMPLETED:
+            if record is not None and record["state"] == COMPLETED:
                 show.say(f"job {job.after} has completed")
                 return dict(record.get("made", {}))
             now = time.monotonic()
-            if record is not None and counts and record["state"] == FAILED:
+            if record is not None and record["state"] == FAILED:
                 # Its driver may be about to be started again; a refusal would only be repeated.
                 failed_since = failed_since if failed_since is not None else now
                 refused = record.get("result", {}).get("exit_code") == UsageError.exit_code
@@ -125,10 +124,10 @@ class Completion:
             else:
                 failed_since = None
             if now - began >= limit_s:
-                raise _late(job, file, record)
+                raise _late(job, file, self._state(record))
             if now - said >= _SAY_EVERY_S:
                 said = now
-                show.say(f"waiting for job {job.after}: {_state(job, record)}, for {now - began:.0f} s")
+                show.say(f"waiting for job {job.after}: {self._state(record)}, for {now - began:.0f} s")
             time.sleep(max(0.0, min(_POLL_S, began + limit_s - now)))
 
     def write(self, state: str, result: Mapping[str, Any], made: Mapping[str, str]) -> None:
@@ -148,7 +147,23 @@ class Completion:
             "made": dict(made),
             "result": lines.plain(result),
         }
-        (self._folder / f"{self._job.name}.json").write(json.dumps(record, indent=1, default=str) + "\n")
+        text = json.dumps(record, indent=1, default=str) + "\n"
+        for generation in dict.fromkeys((self._job.generation, "")):
+            self._file(self._job.name, generation).write(text)
+
+    def _file(self, job: str, generation: str) -> Place:
+        """A job's record of this generation; of the newest where none is named."""
+        return self._folder / (f"{job}/{generation}.json" if generation else f"{job}.json")
+
+    def _state(self, record: Record | None) -> str:
+        """How far the job is that this one waits for, and where it has no record, what generation it has one of."""
+        job = self._job
+        if record is not None:
+            return f"it is {record['state']} since {record.get('started')}"
+        newest = _read(self._file(job.after, "")) if job.after_generation else None
+        if newest is None:
+            return "it has no record yet"
+        return f"its record is of generation {newest.get('generation') or 'none'}, not {job.after_generation}"
 
 
 def words(problem: NeuroGridError) -> dict[str, Any]:
@@ -168,14 +183,6 @@ def _read(file: Place) -> Record | None:
     return record
 
 
-def _state(job: Job, record: Record | None) -> str:
-    if record is None:
-        return "it has no record yet"
-    if job.after_generation not in ("", record.get("generation")):
-        return f"its record is of generation {record.get('generation') or 'none'}, not {job.after_generation}"
-    return f"it is {record['state']} since {record.get('started')}"
-
-
 def _failed(job: Job, record: Record) -> RunError:
     result = record.get("result", {})
     found = "; ".join(str(result[key]) for key in ("what", "found") if result.get(key))
@@ -186,9 +193,9 @@ def _failed(job: Job, record: Record) -> RunError:
     )
 
 
-def _late(job: Job, file: Place, record: Record | None) -> RunError:
+def _late(job: Job, file: Place, state: str) -> RunError:
     return RunError(
         f"job {job.after}, which job {job.name} comes after, has not completed within {job.after_timeout_s:g} s",
-        found=f"{_state(job, record)} ({file})",
+        found=f"{state} ({file})",
         fix=f"look at its driver: neurogrid k8s logs {job.after}; or wait longer with the job's afterTimeoutSeconds",
     )

@@ -38,8 +38,13 @@ class Pieces:
         """Reads what is new."""
         self._each("quality", self._files("quality", "/report.json", recursive=False), _quality)
         self._each("manifest", self._files("manifests", "/manifest.json"), _manifest)
-        self._each("job", self._files("jobs", ".json"), _job, _MOST_JOBS)
+        self._each("job", self._job_files(), _job, _MOST_JOBS)
         self._look_at_teachers()
+
+    def _job_files(self) -> dict[str, fs.FileInfo] | None:
+        """A job's newest record is a file of its release's folder; those of each generation lie one folder below."""
+        files, depth = self._files("jobs", ".json"), (self._root / "jobs/release/job").path.count("/")
+        return files and {path: info for path, info in files.items() if path.count("/") == depth}
 
     def _files(self, folder: str, ending: str, *, recursive: bool = True) -> dict[str, fs.FileInfo] | None:
         """Files of a folder by path; None where it cannot be listed."""

@@ -93,6 +93,41 @@ def test_a_setting_of_all_jobs_runs_again_those_whose_result_it_changes(
     assert {job for job in before if before[job] != after[job]} == jobs
 
 
+MOUNTED = {"kind": "existing", "existingClaim": "readings", "subPath": "2025"}
+FETCHED = {"kind": "fetch", "fetch": {"urls": ["https://example.org/a.zip"]}}
+URI = {"kind": "uri", "uri": "s3://meters/2025"}
+
+
+@pytest.mark.parametrize(
+    ("data", "change"),
+    [
+        (MOUNTED, {"existingClaim": "others"}),
+        (MOUNTED, {"subPath": "2026"}),
+        (FETCHED, {"fetch": {"urls": ["https://example.org/b.zip"]}}),
+        (URI, {"uri": "s3://meters/2026"}),
+        *[({"kind": "synthetic"}, {"synthetic": {key: 9}}) for key in ("households", "stations", "days", "seed")],
+    ],
+)
+def test_other_readings_run_etl_again_and_all_jobs_after_it(chart: Chart, data: dict, change: dict) -> None:
+    before, after = (generations(chart, merged(S3, {"data": given})) for given in (data, merged(data, change)))
+    assert {job for job in before if before[job] != after[job]} == {"etl", "sample", "train", "evaluate"}
+
+
+def test_readings_that_are_made_or_fetched_have_a_folder_for_each_set_of_values(chart: Chart) -> None:
+    """What is there is left as it is (--if-missing), so other values must not find the folder of these."""
+    several = [
+        {"kind": "synthetic"},
+        {"kind": "synthetic", "synthetic": {"seed": 2}},
+        FETCHED,
+        merged(FETCHED, {"fetch": {"urls": ["https://example.org/b.zip"]}}),
+    ]
+    folders = []
+    for data in several:
+        etl = application(chart, "etl", {"data": data})
+        folders.append(etl["spec"]["driver"]["template"]["spec"]["initContainers"][0]["args"][1])
+    assert len(set(folders)) == len(several)
+
+
 def test_where_a_job_runs_changes_no_generation(chart: Chart) -> None:
     elsewhere = {
         "config": {"backend": {"tasks": 2}},

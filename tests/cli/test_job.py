@@ -77,6 +77,23 @@ def test_a_job_ends_when_the_one_before_it_is_not_started_again_in_time(tmp_path
         Completion(place(str(tmp_path)), waiting).wait()
 
 
+def test_a_run_with_other_settings_leaves_the_record_that_the_releases_own_jobs_wait_for(tmp_path: Path) -> None:
+    leave(tmp_path, "train", COMPLETED)
+    own, newest = (job("evaluate", AFTER="train", AFTER_GENERATION=generation) for generation in ("g1", ""))
+    for state in (RUNNING, FAILED):
+        leave(tmp_path, "train", state, {"what": "too few agents", "exit_code": 2}, GENERATION="g1-variant")
+        assert Completion(place(str(tmp_path)), own).wait() == {"manifest": "m1"}
+    assert Completion(place(str(tmp_path)), job("train")).done() is not None
+    with pytest.raises(RunError, match="job train, which it comes after, failed"):
+        Completion(place(str(tmp_path)), newest).wait()
+
+
+def test_a_job_that_has_no_generation_has_the_newest_record_alone(tmp_path: Path) -> None:
+    leave(tmp_path, "etl", COMPLETED, GENERATION="")
+    assert [file.name for file in (tmp_path / "jobs" / "city").rglob("*")] == ["etl.json"]
+    assert Completion(place(str(tmp_path)), job("etl", GENERATION="")).done() is not None
+
+
 @pytest.mark.parametrize(
     ("left", "said"),
     [

@@ -335,6 +335,8 @@ def test_reports_manifests_teachers_and_jobs_are_shown_as_they_are_and_read_agai
     write("jobs/prod/etl.json", job="etl", state="failed", started="2026-01-01T00:00:00+00:00",
           ended="2026-01-01T00:01:00+00:00")  # fmt: skip
     write("jobs/prod/train.json", job="train", state="running", started="2026-01-01T00:01:00+00:00", ended=None)
+    write("jobs/prod/train/g1.json", job="train", state="failed", started="2026-01-01T00:00:00+00:00",
+          ended="2026-01-01T00:01:00+00:00")  # fmt: skip
     write("teachers/t1/teacher.json", version=1)
     write("teachers/t1/epochs/epoch=0001.json", train_loss=0.5, held_out_loss=0.6, recorded="2026-01-01T00:00:00+00:00")
     work = exporter(tmp_path)
@@ -353,6 +355,7 @@ def test_reports_manifests_teachers_and_jobs_are_shown_as_they_are_and_read_agai
     assert value(values, "job_state", release="prod", job="etl", state="failed") == 1
     assert value(values, "job_ended_timestamp_seconds", release="prod", job="etl") == 1767225660
     assert value(values, "job_state", release="prod", job="train", state="running") == 1
+    assert value(values, "job_state", release="train", job="g1", state="failed") is None, "a generation is no job"
     assert value(values, "exporter_unreadable_records", kind="job") == 0, "a job at work has a record without an end"
     assert value(values, "teacher_epochs_total", teacher="t1") == 1
     assert value(values, "teacher_validation_loss", teacher="t1") == 0.6

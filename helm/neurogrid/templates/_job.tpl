@@ -34,13 +34,16 @@
 
 {{/* Changes when the job's result may: by its config, image, data or storage, `rerun`, or a job it comes after.
      Where it runs and on how many cores changes no result, and what rounds do changes none of ETL and sampling, but for how
-     many malicious agents there may be. Arguments: root, name. */}}
+     many malicious agents there may be. What is made up, fetched or read from a URI shows in source.path. Arguments: root, name. */}}
 {{- define "neurogrid.generation" -}}
 {{- $job := include "neurogrid.job" . | fromJson -}}
 {{- $config := include "neurogrid.job.config" . | fromJson -}}
 {{- $after := include "neurogrid.after" (dict "root" .root "name" .name "depth" 0) -}}
 {{- $decides := omit $config "backend" "spark" -}}
-{{- if eq $job.step "etl" -}}{{- $decides = pick $config "source" "etl" -}}{{- end -}}
+{{- if eq $job.step "etl" -}}
+  {{- $decides = pick $config "source" "etl" -}}
+  {{- if eq .root.Values.data.kind "existing" -}}{{- $_ := set $decides "data" (pick .root.Values.data "existingClaim" "subPath") -}}{{- end -}}
+{{- end -}}
 {{- if eq $job.step "sample" -}}
   {{- $decides = pick $config "source" "etl" "sampling" "seed" -}}
   {{- $_ := set $decides "f" (list (dig "rounds" "agents_per_round" "" $config) (dig "aggregation" "byzantine_share" "" $config)) -}}
