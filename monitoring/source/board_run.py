@@ -111,8 +111,9 @@ def run() -> dashboard.Dashboard:
             graph(
                 "Agents of the last round",
                 count("agents"),
-                "Asked, answered, accepted, late, lost with their task, refused; refused above f means that attackers are probably in.",
+                "Asked, answered, accepted, late, lost with their task, refused. Suspected: judged and rejected; above f, attackers are probably in.",
                 Query(of(last, "outcome"), "{{outcome}}"),
+                Query(of("round_suspected_agents", "run"), "suspected"),
                 Query(of("round_assumed_byzantine_agents", "run"), "f"),
             )
         )

@@ -141,10 +141,10 @@ def _rejected(figures: dict[str, Any]) -> RenderableType:
         table.add_column(name, justify="right" if name else "left")
     for reason, own in sorted(kinds.items(), key=lambda kind: -sum(kind[1].values())):
         table.add_row(reason, str(own.get(False, 0)), Text(str(own.get(True, 0)), style="red" if own.get(True) else ""))
-    per_round = sum(entry["updates"] for entry in figures["rejected"]) / figures["rounds"]
+    per_round = sum(figures["suspected"]) / figures["rounds"]
     # More than the rule bears: others may have got through.
     style = "bold red" if per_round > figures["assumed_f"] else ""
-    table.add_row(f"a round, where f = {figures['assumed_f']}", Text(f"{per_round:.1f}", style=style), "")
+    table.add_row(f"against f = {figures['assumed_f']}, a round", Text(f"{per_round:.1f}", style=style), "")
     if figures["rejection_recall"] is not None:
         table.add_row("attackers rejected (recall)", "", f"{figures['rejection_recall']:.0%}")
     if figures["rejection_precision"] is not None:

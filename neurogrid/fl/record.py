@@ -1,6 +1,7 @@
 """The durable record of what happened in a round: one row of round metrics and one row an agent in the audit."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,25 @@ REASON_KINDS = (*(kind for _, kind in _REASONS), "other")
 def reason_kind(reason: str) -> str:
     """The kind of an `AgentRecord.reason`, of which there are few: one of `REASON_KINDS`."""
     return next((kind for start, kind in _REASONS if reason.startswith(start)), "other")
+
+
+_JUDGED = ("filtered", "not_finite", "bad_windows")
+_FIXED = ("krum", "multi_krum")
+"""Rules that filter all but one, or f, whoever attacks: what they filter does not say how many do."""
+
+
+def suspected(rule: str, rejections: Iterable[tuple[str, int]]) -> int:
+    """How many of a round's rejections count against f, the attackers that its rule was told to bear.
+
+    An update that the rule filtered, that is not finite or claims the impossible. One that failed, came late, was lost
+    or fell with a void round is nobody's attack.
+
+    Args:
+        rule: of rules.RULES.
+        rejections: kinds of reasons (`REASON_KINDS`), each with a number of agents.
+    """
+    counted = [kind for kind in _JUDGED if kind != "filtered" or rule not in _FIXED]
+    return sum(agents for kind, agents in rejections if kind in counted)
 
 
 @dataclass(frozen=True)

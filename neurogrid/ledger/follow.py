@@ -15,6 +15,7 @@ from neurogrid.errors import UsageError
 from neurogrid.ledger.chain import Record
 from neurogrid.ledger.records import round_name
 from neurogrid.ledger.summary import PHASES
+from neurogrid.ledger.tally import against_f
 from neurogrid.storage import Place
 
 SILENT_LEAST_S = 120.0
@@ -87,6 +88,7 @@ class Followed:
                 for (reason, attacks), n in sorted(refused.items())
             ],
             "assumed_f": self.rounds[-1]["assumed_f"] if self.rounds else None,
+            "suspected": [against_f(self.genesis, r) for r in self.rounds],
             "rejection_recall": caught / malicious if malicious else None,
             "rejection_precision": caught / rejected if malicious and rejected else None,
             "bytes_down": self._sum("bytes_down"),

@@ -6,12 +6,12 @@ The audits beside it say the same agent by agent.
 import bisect
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
-from neurogrid.fl.record import TRAIN_S_BOUNDS, Round, reason_kind
+from neurogrid.fl.record import TRAIN_S_BOUNDS, Round, reason_kind, suspected
 
 # The fields of each struct stand in the order of their names, as those of the JSON record do.
 TALLY: list[tuple[str, pa.DataType]] = [
@@ -40,6 +40,11 @@ def tally(record: Round) -> dict[str, Any]:
         "agent_train_counts": _counts(trained_s),
         "agent_train_s": math.fsum(trained_s),
     }
+
+
+def against_f(genesis: Mapping[str, Any], record: Mapping[str, Any]) -> int:
+    """How many rejections count against f, by a round's record and its run's first one; see `suspected`."""
+    return suspected(genesis["rule"], ((own["reason"], own["agents"]) for own in record["rejections"]))
 
 
 def _counts(seconds: Sequence[float]) -> list[int]:

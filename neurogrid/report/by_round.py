@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
+from neurogrid.ledger.tally import against_f
 from neurogrid.report.charts import Chart, Line, lines
 from neurogrid.report.facts import Record, RunFacts
 
@@ -34,7 +35,7 @@ def acceptance(facts: RunFacts) -> Chart:
 
 
 def rejections(facts: RunFacts) -> Chart:
-    """Updates that came and were not accepted, against f: more than the rule bears means that others may be in."""
+    """Updates that came and were not accepted, and those that count against f: with more, others may be in."""
     numbers = [record["round_id"] for record in facts.rounds]
     refused: dict[bool, Counter[int]] = {False: Counter(), True: Counter()}
     for row in facts.agents:
@@ -43,6 +44,7 @@ def rejections(facts: RunFacts) -> Chart:
     series = [Line("honest", "grey", [float(refused[False][number]) for number in numbers])]
     if any(row["malicious"] for row in facts.agents):
         series.append(Line("attackers", "attack", [float(refused[True][number]) for number in numbers]))
+    series.append(Line("count against f", "warn", [float(against_f(facts.genesis, record)) for record in facts.rounds]))
     series.append(Line("f that the rule bears", "ours", column(facts.rounds, "assumed_f"), dashed=True))
     return lines("rejected", "Rejected updates by round", numbers, series, "round", "updates")
 

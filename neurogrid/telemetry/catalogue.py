@@ -68,6 +68,7 @@ _ROUND = (
     _gauge(
         "round_assumed_byzantine_agents", "run", "agents", "How many attackers the last round's rule was told to bear."
     ),
+    _gauge("round_suspected_agents", "run", "agents", "Rejections of the last round that count against those."),
     _gauge("round_malicious_agents", "run", "agents", "Attackers in the last round, where it is known who they are."),
     _gauge("round_acceptance_ratio", "run", "ratio", "Accepted over asked in the last round."),
     _gauge(

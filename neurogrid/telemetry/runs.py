@@ -11,7 +11,7 @@ from typing import Any
 
 from prometheus_client.samples import Exemplar
 
-from neurogrid.fl.record import TRAIN_S_BOUNDS
+from neurogrid.fl.record import TRAIN_S_BOUNDS, suspected
 from neurogrid.telemetry.catalogue import PHASES
 from neurogrid.telemetry.readings import Histogram, Readings, Values
 from neurogrid.telemetry.records import Record, count, number, text
@@ -265,6 +265,8 @@ class RunFigures:
             values.put("neurogrid_round_rejection_recall_ratio", last.numbers["rejection_recall"])
         for outcome, figure in _OUTCOMES.items():
             values.put("neurogrid_round_agents", last.counts[figure], outcome=outcome)
+        against_f = suspected(self.genesis.labels["rule"], ((reason, n) for reason, _, n in last.rejections))
+        values.put("neurogrid_round_suspected_agents", against_f)
         for kind in ("filtered", "not_finite"):
             agents = sum(n for reason, _, n in last.rejections if reason == kind)
             values.put("neurogrid_round_agents", agents, outcome=kind)

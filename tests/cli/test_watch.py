@@ -33,6 +33,7 @@ FIGURES = {
         {"reason": "late", "attackers": False, "updates": 2},
     ],
     "assumed_f": 3,
+    "suspected": [3, 0, 6],
     "rejection_recall": 0.9,
     "rejection_precision": 0.6,
     "bytes_down": 3_000_000,
@@ -51,7 +52,7 @@ def test_the_view_says_latency_acceptance_loss_rejections_and_bytes() -> None:
     said = text(FIGURES)
     for part in ("round 3 of 10", "3 s ago", "0.9000", "0.4000", "persist", "0.250", "district 0", "20%", "47%"):
         assert part in said, part
-    for part in ("filtered", "a round, where f = 3", "90%", "60%", "3.0 MB", "4.5 MB", "void rounds"):
+    for part in ("filtered", "against f = 3, a round", "90%", "60%", "3.0 MB", "4.5 MB", "void rounds"):
         assert part in said, part
 
 

@@ -210,7 +210,12 @@ def test_rejections_by_round_are_those_of_the_audit(make_run):
     refused = [row for row in facts.agents if row["answered"] and not row["accepted"]]
     svg = rejections(facts).svg
     assert refused
-    assert {key.label for key in rejections(facts).keys} == {"honest", "attackers", "f that the rule bears"}
+    assert {key.label for key in rejections(facts).keys} == {
+        "honest",
+        "attackers",
+        "count against f",
+        "f that the rule bears",
+    }
     assert "updates" in svg
     assert {key.label for key in acceptance(facts).keys} == {"all", "district 0", "district 1", "district 2"}
     assert traffic(facts) is not None

@@ -92,6 +92,7 @@ def test_gauges_are_those_of_the_last_round(values, rows):
     }.items():
         assert value(values, name, run="r1") == pytest.approx(last[column]), name
     assert value(values, "round_agents", run="r1", outcome="not_finite") == 1
+    assert value(values, "round_suspected_agents", run="r1") == 1, "what Multi-Krum filters and who failed do not count"
     assert value(values, "run_best_held_out_loss", run="r1") == min(row["held_out_loss"] for row in rows)
     assert value(values, "run_state", run="r1", state="ended") == 1
     assert value(values, "run_state", run="r1", state="running") == 0
