@@ -298,10 +298,6 @@ class Config(_Section):
                 f"{asked} agents a round cannot bear f = {f} malicious ones: {rule} needs 2f + 3 = {2 * f + 3}; "
                 "lower aggregation.byzantine_share, or raise rounds.agents_per_round and sampling.agents"
             )
-        if self.local.distill_weight and not self.rounds.teacher:
-            raise ValueError(
-                "local.distill_weight needs a teacher to learn from: name one in rounds.teacher (--teacher)"
-            )
         if self.rounds.min_agents > asked:
             raise ValueError(f"rounds.min_agents {self.rounds.min_agents} is more than the {asked} agents of a round")
         if self.sampling.districts > self.sampling.agents:
@@ -311,15 +307,21 @@ class Config(_Section):
         return self
 
 
-def load(text: str, overrides: Sequence[str] = (), *, where: str = "config") -> Config:
+def load(text: str, overrides: Sequence[str] = (), *, where: str = "config", teacher_follows: bool = False) -> Config:
     """Reads YAML and applies `a.b=c` overrides (values are YAML too).
+
+    Args:
+        text: YAML.
+        overrides: applied one after another.
+        where: what the text is, for the words of an error.
+        teacher_follows: whether a teacher that is to be learnt from may be named later, by the job that makes it.
 
     Raises:
         ConfigError: it is no YAML mapping, a key is unknown, or a value cannot be used; all problems are listed.
     """
     raw = given(text, overrides, where=where)
     try:
-        return Config.model_validate(raw)
+        config = Config.model_validate(raw)
     except ValidationError as error:
         problems = [_explain(dict(problem)) for problem in error.errors(include_url=False)]
         raise ConfigError(
@@ -327,6 +329,19 @@ def load(text: str, overrides: Sequence[str] = (), *, where: str = "config") -> 
             found="; ".join(problems),
             fix="neurogrid config schema lists every key with its meaning",
         ) from error
+    if not teacher_follows:
+        refuse_guide_without_teacher(config)
+    return config
+
+
+def refuse_guide_without_teacher(config: Config) -> None:
+    """Raises ConfigError where agents are to learn from a teacher's forecasts, and none is named."""
+    if config.local.distill_weight and not config.rounds.teacher:
+        raise ConfigError(
+            "local.distill_weight needs a teacher to learn from",
+            found=f"local.distill_weight {config.local.distill_weight:g}, rounds.teacher is empty",
+            fix="name one in rounds.teacher (--teacher), or set local.distill_weight to 0",
+        )
 
 
 def given(text: str, overrides: Sequence[str] = (), *, where: str = "config") -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """What a job in a pod is, and the record that it leaves when it has ended, for the job that comes after it.
 
 Each generation of a job has a record of its own, `jobs/<release>/<job>/<generation>.json` in the warehouse; the newest
-of them also lies in `jobs/<release>/<job>.json`, for those who mean whatever was made last. It is all that one job knows
-of another: no workflow engine and no call to Kubernetes is needed, and it outlives every pod.
+of them also lies in `jobs/<release>/<job>.json`, for those who mean whatever was made last. It is all that one job
+knows of another: no workflow engine and no call to Kubernetes is needed, and it outlives every pod.
 """
 
 import json

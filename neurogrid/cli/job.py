@@ -21,7 +21,7 @@ from neurogrid.cli import lines, runs, show, steps
 from neurogrid.cli.completion import COMPLETED, FAILED, RUNNING, Completion, Job, words
 from neurogrid.cli.options import load_config
 from neurogrid.cli.teach import do_teach, prepare
-from neurogrid.config import Config
+from neurogrid.config import Config, refuse_guide_without_teacher
 from neurogrid.errors import ConfigError, NeuroGridError, UsageError
 from neurogrid.session import spark_session
 from neurogrid.storage import place
@@ -55,7 +55,8 @@ def run_job(step: str, variables: Mapping[str, str]) -> Result:
         step: which of `STEPS`.
         variables: the environment.
     """
-    config = load_config(Path(variables.get("NEUROGRID_CONFIG") or CONFIG), None, {})
+    file = Path(variables.get("NEUROGRID_CONFIG") or CONFIG)
+    config = load_config(file, None, {}, teacher_follows=True)
     job = Job.from_environment(step, variables)
     completion = Completion(place(config.warehouse), job)
     lines.emit("started", job=job.name, step=step, run_id=_run_id(config, job) if step == "train" else None)
@@ -138,6 +139,7 @@ def _run_id(config: Config, job: Job) -> str:
 
 
 def _train(config: Config, job: Job, made: Made) -> Result:
+    refuse_guide_without_teacher(config)
     run_id = _run_id(config, job)
     wanted = _set(config, {"run_id": run_id})
     run = place(wanted.warehouse) / "runs" / run_id

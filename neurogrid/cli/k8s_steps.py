@@ -88,7 +88,7 @@ def _config(cluster: Cluster, template: Object, file: Path | None, sets: list[st
     """The config that the run gets, and its text where it is not the release's own."""
     text = _config_text(cluster, template)
     if file is None and not sets:
-        return configs.load(text, where="the release's config"), None
+        return configs.load(text, where="the release's config", teacher_follows=True), None
     given = configs.given(text, where="the release's config")
     if file is not None:
         try:
@@ -98,7 +98,7 @@ def _config(cluster: Cluster, template: Object, file: Path | None, sets: list[st
     changed = configs.given(yaml.safe_dump(given, sort_keys=False), sets)
     _refuse_moved(configs.given(text), changed)
     merged = yaml.safe_dump(changed, sort_keys=False, allow_unicode=True)
-    return configs.load(merged), merged
+    return configs.load(merged, teacher_follows=True), merged
 
 
 def _merge(below: Object, above: Object) -> None:

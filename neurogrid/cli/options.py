@@ -26,8 +26,10 @@ Resume = Annotated[str | None, typer.Option("--resume", metavar="RUN_ID", help="
 RunId = Annotated[str, typer.Argument(help="Name of the run, a folder under runs/ in the warehouse.")]
 
 
-def load_config(file: Path | None, sets: list[str] | None, flags: dict[str, Any]) -> Config:
-    """The config file, then `--set`, then flags."""
+def load_config(
+    file: Path | None, sets: list[str] | None, flags: dict[str, Any], *, teacher_follows: bool = False
+) -> Config:
+    """The config file, then `--set`, then flags; see `config.load`."""
     text = ""
     if file is not None:
         try:
@@ -36,7 +38,8 @@ def load_config(file: Path | None, sets: list[str] | None, flags: dict[str, Any]
             raise ConfigError(f"cannot read the config {file}", found=str(error)) from error
     given = [f"{key}={json.dumps(value)}" for key, value in flags.items() if value is not None]
     fraction, kind = flags.get("attack.fraction"), flags.get("attack.kind")
-    config = load(text, [*(sets or []), *given], where=str(file) if file else "config")
+    where = str(file) if file else "config"
+    config = load(text, [*(sets or []), *given], where=where, teacher_follows=teacher_follows)
     if fraction and kind is None and config.attack.kind == "none":
         raise ConfigError(
             "--byzantine-fraction without an attack does nothing",

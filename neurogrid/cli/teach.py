@@ -137,7 +137,7 @@ def _own_config(warehouse_uri: str, teacher_id: str, overrides: list[str]) -> Co
     first = records.read(folder).first
     text = records.read_named(folder, first, "config.yaml").decode()
     own = [f"warehouse={json.dumps(warehouse_uri)}", f"sampling.manifest={first['manifest_id']}"]
-    return load(text, [*overrides, *own], where=f"{folder}/config.yaml")
+    return load(text, [*overrides, *own], where=f"{folder}/config.yaml", teacher_follows=True)
 
 
 def _first_record(

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from rendering import SYNTHETIC, Chart, merged
+from rendering import SYNTHETIC, Chart, find, merged
 
 from neurogrid.config import load
 from neurogrid.errors import ConfigError
@@ -73,6 +73,7 @@ CONFIG_PAIRS = {
     ),
     "minimum above a round": ({"rounds": {"min_agents": 16}}, "rounds.min_agents 16"),
     "districts": ({"sampling": {"agents": 20, "districts": 21}}, "sampling.districts 21"),
+    "nobody to learn from": ({"local": {"distill_weight": 0.5}}, "local.distill_weight needs a teacher"),
     "no time to test on": ({"etl": {"train_share": 0.8, "validation_share": 0.2}}, "below 1"),
 }
 
@@ -85,6 +86,13 @@ def test_a_pair_of_config_keys_that_the_driver_would_refuse_is_refused_before_it
     with pytest.raises(ConfigError):
         load(json.dumps(config))
     assert words in chart.refusal(merged(SYNTHETIC, {"jobs": {"train": {"config": config}}}))
+
+
+def test_agents_may_learn_from_a_teacher_that_a_job_before_them_makes(chart: Chart) -> None:
+    guided = {"config": {"local": {"distill_weight": 0.5}}, "jobs": {"teacher": {"enabled": True}}}
+    config = find(chart.render(merged(SYNTHETIC, guided)), "ConfigMap", "ng-train-config")["data"]["config.yaml"]
+    assert load(config, teacher_follows=True).local.distill_weight == 0.5
+    assert "needs a teacher" in chart.refusal(merged(SYNTHETIC, guided, {"jobs": {"train": {"after": "sample"}}}))
 
 
 @pytest.mark.parametrize("agents", [9, 11, 100])

@@ -13,7 +13,7 @@ import pytest
 
 from neurogrid.cli.completion import COMPLETED, FAILED, RUNNING, Completion, Job
 from neurogrid.cli.job import run_job
-from neurogrid.errors import ConfigError, RunError
+from neurogrid.errors import ConfigError, InputError, RunError
 from neurogrid.storage import place
 
 JOBS = Path(__file__).resolve().parents[2] / "jobs"
@@ -147,6 +147,19 @@ def test_a_failed_job_leaves_its_words_for_those_that_come_after(tmp_path: Path)
     assert (record["state"], record["result"]["exit_code"]) == ("failed", 2)
     with pytest.raises(RunError, match="job etl, which it comes after, failed"):
         run_job("sample", variables | {"NEUROGRID_AFTER": "etl"})
+
+
+def test_a_training_takes_the_teacher_to_learn_from_out_of_the_record_of_the_job_before_it(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(f"warehouse: {tmp_path}\nlocal: {{distill_weight: 0.5}}\n")
+    variables = {"NEUROGRID_CONFIG": str(config), "NEUROGRID_RELEASE": "city", "NEUROGRID_AFTER": "teacher"}
+    before = Completion(place(str(tmp_path)), job("teacher"))
+    before.write(COMPLETED, {}, {})
+    with pytest.raises(ConfigError, match="needs a teacher to learn from"):
+        run_job("train", variables)
+    before.write(COMPLETED, {}, {"teacher": "city-teacher-g1"})
+    with pytest.raises(InputError, match="manifest"):  # the next thing that is missing here
+        run_job("train", variables)
 
 
 def test_a_job_that_is_done_is_left_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,6 +23,15 @@
 {{- end -}}
 {{- end }}
 
+{{/* True when a job before this one, near or far, makes a teacher. Arguments: root, name. */}}
+{{- define "neurogrid.taught" -}}
+{{- $after := include "neurogrid.after" (dict "root" .root "name" .name "depth" 0) -}}
+{{- if $after -}}
+  {{- $before := dict "root" .root "name" $after -}}
+  {{- if eq (include "neurogrid.job" $before | fromJson).step "teacher" -}}true{{- else -}}{{ include "neurogrid.taught" $before }}{{- end -}}
+{{- end -}}
+{{- end }}
+
 {{/* A job's config: `config`, the job's own over it, and where the release keeps things. JSON, which is YAML too and
      keeps whole numbers whole. Arguments: root, name. */}}
 {{- define "neurogrid.job.config" -}}

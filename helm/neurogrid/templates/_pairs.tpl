@@ -1,5 +1,5 @@
 {{- /* Refuses pairs of config keys that the driver would refuse (neurogrid/config.py), before anything is made.
-       Takes job, its name, and config, whole. */}}
+       Takes job, its name, config, whole, and learns, whether it trains without a job before it that makes a teacher. */}}
 {{- define "neurogrid.config.pairs" }}
 {{- $config := .config }}
 {{- $asked := min (int $config.rounds.agents_per_round) (int $config.sampling.agents) }}
@@ -11,6 +11,9 @@
 {{- end }}
 {{- if and (ne $rule "mean") (lt $asked $needed) }}
 {{- fail (printf "\n\njobs.%s: too few agents a round for the rule %s, which needs 2f + 3 of them\n  found: %d agents, f = %d, 2f + 3 = %d\n  lower config.aggregation.byzantine_share, or raise config.rounds.agents_per_round and config.sampling.agents" .job $rule $asked $f $needed) }}
+{{- end }}
+{{- if and .learns $config.local.distill_weight (not $config.rounds.teacher) }}
+{{- fail (printf "\n\njobs.%s: config.local.distill_weight needs a teacher to learn from\n  found: %v, config.rounds.teacher is empty, and no enabled job before this one has the step teacher\n  set jobs.teacher.enabled=true, name one in config.rounds.teacher, or set config.local.distill_weight to 0" .job $config.local.distill_weight) }}
 {{- end }}
 {{- if gt (int $config.rounds.min_agents) $asked }}
 {{- fail (printf "\n\njobs.%s: a round would never have enough agents\n  found: config.rounds.min_agents %d, %d agents a round\n  lower it" .job (int $config.rounds.min_agents) $asked) }}
