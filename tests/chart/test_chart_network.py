@@ -1,6 +1,7 @@
 """Who may talk to whom, by the policies as written; the cluster tests try the same with real packets."""
 
-from rendering import SYNTHETIC, Chart, all_of, find, merged
+import pytest
+from rendering import SYNTHETIC, Chart, all_of, environment, find, merged
 
 MONITORING = {"network": {"monitoring": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}]}}
 
@@ -68,6 +69,49 @@ def test_the_object_store_is_open_to_drivers_executors_exporter_and_test(chart: 
     documents = chart.render(merged(SYNTHETIC, values))
     for name in ("ng-train-driver", "ng-train-executors", "ng-exporter", "ng-test"):
         assert rule in find(documents, "NetworkPolicy", name)["spec"]["egress"]
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "port"),
+    [
+        ("", 443),
+        ("https://s3.example.org", 443),
+        ("http://s3.example.org", 80),
+        ("http://minio.storage:9000", 9000),
+        ("https://[fd00::1]:7443/", 7443),
+    ],
+)
+def test_the_object_stores_port_is_that_of_its_endpoint(chart: Chart, endpoint: str, port: int) -> None:
+    values = {"storage": {"kind": "s3", "s3": {"bucket": "meters", "endpoint": endpoint}}}
+    documents = chart.render(merged(SYNTHETIC, values))
+    for name in ("ng-train-executors", "ng-exporter", "ng-test"):
+        egress = find(documents, "NetworkPolicy", name)["spec"]["egress"]
+        assert [rule["ports"] for rule in egress if "to" not in rule and port in ports([rule])]
+
+
+def test_the_driver_that_is_told_of_a_collector_is_let_out_to_it_and_nobody_else(chart: Chart) -> None:
+    documents = chart.render(merged(SYNTHETIC, {"tracing": {"endpoint": "http://collector.monitoring:4318"}}))
+    told = {
+        (spark["metadata"]["name"], role)
+        for spark in all_of(documents, "SparkApplication")
+        for role in ("driver", "executor")
+        if environment(spark, role).get("OTEL_EXPORTER_OTLP_ENDPOINT") == "http://collector.monitoring:4318"
+    }
+    let_out = {
+        policy["metadata"]["name"]
+        for policy in all_of(documents, "NetworkPolicy")
+        if 4318 in ports(policy["spec"].get("egress", []))
+    }
+    assert (told, let_out) == ({("ng-train", "driver")}, {"ng-train-driver"})
+    closed = all_of(chart.render(SYNTHETIC), "NetworkPolicy")
+    assert not [policy for policy in closed if 4318 in ports(policy["spec"].get("egress", []))]
+
+
+def test_the_collectors_pods_can_be_named(chart: Chart) -> None:
+    peers = [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}]
+    values = {"tracing": {"endpoint": "https://collector/otlp"}, "network": {"tracing": {"to": peers, "ports": [4318]}}}
+    egress = find(chart.render(merged(SYNTHETIC, values)), "NetworkPolicy", "ng-train-driver")["spec"]["egress"]
+    assert {"to": peers, "ports": [{"protocol": "TCP", "port": 4318}]} in egress
 
 
 def test_the_operator_is_reached_by_nobody_and_reaches_the_api_server(chart: Chart) -> None:

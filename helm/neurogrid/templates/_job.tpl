@@ -93,6 +93,11 @@ neurogrid.io/job: {{ .name }}
       fieldPath: metadata.labels['sparkoperator.k8s.io/app-name']
 {{- end }}
 
+{{/* Where the job's driver sends traces; only a training has any. Arguments: root, job. */}}
+{{- define "neurogrid.job.traces" -}}
+{{- if eq .job.step "train" -}}{{ .root.Values.tracing.endpoint }}{{- end -}}
+{{- end }}
+
 {{- define "neurogrid.job.mounts" -}}
 - name: config
   mountPath: /etc/neurogrid
@@ -218,9 +223,11 @@ spec:
       env:
         {{- include "neurogrid.job.env" . | nindent 8 }}
         {{- include "neurogrid.storage.env" .root | nindent 8 }}
-        {{- if .root.Values.tracing.endpoint }}
+        {{- if eq .role "driver" }}
+        {{- with include "neurogrid.job.traces" . }}
         - name: OTEL_EXPORTER_OTLP_ENDPOINT
-          value: {{ .root.Values.tracing.endpoint | quote }}
+          value: {{ . | quote }}
+        {{- end }}
         {{- end }}
         {{- with .job.env }}
         {{- toYaml . | nindent 8 }}

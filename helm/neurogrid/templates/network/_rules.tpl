@@ -32,14 +32,25 @@
   {{- end }}
 {{- end }}
 
-{{- define "neurogrid.network.storage" -}}
-{{- if eq .Values.storage.kind "s3" }}
-- {{ with .Values.network.storage.to }}to:
+{{/* A way out to a server outside of the release. Arguments: url, and to and ports of the values. A policy sees the port
+     of the pod that answers, so ports can be said where a service has another one. */}}
+{{- define "neurogrid.network.server" -}}
+{{- $url := urlParse .url -}}
+{{- $ports := .ports -}}
+{{- if not $ports -}}
+  {{- $ports = list (regexFind "[0-9]+$" (regexFind ":[0-9]+$" $url.host) | default (ternary "80" "443" (eq $url.scheme "http"))) -}}
+{{- end -}}
+- {{ with .to }}to:
     {{- toYaml . | nindent 4 }}
   {{ end }}ports:
-  {{- range .Values.network.storage.ports }}
+  {{- range $ports }}
     - {protocol: TCP, port: {{ int . }}}
   {{- end }}
+{{- end }}
+
+{{- define "neurogrid.network.storage" -}}
+{{- if eq .Values.storage.kind "s3" }}
+{{ include "neurogrid.network.server" (merge (dict "url" .Values.storage.s3.endpoint) .Values.network.storage) }}
 {{- end }}
 {{- end }}
 
