@@ -1,5 +1,6 @@
 """A small real federation with attackers, run into a warehouse: what the tests here export and trace."""
 
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from neurogrid.backends.inline import InlineBackend
+from neurogrid.data.quality import TIERS
 from neurogrid.fl.attack import AttackSettings
 from neurogrid.fl.clip import ClipSettings
 from neurogrid.fl.defence import DefenceSettings
@@ -37,6 +39,30 @@ SETTINGS = RoundSettings(
     attack=AttackSettings("noise", 0.2, "fixed", 10.0, 50.0),
 )
 EXPORTER = ExporterSettings(every_s=0.1, stuck_after_s=60.0, runs=20, per_agent=False, namespace="")
+
+REPORT = {
+    "files": 2, "unusable": {}, "excluded": [], "file_rows": 99, "households": 2,
+    "load_tiers": dict.fromkeys(TIERS, 1), "weather_tiers": dict.fromkeys(TIERS, 1), "faults": {}, "weather_faults": {},
+    "energy_read_kwh": 1.0, "energy_dropped_kwh": 0.0, "energy_imputed_kwh": 0.0, "energy_written_kwh": 1.0,
+    "energy_balanced": True, "zero_readings": 0,
+}  # fmt: skip
+RECORDS = {
+    "quality/report.json": REPORT,
+    "manifests/m1/manifest.json": {"silhouette": 0.2, "agents": [{}], "districts": 1, "held_out": [], "unused": [],
+                                   "clusters": []},
+    "jobs/prod/etl.json": {"job": "etl", "state": "completed", "started": "2026-01-01T00:00:00+00:00",
+                           "ended": "2026-01-01T00:01:00+00:00"},
+    "teachers/t1/teacher.json": {"version": 1},
+    "teachers/t1/epochs/epoch=0001.json": {"train_loss": 0.5, "held_out_loss": 0.6,
+                                           "recorded": "2026-01-01T00:00:00+00:00"},
+}  # fmt: skip
+"""A record of each kind that is not a run's."""
+
+
+def write_records(warehouse: Path) -> None:
+    for path, content in RECORDS.items():
+        (warehouse / path).parent.mkdir(parents=True, exist_ok=True)
+        (warehouse / path).write_text(json.dumps(content))
 
 
 def genesis(run_id: str, started: str = "2026-01-01T00:00:00+00:00", attack: str = "noise") -> Genesis:

@@ -1,33 +1,15 @@
 """Storage that fails and heals, records that break and go: the page keeps what it had, an error ends with its cause."""
 
-import json
 import shutil
 from dataclasses import replace
 
 import pytest
 from pyarrow import fs
-from telemetry_run import EXPORTER, exporter, scraped, train, value
+from telemetry_run import EXPORTER, exporter, scraped, train, value, write_records
 
-from neurogrid.data.quality import TIERS
 from neurogrid.storage import Place
 from neurogrid.telemetry.exporter import Exporter
 
-REPORT = {
-    "files": 2, "unusable": {}, "excluded": [], "file_rows": 99, "households": 2,
-    "load_tiers": dict.fromkeys(TIERS, 1), "weather_tiers": dict.fromkeys(TIERS, 1), "faults": {}, "weather_faults": {},
-    "energy_read_kwh": 1.0, "energy_dropped_kwh": 0.0, "energy_imputed_kwh": 0.0, "energy_written_kwh": 1.0,
-    "energy_balanced": True, "zero_readings": 0,
-}  # fmt: skip
-RECORDS = {
-    "quality/report.json": REPORT,
-    "manifests/m1/manifest.json": {"silhouette": 0.2, "agents": [{}], "districts": 1, "held_out": [], "unused": [],
-                                   "clusters": []},
-    "jobs/prod/etl.json": {"job": "etl", "state": "completed", "started": "2026-01-01T00:00:00+00:00",
-                           "ended": "2026-01-01T00:01:00+00:00"},
-    "teachers/t1/teacher.json": {"version": 1},
-    "teachers/t1/epochs/epoch=0001.json": {"train_loss": 0.5, "held_out_loss": 0.6,
-                                           "recorded": "2026-01-01T00:00:00+00:00"},
-}  # fmt: skip
 KINDS = {
     "quality/report.json": "quality",
     "manifests/m1/manifest.json": "manifest",
@@ -60,9 +42,7 @@ class Faulty(fs.LocalFileSystem):
 def folder(tmp_path, warehouse):
     """A warehouse with a record of each kind."""
     shutil.copytree(warehouse, tmp_path / "w")
-    for path, content in RECORDS.items():
-        (tmp_path / "w" / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "w" / path).write_text(json.dumps(content))
+    write_records(tmp_path / "w")
     return tmp_path / "w"
 
 
