@@ -115,11 +115,15 @@ class LostPods:
         self._tasks: dict[str, int] = {}
         self._empty_since_s: dict[str, float] = {}
         self._removed: set[str] = set()
+        self._refused: set[str] = set()
 
     def arrived(self, host: str) -> None:
         """A task in this pod has come; raises ValueError when the pod was given up, which is for ever."""
         with self._lock:
             if host in self._removed:
+                if host not in self._refused:  # it tries again and again, which is said once
+                    self._refused.add(host)
+                    _log.warning("pod %s was lost and replaced, and has come back: refused", host)
                 raise ValueError(f"pod {host} was lost and has been replaced")
             self._tasks[host] = self._tasks.get(host, 0) + 1
             self._empty_since_s.pop(host, None)

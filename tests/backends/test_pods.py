@@ -60,14 +60,18 @@ def test_a_pod_that_is_lost_is_removed_after_the_time_allowed_and_not_before(clo
     assert cluster.removed == ["a"]
 
 
-def test_a_pod_that_was_removed_is_refused_for_ever(clock: Clock) -> None:
+def test_a_pod_that_was_removed_is_refused_for_ever(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     pods = LostPods(Cluster(a="lost", b="well"), 15, clock)
     empty(pods)
     clock.now = 20
     pods.look()
-    with pytest.raises(ValueError, match="has been replaced"):
-        pods.arrived("a")
+    caplog.clear()
+    for _ in range(2):
+        with pytest.raises(ValueError, match="has been replaced"):
+            pods.arrived("a")
     pods.arrived("b")
+    # said, but not as often as it tries
+    assert caplog.messages == ["pod a was lost and replaced, and has come back: refused"]
 
 
 def test_a_pod_whose_task_came_back_is_left_alone(clock: Clock) -> None:
