@@ -3,7 +3,9 @@
 The tools themselves are stand-ins that write down how they were called: what they do is their own business.
 """
 
+import json
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -106,6 +108,57 @@ def test_what_is_missing_is_told(script: Script, load: str, tools: dict[str, str
     code, _, said = script("load", "n:1", tools=tools, LOAD=load)
     assert code == 2
     assert words in said
+
+
+LOCK = """\
+numpy==2.0.0 \\
+    --hash=sha256:aa
+pytest==9.0.0 \\
+    --hash=sha256:bb
+types-pyyaml==6.0 \\
+    --hash=sha256:cc
+"""
+VENV = """#!/usr/bin/env bash
+mkdir -p "$3/bin"
+printf '#!/usr/bin/env bash\\necho "$*" >> "%s"\\n' "$PWD/calls" > "$3/bin/pip"
+chmod +x "$3/bin/pip"
+"""
+
+
+@pytest.mark.parametrize(
+    ("torch", "index", "options"),
+    [
+        ("2.13.0+cpu", "https://index/cpu", "--extra-index-url https://index/cpu --no-deps "),
+        ("2.13.0+cu130", "https://index/cu130", "--extra-index-url https://index/cu130 "),
+        ("2.13.0", "", ""),
+    ],
+)
+def test_a_cuda_torch_brings_its_libraries_and_a_cpu_one_takes_those_of_the_lock_file(
+    tmp_path: Path, torch: str, index: str, options: str
+) -> None:
+    build, python = tmp_path / "build", tmp_path / "bin" / "python3"
+    build.mkdir()
+    python.parent.mkdir()
+    for name in ("packages.sh", "unused.txt"):
+        shutil.copy(ROOT / "images" / "spark" / name, build)
+    (build / "requirements.lock").write_text(LOCK)
+    python.write_text(VENV)
+    python.chmod(0o755)
+    command = [str(build / "packages.sh"), str(tmp_path / "venv"), torch, index]
+    subprocess.run(command, check=True, env=os.environ | {"PATH": f"{python.parent}:{os.environ['PATH']}"})
+    assert (build / "calls").read_text().splitlines() == [
+        "install --quiet --no-deps --require-hashes -r requirements.txt",
+        f"install --quiet {options}torch=={torch}",
+    ]
+    assert (build / "requirements.txt").read_text() == "numpy==2.0.0 \\\n    --hash=sha256:aa\n"
+
+
+def test_executors_tell_spark_of_their_gpus_in_its_words(tmp_path: Path) -> None:
+    (tmp_path / "nvidia-smi").write_text("#!/usr/bin/env bash\nprintf '0\\n1\\n'\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    said = subprocess.run([ROOT / "images" / "spark" / "gpus.sh"], check=True, capture_output=True, env=env).stdout
+    assert json.loads(said) == {"name": "gpu", "addresses": ["0", "1"]}
 
 
 def test_make_hands_its_variables_to_the_scripts() -> None:

@@ -17,6 +17,7 @@ Object = dict[str, Any]
 
 CONFIG_VOLUME, CONFIG_KEY = "config", "config.yaml"
 GENERATION, AFTER_GENERATION = "NEUROGRID_GENERATION", "NEUROGRID_AFTER_GENERATION"
+GPUS = "spark.executor.resource.gpu.amount"
 LONGEST_NAME = 63 - len("-driver-svc")  # Spark names a service after the application
 
 ENDED = frozenset({"COMPLETED", "FAILED"})  # a failed submission is tried again first
@@ -108,8 +109,9 @@ def step(template: Object) -> str:
 
 
 def cores(template: Object) -> int:
-    """How many tasks one of the job's executors runs at a time."""
-    return int(template["spec"]["executor"].get("cores", 1))
+    """How many tasks one of the job's executors runs at a time: one a core, and one a GPU where it has any."""
+    own = int(template["spec"]["executor"].get("cores", 1))
+    return min(own, int(template["spec"].get("sparkConf", {}).get(GPUS, own)))
 
 
 def state(application: Object) -> str:

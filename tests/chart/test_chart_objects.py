@@ -1,10 +1,16 @@
 """What the chart makes of its values."""
 
+from types import SimpleNamespace
+from typing import cast
+
 import pytest
 import yaml
+from pyspark.sql import SparkSession
 from rendering import NAMESPACE, RELEASE, SYNTHETIC, Chart, all_of, environment, find, merged
 
+from neurogrid.cluster.application import cores
 from neurogrid.config import Config
+from neurogrid.teacher.distribute import device_for
 
 S3 = {
     "storage": {
@@ -309,6 +315,29 @@ def test_dynamic_allocation_bounds_the_executors(chart: Chart) -> None:
     values = {"jobs": {"etl": {"dynamicAllocation": {"enabled": True, "minExecutors": 1, "maxExecutors": 8}}}}
     allocation = application(chart, "etl", values)["spec"]["dynamicAllocation"]
     assert allocation == {"enabled": True, "initialExecutors": 2, "minExecutors": 1, "maxExecutors": 8}
+
+
+def test_a_teachers_executors_ask_spark_for_the_gpus_that_its_ranks_need(chart: Chart) -> None:
+    on = {"enabled": True, "executor": {"gpu": {"quantity": 2, "name": "amd.com/gpu"}}}
+    documents = chart.render(merged(SYNTHETIC, {"jobs": {"teacher": on}}))
+    conf = find(documents, "SparkApplication", "ng-teacher")["spec"]["sparkConf"]
+    found = {key: value for key, value in conf.items() if ".resource." in key}
+    assert found == {
+        "spark.executor.resource.gpu.amount": "2",
+        "spark.executor.resource.gpu.vendor": "amd.com",
+        "spark.executor.resource.gpu.discoveryScript": "/opt/gpus.sh",
+        "spark.task.resource.gpu.amount": "1",
+    }
+    spark = SimpleNamespace(sparkContext=SimpleNamespace(getConf=lambda: conf))
+    assert device_for(cast(SparkSession, spark), "auto") == "gpu"
+    assert ".resource." not in str(find(documents, "SparkApplication", "ng-train")["spec"]["sparkConf"])
+
+
+def test_an_executor_has_as_many_slots_as_it_has_both_cores_and_gpus_for(chart: Chart) -> None:
+    for gpus, slots in ((0, 2), (1, 1), (4, 2)):
+        on = {"enabled": True, "executor": {"cores": 2, "gpu": {"quantity": gpus}}}
+        values = {"config": {"teacher": {"ranks": 1}}, "jobs": {"teacher": on}}
+        assert cores(application(chart, "teacher", values)) == slots
 
 
 def test_the_history_server_reads_the_event_logs_that_drivers_write(chart: Chart) -> None:

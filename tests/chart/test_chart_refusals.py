@@ -13,6 +13,8 @@ STRICT = {"jobDefaults": {"spread": {"whenUnsatisfiable": "DoNotSchedule"}}}
 S3 = {"storage": {"kind": "s3", "s3": {"bucket": "meters"}}}
 ALLOCATION = {"dynamicAllocation": {"enabled": True}}
 
+TEACHER_ON_GPUS = {"enabled": True, "executor": {"gpu": {"quantity": 1}}}
+
 PAIRS = {
     "no readings": ({"data": {"kind": "none"}}, "jobs.etl has no readings"),
     "claim without name": ({"storage": {"kind": "existing"}}, "storage.existingClaim is empty"),
@@ -32,6 +34,19 @@ PAIRS = {
     "ranks by default": (
         {"jobs": {"teacher": {"enabled": True, "executor": {"instances": 1, "cores": 1}}}},
         "teacher.ranks 2, 1 executors with 1 cores are 1 slots",
+    ),
+    "GPUs of training": ({"jobs": {"train": {"executor": {"gpu": {"quantity": 1}}}}}, "GPUs are for the teacher"),
+    "GPUs for a CPU": (
+        {"config": {"teacher": {"device": "cpu"}}, "jobs": {"teacher": TEACHER_ON_GPUS}},
+        "its GPUs would stay idle",
+    ),
+    "no GPUs": (
+        {"config": {"teacher": {"device": "gpu"}}, "jobs": {"teacher": {"enabled": True}}},
+        "its executors have none",
+    ),
+    "ranks without GPUs": (
+        {"config": {"teacher": {"ranks": 3}}, "jobs": {"teacher": TEACHER_ON_GPUS}},
+        "teacher.ranks 3, 2 executors with 1 GPUs are 2",
     ),
     "allocation of training": ({"jobs": {"train": ALLOCATION}}, "dynamic allocation is not sound for step train"),
     "allocation of a teacher": ({"jobs": {"teacher": ALLOCATION}}, "dynamic allocation is not sound for step teacher"),
@@ -131,6 +146,7 @@ WRONG = {
     "a job's unknown key": ({"jobs": {"train": {"executors": 3}}}, "additional properties 'executors' not allowed"),
     "no cores": ({"jobs": {"train": {"executor": {"cores": 0}}}}, "'/jobs/train/executor/cores': minimum"),
     "half a core": ({"jobs": {"train": {"executor": {"cores": 0.5}}}}, "'/jobs/train/executor/cores'"),
+    "a part of a GPU": ({"jobs": {"teacher": {"executor": {"gpu": {"name": "nvidia.com/mig-1g.5gb"}}}}}, "gpu/name'"),
     "memory by another unit": ({"jobDefaults": {"driver": {"memory": "1Gi"}}}, "'/jobDefaults/driver/memory'"),
     "kind of storage": ({"storage": {"kind": "nfs"}}, "'/storage/kind'"),
     "access mode": ({"storage": {"claim": {"accessMode": "ReadOnlyMany"}}}, "'/storage/claim/accessMode'"),

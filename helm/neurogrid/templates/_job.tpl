@@ -283,6 +283,15 @@ spec:
 {{- $_ := set $conf "spark.eventLog.enabled" "true" -}}
 {{- $_ := set $conf "spark.eventLog.dir" "file:///spark-events" -}}
 {{- end -}}
+{{- with .job.executor.gpu -}}
+{{- if .quantity -}}
+{{- /* Spark asks for them itself: the operator's own field needs its webhook. */ -}}
+{{- $_ := set $conf "spark.executor.resource.gpu.amount" (int .quantity | toString) -}}
+{{- $_ := set $conf "spark.executor.resource.gpu.vendor" (dir .name) -}}
+{{- $_ := set $conf "spark.executor.resource.gpu.discoveryScript" "/opt/gpus.sh" -}}
+{{- $_ := set $conf "spark.task.resource.gpu.amount" "1" -}}
+{{- end -}}
+{{- end -}}
 {{- mustMergeOverwrite $conf .job.sparkConf | toYaml -}}
 {{- end }}
 
