@@ -91,6 +91,29 @@ def test_an_image_is_handed_to_what_load_names(script: Script, load: str, tools:
     assert calls[-1].startswith(used)
 
 
+@pytest.mark.parametrize(
+    ("image", "name"),
+    [
+        ("neurogrid/spark:dev", "docker.io/neurogrid/spark:dev"),
+        ("spark:dev", "docker.io/library/spark:dev"),
+        ("registry.example.org/a/b:2", "registry.example.org/a/b:2"),
+        ("localhost:5000/b:2", "localhost:5000/b:2"),
+    ],
+)
+@pytest.mark.parametrize("tool", ["podman", "buildah"])
+def test_kind_gets_the_image_under_the_name_that_pods_look_for(
+    script: Script, tool: str, image: str, name: str
+) -> None:
+    """podman keeps a build without a registry in its name as localhost/..., and a kubelet asks for docker.io/..."""
+    code, calls, _ = script("load", image, tools={"kind": "", tool: ""}, LOAD="kind")
+    assert code == 0
+    saved = next(call for call in calls if " save " in call or " push " in call)
+    assert saved.endswith(f".tar:{name}" if tool == "buildah" else f".tar {name}")
+    assert [call for call in calls if " tag " in call] == (
+        [f"podman tag {image} {name}"] if tool == "podman" and name != image else []
+    )
+
+
 def test_nothing_is_handed_over_where_nothing_has_to_be(script: Script) -> None:
     assert script("load", "n:1", tools={}, LOAD="none") == (0, [], "")
 
