@@ -1,7 +1,4 @@
-"""The one YAML config: every key with its default, its unit and what it means. Only the command line reads it.
-
-Unknown keys are refused with the nearest right name. `schema()` is what docs/config.md is made from.
-"""
+"""The one YAML config: every key with its default, its unit and what it means. Only the command line reads it."""
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
@@ -310,11 +307,7 @@ class Config(_Section):
 def load(text: str, overrides: Sequence[str] = (), *, where: str = "config", teacher_follows: bool = False) -> Config:
     """Reads YAML and applies `a.b=c` overrides (values are YAML too).
 
-    Args:
-        text: YAML.
-        overrides: applied one after another.
-        where: what the text is, for the words of an error.
-        teacher_follows: whether a teacher that is to be learnt from may be named later, by the job that makes it.
+    `teacher_follows`: whether a teacher to learn from may be named later, by the job that makes it.
 
     Raises:
         ConfigError: it is no YAML mapping, a key is unknown, or a value cannot be used; all problems are listed.
