@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -66,3 +67,10 @@ def laptop(tmp_path_factory: pytest.TempPathFactory) -> Callable[[dict[str, Any]
         return known[key]
 
     return run
+
+
+@pytest.fixture(scope="module")
+def beside(laptop: Callable[[dict[str, Any]], Laptop]) -> Iterator[Callable[[dict[str, Any]], Callable[[], Laptop]]]:
+    """Runs a config on this machine while the cluster works: `beside(config)` gives what waits for the result."""
+    with ThreadPoolExecutor(1) as pool:
+        yield lambda config: pool.submit(laptop, config).result

@@ -82,6 +82,21 @@ def wait_for(what: str, seconds: float, found: Callable[[], Any], pause: float =
         time.sleep(pause)
 
 
+def helm(*arguments: str, code: int = 0) -> str:
+    """What helm says, on either stream."""
+    done = subprocess.run(["helm", *arguments], capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def objects(namespace: str) -> set[str]:
+    """Everything that a release could have made there."""
+    kinds = "configmap,pod,deployment,service,serviceaccount,role,rolebinding,networkpolicy,pvc,secret"
+    # Kubernetes puts these two into every namespace.
+    own = {"configmap/kube-root-ca.crt", "serviceaccount/default"}
+    return set(kubectl("-n", namespace, "get", kinds, "-o", "name").split()) - own
+
+
 @dataclass
 class Release:
     """A release of the chart, and what its jobs leave behind."""
@@ -123,10 +138,13 @@ class Release:
 
         return [pod for pod in self.pods(job, role) if is_ready(pod)]
 
+    def log(self, job: str) -> str:
+        """The log of the job's driver so far."""
+        return self.kubectl("logs", f"{self.name}-{job}-driver", "-c", "spark-kubernetes-driver", check=False)
+
     def lines(self, job: str, kind: str = "") -> list[dict[str, Any]]:
         """What the job's driver has said for machines so far, all or of one kind."""
-        text = self.kubectl("logs", f"{self.name}-{job}-driver", "-c", "spark-kubernetes-driver", check=False)
-        said = [json.loads(line) for line in text.splitlines() if line.startswith('{"neurogrid": ')]
+        said = [json.loads(line) for line in self.log(job).splitlines() if line.startswith('{"neurogrid": ')]
         return [line for line in said if kind in ("", line["neurogrid"])]
 
     def rounds(self, job: str) -> list[dict[str, Any]]:
@@ -137,6 +155,14 @@ class Release:
         """The state of the job's SparkApplication."""
         path = "jsonpath={.status.applicationState.state}"
         return self.kubectl("get", "sparkapplication", f"{self.name}-{job}", "-o", path, check=False)
+
+    def submissions(self) -> dict[str, str]:
+        """The operator's id of each job's latest run."""
+        which = ["-l", f"app.kubernetes.io/instance={self.name}", "-o", "json"]
+        said = json.loads(self.kubectl("get", "sparkapplications", *which))["items"]
+        return {
+            app["metadata"]["labels"]["neurogrid.io/job"]: app.get("status", {}).get("submissionID", "") for app in said
+        }
 
     def wait_round(self, job: str, number: int, seconds: float = 300) -> None:
         """Waits until the job has done so many rounds."""
@@ -162,6 +188,15 @@ class Laptop:
 
     weights: str
     manifest: str
+    run: Path
+
+    def scores(self) -> Any:
+        """The evaluation of its weights."""
+        where = ["--warehouse", str(self.run.parent.parent), "--json"]
+        command = [sys.executable, "-m", "neurogrid", "evaluate", self.run.name, *where]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return json.loads(done.stdout)["parts"]
 
 
 def on_laptop(folder: Path, config: dict[str, Any]) -> Laptop:
@@ -182,4 +217,5 @@ def on_laptop(folder: Path, config: dict[str, Any]) -> Laptop:
         )
         assert done.returncode == 0, done.stderr[-3000:]
         said[step] = json.loads(done.stdout)
-    return Laptop(said["train"]["w_final_sha256"], said["sample"]["manifest_id"])
+    run = folder / "warehouse" / "runs" / said["train"]["run_id"]
+    return Laptop(said["train"]["w_final_sha256"], said["sample"]["manifest_id"], run)

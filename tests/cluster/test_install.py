@@ -3,9 +3,10 @@
 One release serves the whole module, in a namespace that enforces `restricted`; each test takes it one step on.
 """
 
+import http.client
 import json
 import os
-import shutil
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,14 +14,17 @@ from typing import Any
 
 import pytest
 import yaml
-from releases import CHART, CONFIG, Laptop, Release, kubectl, merged, values, wait_for
-from strangers import Bystander, put, reachable
+from releases import CHART, CONFIG, IMAGE, Laptop, Release, helm, kubectl, merged, objects, values, wait_for
+from strangers import Bystander, addresses, open_ports, put, reachable, reached
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 Install = Callable[..., Release]
 
-TEACHER = {"share": 0.2, "apart": False, "epochs": 2, "epoch_windows": 512, "ranks": 2, "batch_size": 64}
-# Rounds enough that a training is still under way while strangers knock.
+# Epochs and rounds enough that they are still under way while strangers knock at every port.
+TEACHER = {"share": 0.2, "apart": False, "epoch_windows": 4096, "ranks": 2, "batch_size": 32} | {
+    "epochs": 60,
+    "patience_epochs": 0,
+}
 ROUNDS = 60
 TAUGHT = merged(CONFIG, {"rounds": {"count": ROUNDS}, "teacher": TEACHER})
 FIRST = {
@@ -44,26 +48,6 @@ def trained(first: Release) -> dict[str, Any]:
     return first.wait_completed("train", 1500)
 
 
-def helm(*arguments: str, code: int = 0) -> str:
-    done = subprocess.run(["helm", *arguments], capture_output=True, text=True, check=False, timeout=300)
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout + done.stderr
-
-
-def objects(namespace: str) -> set[str]:
-    """Everything that a release could have made there."""
-    kinds = "configmap,pod,deployment,service,serviceaccount,role,rolebinding,networkpolicy,pvc,secret"
-    # Kubernetes puts these two into every namespace.
-    own = {"configmap/kube-root-ca.crt", "serviceaccount/default"}
-    return set(kubectl("-n", namespace, "get", kinds, "-o", "name").split()) - own
-
-
-def submissions(release: Release) -> dict[str, str]:
-    """The operator's id of each job's latest run."""
-    said = json.loads(release.kubectl("get", "sparkapplications", "-o", "json"))["items"]
-    return {app["metadata"]["labels"]["neurogrid.io/job"]: app["status"]["submissionID"] for app in said}
-
-
 def test_a_wrong_value_is_refused_before_anything_is_made(namespace: str, tmp_path: Path) -> None:
     before = objects(namespace)
     for wrong, words in (
@@ -75,6 +59,40 @@ def test_a_wrong_value_is_refused_before_anything_is_made(namespace: str, tmp_pa
         assert words in said
     assert objects(namespace) == before
     assert "wrong" not in helm("list", "-n", namespace)
+
+
+@pytest.fixture(scope="module")
+def bystanders(first: Release) -> Iterator[tuple[Bystander, Bystander]]:
+    """One stranger in the release's namespace, and one in another."""
+    outside = f"outside-{os.getpid()}"
+    kubectl("create", "namespace", outside)
+    yield put(first.namespace, "stranger"), put(outside, "stranger")
+    kubectl("delete", "namespace", outside, "--wait=false")
+    first.kubectl("delete", "pod", "stranger", "--wait=false")
+
+
+@pytest.fixture(scope="module")
+def teaching(first: Release) -> list[dict[str, Any]]:
+    """The pods of the teacher, driver first, whose ranks have met and are at work."""
+    wait_for("the teacher's executors", 900, lambda: len(first.ready("teacher")) == 2, 0.5)
+    executors = first.ready("teacher")
+    own, other = executors[0]["metadata"]["name"], executors[1]["status"]["podIP"]
+    # Ranks find each other on ports that nobody knows beforehand.
+    wait_for("ports", 120, lambda: open_ports(first.namespace, own, [other]) - {f"{other}:7079"}, 0)
+    return first.pods("teacher", "driver") + executors
+
+
+def secrets(executors: list[dict[str, Any]]) -> set[str]:
+    """What these executors know their application by."""
+    env = [entry for pod in executors for entry in pod["spec"]["containers"][0]["env"]]
+    return {entry["value"] for entry in env if entry["name"] == "_SPARK_AUTH_SECRET"}
+
+
+def test_strangers_reach_no_port_while_a_teachers_ranks_are_at_work(
+    first: Release, bystanders: tuple[Bystander, Bystander], teaching: list[dict[str, Any]]
+) -> None:
+    assert reached(bystanders, addresses(teaching)) == set()
+    assert first.state("teacher") == "RUNNING", "nobody was there to be reached"
 
 
 def test_an_install_runs_every_job_to_completed(first: Release, trained: dict[str, Any]) -> None:
@@ -134,58 +152,68 @@ def test_an_account_has_the_rights_it_needs_and_no_more(
 
 
 @pytest.fixture(scope="module")
-def bystanders(first: Release) -> Iterator[tuple[Bystander, Bystander]]:
-    """One stranger in the release's namespace, and one in another."""
-    outside = f"outside-{os.getpid()}"
-    kubectl("create", "namespace", outside)
-    yield put(first.namespace, "stranger"), put(outside, "stranger")
-    kubectl("delete", "namespace", outside, "--wait=false")
-    first.kubectl("delete", "pod", "stranger", "--wait=false")
-
-
-@pytest.fixture(scope="module")
 def scaled(first: Release, trained: dict[str, Any], bystanders: tuple[Bystander, Bystander]) -> dict[str, str]:
     """Which run each job had before the training was asked for anew, with two executors; the new one is under way."""
-    before = submissions(first)
+    before = first.submissions()
     first.helm("upgrade", {"jobs": {"train": {"executor": {"instances": 2}, "rerun": "scaled"}}})
-    wait_for("the training runs again", 300, lambda: submissions(first)["train"] != before["train"])
+    wait_for("the training runs again", 300, lambda: first.submissions()["train"] != before["train"])
     wait_for("two executors", 600, lambda: len(first.ready("train")) == 2)
     return before
 
 
-def test_strangers_reach_no_port_of_driver_executors_exporter_and_operator(
+def test_strangers_reach_no_port_of_a_driver_and_executors_in_rounds(
     first: Release, scaled: dict[str, str], bystanders: tuple[Bystander, Bystander]
 ) -> None:
     first.wait_round("train", 1)
-    (driver,) = first.pods("train", "driver")
     executors = first.pods("train", "executor")
-    others = json.loads(first.kubectl("get", "pods", "-o", "json"))["items"]
-    exporter, operator = (
-        next(pod["status"]["podIP"] for pod in others if part in pod["metadata"]["name"])
-        for part in ("-exporter-", "-operator-")
-    )
-    home = driver["status"]["podIP"]
-    sparks = [f"{home}:{port}" for port in (7078, 7079, 7080)]
-    blocks = [f"{executor['status']['podIP']}:7079" for executor in executors]
-    rest = [f"{home}:4040", f"{exporter}:9108", f"{operator}:8080", f"{operator}:8081"]
-    # Someone listens there: an executor reaches its driver, and the other executor.
-    own = executors[0]["metadata"]["name"]
-    assert reachable(first.namespace, own, [*sparks, blocks[1], *rest]) == {*sparks, blocks[1]}
-    for stranger in bystanders:
-        assert stranger.reaches([*sparks, *blocks, *rest]) == set(), stranger
-    # And an executor does not reach the API server.
+    own, (one, other) = executors[0]["metadata"]["name"], addresses(executors)
+    (home,) = addresses(first.pods("train", "driver"))
+    assert reached(bystanders, [home, one, other]) == set()
+    # Someone listens there: an executor reaches its driver, and the other executor, where it has to and nowhere else.
+    allowed = {f"{home}:7078", f"{home}:7079", f"{home}:7080", f"{other}:7079"}
+    assert open_ports(first.namespace, own, [home, other]) == allowed
     assert reachable(first.namespace, own, ["kubernetes.default.svc:443"]) == set()
     assert first.state("train") == "RUNNING", "nobody was there to be reached"
 
 
-def test_executors_hold_a_secret_of_their_own_application_to_speak_to_the_driver(
+def test_the_ui_of_a_running_job_answers_through_the_port_forward_that_the_notes_show(
     first: Release, scaled: dict[str, str]
 ) -> None:
-    secrets = set()
-    for pod in first.pods("train", "executor"):
-        container = pod["spec"]["containers"][0]
-        secrets |= {entry["value"] for entry in container["env"] if entry["name"] == "_SPARK_AUTH_SECRET"}
-    assert len(secrets) == 1
+    notes = helm("get", "notes", first.name, "-n", first.namespace)
+    (shown,) = [line.split() for line in notes.splitlines() if line.endswith("-driver 4040")]
+    with subprocess.Popen([*shown[:-1], ":4040"], stdout=subprocess.PIPE, text=True) as forward:
+        try:
+            assert forward.stdout is not None
+            port = re.search(r"127\.0\.0\.1:(\d+)", forward.stdout.readline())
+            assert port
+            connection = http.client.HTTPConnection("127.0.0.1", int(port[1]), timeout=60)
+            connection.request("GET", "/api/v1/applications")
+            said = json.loads(connection.getresponse().read())
+            connection.close()
+        finally:
+            forward.terminate()
+    assert [application["name"] for application in said] == ["first-train"]
+
+
+def test_executors_hold_a_secret_of_their_own_application_to_speak_to_the_driver(
+    first: Release, teaching: list[dict[str, Any]], scaled: dict[str, str]
+) -> None:
+    training, before = secrets(first.pods("train", "executor")), secrets(teaching[1:])
+    assert len(training) == len(before) == 1
+    assert training != before
+
+
+def test_strangers_and_executors_reach_no_port_of_exporter_history_server_and_operator(
+    first: Release, scaled: dict[str, str], bystanders: tuple[Bystander, Bystander]
+) -> None:
+    pods = json.loads(first.kubectl("get", "pods", "-o", "json"))["items"]
+    parts = ("-exporter-", "-history-", "-operator-")
+    servers = addresses(pod for pod in pods if any(part in pod["metadata"]["name"] for part in parts))
+    assert len(servers) == len(parts)
+    own = first.pods("train", "executor")[0]["metadata"]["name"]
+    ports = (9108, 18080, 8080, 8081)
+    assert reachable(first.namespace, own, [f"{server}:{port}" for server in servers for port in ports]) == set()
+    assert reached(bystanders, servers) == set()
 
 
 def test_two_executors_give_the_same_weights_as_one(
@@ -195,82 +223,102 @@ def test_two_executors_give_the_same_weights_as_one(
 
 
 def test_an_upgrade_ran_again_what_was_changed_and_nothing_else(first: Release, scaled: dict[str, str]) -> None:
-    now = submissions(first)
+    now = first.submissions()
     assert {job for job in now if now[job] != scaled[job]} == {"train"}
 
 
-def test_a_second_release_in_the_namespace_runs_beside_the_first_and_leaves_it_alone(
-    first: Release, trained: dict[str, Any], install: Install
-) -> None:
-    before = objects(first.namespace)
-    off = {job: {"enabled": False} for job in ("sample", "train", "teacher")}
-    once = {"storage": {"claim": {"accessMode": "ReadWriteOnce"}}}
-    second = install("second", {"spark-operator": {"enabled": False}, "jobs": off, **once})
-    assert (
-        second.wait_completed("etl", 900)["households"] == first.lines("etl", "completed")[-1]["result"]["households"]
+@pytest.fixture(scope="module")
+def readings(first: Release, trained: dict[str, Any]) -> str:
+    """The folder of the claim `first-data` that holds the readings which the first release made."""
+    (driver,) = first.pods("etl", "driver")
+    (made,) = driver["spec"]["initContainers"]
+    return Path(next(word for word in made["args"] if word.startswith("/data/"))).name
+
+
+@pytest.fixture(scope="module")
+def server(first: Release, readings: str) -> Bystander:
+    """A web server in the cluster that has these readings in an archive."""
+    pack = f"import shutil; shutil.make_archive('/tmp/readings', 'gztar', '/claim/{readings}')"
+    serve = f'python -c "{pack}" && exec python -m http.server 8000 --directory /tmp'
+    server = put(first.namespace, "server", claim="first-data", labels={"app": "server"}, command=("sh", "-c", serve))
+    answers = f"{server.address}:8000"
+    wait_for("the web server", 60, lambda: reachable(first.namespace, "server", [answers]))
+    return server
+
+
+@pytest.fixture(scope="module")
+def second(first: Release, server: Bystander, install: Install) -> Release:
+    """A release beside the first, without an operator of its own."""
+    archive = (
+        f"http://{server.address}:8000/readings.tar.gz#sha256={server.run('sha256sum', '/tmp/readings.tar.gz')[:64]}"
     )
+    way = {"to": [{"podSelector": {"matchLabels": {"app": "server"}}}], "ports": [{"protocol": "TCP", "port": 8000}]}
+    elastic = {"enabled": True, "minExecutors": 1, "maxExecutors": 2}
+    jobs: dict[str, Any] = {job: {"enabled": False} for job in ("sample", "teacher", "train")}
+    jobs |= {
+        "etl": {"executor": {"instances": 1}, "dynamicAllocation": elastic},
+        "never": {"enabled": True, "step": "etl", "driver": {"nodeSelector": {"pool": "nowhere"}}},
+        "late": {"enabled": True, "step": "sample", "after": "never", "afterTimeoutSeconds": 5}
+        | {"restart": {"retries": 0}},
+    }
+    over = {"spark-operator": {"enabled": False}, "data": {"kind": "fetch", "fetch": {"urls": [archive]}}, "jobs": jobs}
+    once = {"storage": {"claim": {"accessMode": "ReadWriteOnce"}}, "network": {"fetch": [way]}}
+    return install("second", over | once)
+
+
+def same_as_the_first(first: Release, second: Release) -> bool:
+    """Whether the second release's ETL found what the first's did."""
+    kept = ("files", "file_rows", "households", "slots")
+    found, known = second.wait_completed("etl", 900), first.lines("etl", "completed")[-1]["result"]
+    return [found[key] for key in kept] == [known[key] for key in kept]
+
+
+def test_readings_are_fetched_from_a_web_server_of_the_cluster(first: Release, second: Release) -> None:
+    assert same_as_the_first(first, second)
+
+
+def test_executors_of_etl_become_more_with_the_work(second: Release) -> None:
+    second.wait_completed("etl")
+    assert "new desired total will be 2 for" in second.log("etl")
+
+
+def test_a_job_whose_predecessor_never_completes_fails_and_says_so(second: Release) -> None:
+    wait_for("the job's end", 300, lambda: second.state("late") == "FAILED", 2)
+    (failed,) = second.lines("late", "failed")
+    assert failed["what"] == "job never, which job late comes after, has not completed within 5 s"
+    assert "it has no record yet" in failed["found"]
+
+
+def test_an_upgrade_to_another_image_and_claim_runs_the_release_again_and_leaves_the_other_alone(
+    first: Release, second: Release, readings: str
+) -> None:
+    if "NEUROGRID_NEXT_IMAGE" not in os.environ:
+        pytest.skip("NEUROGRID_NEXT_IMAGE names no second image that is on the nodes")
+    repository, tag = os.environ["NEUROGRID_NEXT_IMAGE"].rsplit(":", 1)
+    others, before = first.submissions(), second.submissions()
+    claim = {"kind": "existing", "existingClaim": "first-data", "subPath": readings}
+    off = {job: {"enabled": False} for job in ("never", "late")}
+    second.helm("upgrade", {"image": {"repository": repository, "tag": tag}, "data": claim, "jobs": off})
+    wait_for("ETL runs again", 300, lambda: second.submissions().get("etl") not in ("", before["etl"]))
+    assert same_as_the_first(first, second)
+    (driver,) = second.pods("etl", "driver")
+    assert {container["image"] for container in driver["spec"]["containers"]} == {f"{repository}:{tag}"}
+    assert f"{repository}:{tag}" != IMAGE
+    assert "initContainers" not in driver["spec"]
+    assert set(second.submissions()) == {"etl"}
+    assert first.submissions() == others
+
+
+def test_uninstalling_a_release_leaves_its_data_and_the_other_release(first: Release, second: Release) -> None:
+    before = objects(first.namespace)
     helm("uninstall", second.name, "-n", second.namespace, "--wait", "--timeout", "2m")
     left = {"persistentvolumeclaim/second-warehouse", "persistentvolumeclaim/second-data"}
     wait_for("the second is gone", 120, lambda: {o for o in objects(first.namespace) if "second" in o} == left)
     # Pods, services and ConfigMaps that Spark made for a job come and go with it.
-    lasting = {o for o in before if o.split("/")[0].split(".")[0] not in ("pod", "service", "configmap")}
+    passing = ("pod", "service", "configmap")
+    lasting = {o for o in before if o.split("/")[0].split(".")[0] not in passing and "second" not in o}
     assert lasting <= objects(first.namespace)
     assert {job: first.state(job) for job in JOBS} == dict.fromkeys(JOBS, "COMPLETED")
-
-
-@pytest.fixture(scope="module")
-def bucket(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of an S3 server on this machine that pods reach, with a bucket `meters`."""
-    if not shutil.which("versitygw"):
-        pytest.skip("versitygw is not on the PATH")
-    path = 'jsonpath={.items[0].status.addresses[?(@.type=="InternalIP")].address}'
-    address = kubectl("get", "nodes", "-o", path)
-    folder = tmp_path_factory.mktemp("s3")
-    (folder / "meters").mkdir()
-    port = 20000 + os.getpid() % 10000
-    command = [
-        "versitygw",
-        "--access",
-        "key",
-        "--secret",
-        "secret",
-        "--port",
-        f"{address}:{port}",
-        "posix",
-        str(folder),
-    ]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
-        yield f"http://{address}:{port}"
-        server.terminate()
-
-
-def test_another_release_in_another_namespace_keeps_everything_in_s3(
-    first: Release, trained: dict[str, Any], bucket: str, laptop: Callable[[dict[str, Any]], Laptop]
-) -> None:
-    """With an operator of its own, while the first release has one too."""
-    namespace = f"s3-{os.getpid()}"
-    host, port = bucket.removeprefix("http://").split(":")
-    kubectl("create", "namespace", namespace)
-    kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
-    keys = ["--from-literal=AWS_ACCESS_KEY_ID=key", "--from-literal=AWS_SECRET_ACCESS_KEY=secret"]
-    kubectl("-n", namespace, "create", "secret", "generic", "keys", *keys)
-    s3 = {
-        "storage": {"kind": "s3", "s3": {"bucket": "meters", "prefix": "city", "endpoint": bucket, "secret": "keys"}},
-        "network": {"storage": {"to": [{"ipBlock": {"cidr": f"{host}/32"}}], "ports": [int(port)]}},
-        "jobs": {"train": {"executor": {"instances": 1}}},
-    }
-    city = Release("city", namespace, values(namespace))
-    try:
-        city.helm("install", s3)
-        result = city.wait_completed("train", 1500)
-        assert result["w_final_sha256"] == laptop(CONFIG).weights
-        assert result["path"].startswith("s3://meters/city/runs/")
-        helm("test", city.name, "-n", namespace, "--timeout", "2m")
-        assert "warehouse" not in city.kubectl("get", "pvc", "-o", "name")
-        assert first.state("train") == "COMPLETED"
-    finally:
-        helm("uninstall", city.name, "-n", namespace)
-        kubectl("delete", "namespace", namespace, "--wait=false")
 
 
 def test_uninstalling_leaves_the_data_and_nothing_else(first: Release, scaled: dict[str, str], tmp_path: Path) -> None:

@@ -1,16 +1,19 @@
-"""One training on a real cluster that loses, one after another, an executor's pod, a whole node and its driver.
+"""One training on a real cluster that loses, one after another, executors' pods, a whole node and its driver.
 
 The tests build on each other in their order: it is one training, and at its end its weights are those of a laptop that
-lost nothing. Executors are held to part of a core, so that the training outlasts all that happens to it.
+lost nothing. Executors are held to part of a core, so that the training outlasts all that happens to it. At last, while
+the second node is there, a release whose claims only one node can mount.
 """
 
+import json
 import os
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import psutil
 import pytest
 from releases import CONFIG, Laptop, Release, kubectl, merged, wait_for
 
@@ -35,18 +38,9 @@ def second_node(cluster: None) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def expected(laptop: Callable[[dict[str, Any]], Laptop]) -> Iterator[Callable[[], Laptop]]:
+def expected(beside: Callable[[dict[str, Any]], Callable[[], Laptop]]) -> Callable[[], Laptop]:
     """The laptop's result, worked out beside the cluster's."""
-    results: list[Laptop] = []
-    thread = threading.Thread(target=lambda: results.append(laptop(LOSSY)))
-    thread.start()
-
-    def result() -> Laptop:
-        thread.join()
-        return results[0]
-
-    yield result
-    thread.join()
+    return beside(LOSSY)
 
 
 @pytest.fixture(scope="module")
@@ -70,14 +64,29 @@ def release(second_node: None, expected: Callable[[], Laptop], install: Callable
     return release
 
 
-def lose(release: Release, what: Callable[[], None]) -> tuple[float, list[dict[str, Any]]]:
-    """Does it in a round; how long the longest of the next three rounds took, and all rounds until then."""
+def lose(release: Release, what: Callable[[], object]) -> tuple[float, list[dict[str, Any]]]:
+    """Does it in a round; how long the longest of the next rounds took, and all rounds until then."""
     before = len(release.rounds("train"))
     release.wait_round("train", before + 1)
     what()
-    release.wait_round("train", before + 5)
+    release.wait_round("train", max(before + 1, len(release.rounds("train"))) + 4)
     rounds = release.rounds("train")
-    return max(r["wallclock_s"] for r in rounds[before + 1 : before + 5]), rounds
+    return max(r["wallclock_s"] for r in rounds[before + 1 :]), rounds
+
+
+def executor_on(release: Release, node: str) -> str:
+    """The name of the executor's pod on the node."""
+
+    def found() -> list[str]:
+        return [pod["metadata"]["name"] for pod in release.ready("train") if pod["spec"]["nodeName"] == node]
+
+    name: str = wait_for(f"an executor on {node}", 60, found)[0]
+    return name
+
+
+def whole(rounds: list[dict[str, Any]]) -> bool:
+    """Whether every agent answered in every round."""
+    return all(r["n_answered_agents"] == 9 and r["n_lost_agents"] == r["n_late_agents"] == 0 for r in rounds)
 
 
 def replaced(release: Release, lost: str, seconds: float) -> float:
@@ -92,39 +101,82 @@ def replaced(release: Release, lost: str, seconds: float) -> float:
     return time.monotonic() - began
 
 
-def test_a_round_whose_executor_is_killed_ends_within_seconds_and_a_replacement_joins(release: Release) -> None:
-    victim = release.ready("train")[0]["metadata"]["name"]
-    slowest_s, rounds = lose(
-        release, lambda: release.kubectl("delete", "pod", victim, "--force", "--grace-period=0") and None
-    )
+def test_an_executor_whose_node_is_drained_hands_in_what_it_has_done_and_is_replaced(release: Release) -> None:
+    victim = executor_on(release, NODE)
+    drain = ["drain", NODE, "--force", "--delete-emptydir-data", "--pod-selector=spark-role=executor"]
+    follow = ["kubectl", "-n", release.namespace, "logs", "-f", "--tail=0", victim]
+    with subprocess.Popen(follow, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as log:
+        try:
+            slowest_s, rounds = lose(release, lambda: kubectl(*drain, "--timeout=60s"))
+            said = log.communicate(timeout=30)[0]
+        finally:
+            log.kill()
     assert slowest_s < 15
-    assert all(r["n_lost_agents"] == 0 and r["n_answered_agents"] == 9 for r in rounds)
+    assert whole(rounds)
+    # The hook ran: the executor was told so, and its task saw it and left by itself.
+    assert "Received decommission" in said or "decommission" in said.lower(), said[-3000:]
+    assert "the executor is leaving" in release.log("train")
+    assert replaced(release, victim, 120) < 120
+    kubectl("uncordon", NODE)
+
+
+def test_a_round_whose_executor_is_killed_ends_within_seconds_and_a_replacement_joins(release: Release) -> None:
+    victim = executor_on(release, "node")
+    slowest_s, rounds = lose(release, lambda: release.kubectl("delete", "pod", victim, "--force", "--grace-period=0"))
+    assert slowest_s < 15
+    assert whole(rounds)
     assert replaced(release, victim, 120) < 120
 
 
+@pytest.fixture(scope="module")
+def cut_off(release: Release) -> Iterator[str]:
+    """The name of an executor's pod on a node that is cut off from now on."""
+    victim = executor_on(release, NODE)
+    yield victim
+    nodes("heal")
+
+
 def test_a_round_whose_node_is_cut_off_ends_within_30_s_and_its_executor_is_replaced_within_two_minutes(
-    release: Release,
+    release: Release, cut_off: str
 ) -> None:
-    on_node = wait_for(
-        f"an executor on {NODE}", 60, lambda: [p for p in release.ready("train") if p["spec"]["nodeName"] == NODE]
-    )
-    victim = on_node[0]["metadata"]["name"]
     began = time.monotonic()
+    slowest_s, rounds = lose(release, lambda: nodes("cut"))
+    assert slowest_s < 30
+    assert whole(rounds)
+    replaced(release, cut_off, 120)
+    assert time.monotonic() - began < 120
+
+
+@contextmanager
+def kubelet_stopped() -> Iterator[None]:
+    """While the second node's kubelet stands still, so that it does not end what it should have ended long ago."""
+    (kubelet,) = [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if (command := process.info["cmdline"] or [""])[0].endswith("kubelet") and NODE in command
+    ]
+    kubelet.suspend()
     try:
-        slowest_s, rounds = lose(release, lambda: nodes("cut"))
-        assert slowest_s < 30
-        assert all(r["n_lost_agents"] == 0 and r["n_answered_agents"] == 9 for r in rounds)
-        replaced(release, victim, 120)
-        assert time.monotonic() - began < 120
+        yield
     finally:
-        nodes("heal")
+        kubelet.resume()
 
 
-def test_an_executor_that_comes_back_from_the_lost_node_changes_nothing(release: Release) -> None:
+def test_an_executor_that_comes_back_from_the_lost_node_is_refused_and_changes_nothing(
+    release: Release, cut_off: str
+) -> None:
     began = len(release.rounds("train"))
+    refusal = f"pod {cut_off} was lost and replaced, and has come back: refused"
+    assert refusal not in release.log("train")
+    with kubelet_stopped():
+        nodes("heal")
+        wait_for("the return", 90, lambda: refusal in release.log("train"))
+        release.wait_round("train", len(release.rounds("train")) + 3)
     kubectl("wait", f"node/{NODE}", "--for=condition=Ready", "--timeout=120s")
-    release.wait_round("train", began + 10)
-    assert all(r["executors"] == 2 and r["n_answered_agents"] == 9 for r in release.rounds("train")[began + 3 :])
+    rounds = release.rounds("train")[began:]
+    assert whole(rounds)
+    assert all(r["executors"] == 2 for r in rounds)
+    assert cut_off not in {pod["metadata"]["name"] for pod in release.pods("train", "executor")}
 
 
 def test_a_driver_that_is_killed_is_started_again_and_goes_on_after_its_last_durable_round(release: Release) -> None:
@@ -142,3 +194,37 @@ def test_after_all_losses_the_weights_are_those_of_a_laptop_that_lost_nothing(
 ) -> None:
     result = release.wait_completed("train", 900)
     assert result["w_final_sha256"] == expected().weights
+
+
+@pytest.fixture(scope="module")
+def gathered(release: Release, install: Callable[..., Release]) -> Iterator[Release]:
+    """A release whose claims one node can mount; its driver has to be on the second one, which bears only its pods."""
+    priority = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "value": 1000}
+    kubectl("apply", "-f", "-", stdin=json.dumps(priority | {"metadata": {"name": "meters"}}))
+    kubectl("taint", "node", NODE, "for=meters:NoSchedule")
+    bears = {"priorityClassName": "meters", "tolerations": [{"key": "for", "value": "meters", "effect": "NoSchedule"}]}
+    off = {job: {"enabled": False} for job in ("sample", "train")}
+    yield install(
+        "gathered",
+        {
+            "spark-operator": {"enabled": False},
+            "storage": {"claim": {"accessMode": "ReadWriteOnce"}},
+            "jobDefaults": {"driver": bears | {"nodeSelector": {"kubernetes.io/hostname": NODE}}, "executor": bears},
+            "jobs": off,
+        },
+    )
+    kubectl("taint", "node", NODE, "for-")
+    kubectl("delete", "priorityclass", "meters")
+
+
+def test_pods_of_a_release_with_a_read_write_once_claim_gather_on_one_node_though_it_is_tainted(
+    gathered: Release,
+) -> None:
+    def placed() -> list[dict[str, Any]]:
+        pods = gathered.pods("etl", "driver") + gathered.pods("etl", "executor")
+        return pods if len(pods) == 3 and all(pod["spec"].get("nodeName") for pod in pods) else []
+
+    pods = wait_for("driver and executors", 300, placed, 0.5)
+    assert {pod["spec"]["nodeName"] for pod in pods} == {NODE}
+    assert {pod["spec"]["priority"] for pod in pods} == {1000}
+    gathered.wait_completed("etl")
