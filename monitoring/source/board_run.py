@@ -91,10 +91,10 @@ def run() -> dashboard.Dashboard:
             graph(
                 "Round latency",
                 SECONDS,
-                "Last round, median and 95th percentile.",
+                "Last round, median and 95th percentile; where rounds are traced, each mark leads to a round's trace.",
                 Query(of("round_last_duration_seconds", "run"), "last round"),
                 Query(quantile(0.5, "round_duration_seconds"), "median"),
-                Query(quantile(0.95, "round_duration_seconds"), "95th percentile"),
+                Query(quantile(0.95, "round_duration_seconds"), "95th percentile", exemplars=True),
             )
         )
         .with_panel(

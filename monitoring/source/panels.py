@@ -20,10 +20,14 @@ WIDTH = 24
 
 @dataclass(frozen=True)
 class Query:
-    """PromQL and how its series are called in the legend."""
+    """PromQL, how its series are called in the legend, and whether rounds' traces are marked on it.
+
+    Exemplars are those of the series that the query itself names, so of a histogram's buckets.
+    """
 
     expr: str
     legend: str = ""
+    exemplars: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,8 @@ def count(words: str) -> Unit:
 def _query(number: int, query: Query, *, instant: bool, as_table: bool) -> Builder:
     built = prometheus.Dataquery().ref_id(chr(ord("A") + number)).expr(query.expr).legend_format(query.legend)
     built = built.instant() if instant else built.range()
+    if query.exemplars:
+        built = built.exemplar(True)
     shape = query_model.PromQueryFormat.TABLE if as_table else query_model.PromQueryFormat.TIME_SERIES
     return built.format(shape)
 

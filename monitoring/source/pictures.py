@@ -286,5 +286,5 @@ if __name__ == "__main__":
         print(draw_cluster(Prometheus(sys.argv[2]), sys.argv[3], float(sys.argv[4]), Path(sys.argv[1])))
         sys.exit()
     with tempfile.TemporaryDirectory() as made, stage(Path(made)) as stood:
-        run_with_attackers(stood)
+        run_with_attackers(stood, {})
         print(*draw(stood.prometheus, stood.began, time.time(), Path(sys.argv[1])), sep="\n")

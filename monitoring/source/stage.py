@@ -4,6 +4,7 @@ Prometheus is the one on the PATH (Debian's package, or any other); nothing here
 """
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -12,7 +13,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -22,7 +23,7 @@ from typing import Any
 import yaml
 
 MONITORING = Path(__file__).resolve().parent.parent
-RUN_ID = "attacked"
+RUN_ID, HONEST_ID = "attacked", "honest"
 # Six of fifteen attack a rule that bears three, and nothing is clipped: it rejects more than f, so the alert has to fire.
 CONFIG = """
 run_id: attacked
@@ -158,7 +159,7 @@ def stage(folder: Path) -> Iterator[Stage]:
     serve = neurogrid("exporter", "--warehouse", str(warehouse), "--port", str(exporter_port), "--every", "0.5")
     scrape = [
         *(binary, f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/tsdb"),
-        f"--web.listen-address=127.0.0.1:{port}",
+        *(f"--web.listen-address=127.0.0.1:{port}", "--enable-feature=exemplar-storage"),
     ]
     found = Prometheus(f"http://127.0.0.1:{port}")
     with process([*serve, "--address", "127.0.0.1"], folder / "exporter.log"), process(scrape, folder / "scrape.log"):
@@ -166,8 +167,11 @@ def stage(folder: Path) -> Iterator[Stage]:
         yield Stage(found, warehouse, f"http://127.0.0.1:{exporter_port}", spark_port, time.time())
 
 
-def run_with_attackers(stood: Stage) -> None:
-    """ETL, rounds with attackers, evaluation and a teacher, on Spark whose own metrics are scraped; waits for the figures."""
+def run_with_attackers(stood: Stage, environment: Mapping[str, str]) -> None:
+    """ETL, rounds with attackers, evaluation and a teacher, on Spark whose own metrics are scraped; waits for the figures.
+
+    `environment` is added to that of the run: OTEL_ variables have it traced.
+    """
     folder = stood.warehouse.parent
     (folder / "attacked.yaml").write_text(CONFIG)
     spark = {
@@ -183,9 +187,29 @@ def run_with_attackers(stood: Stage) -> None:
         *("-c", str(folder / "attacked.yaml"), "--warehouse", str(stood.warehouse), "--set", "spark.master=local[2]"),
         *("--set", f"spark.options={json.dumps(spark)}"),
     ]
-    subprocess.run(neurogrid("run", *arguments, "--data-dir", str(folder / "data")), check=True)
+    traced = {**os.environ, **environment}
+    subprocess.run(neurogrid("run", *arguments, "--data-dir", str(folder / "data")), check=True, env=traced)
     subprocess.run(neurogrid("teach", *arguments), check=True)
-    until(
-        "the end of the run in Prometheus",
-        lambda: bool(stood.prometheus.now(f'neurogrid_run_state{{run="{RUN_ID}", state="ended"}} == 1')),
+    wait_for_the_end(stood, RUN_ID)
+
+
+def run_without_attackers(stood: Stage) -> None:
+    """Rounds of honest agents on the same readings by the same rule; waits for the figures."""
+    folder = stood.warehouse.parent
+    settings = (
+        f"run_id={HONEST_ID}",
+        "attack.kind=none",
+        "attack.fraction=0",
+        "rounds.count=20",
+        "spark.master=local[2]",
     )
+    flags = [word for setting in settings for word in ("--set", setting)]
+    where = ("-c", str(folder / "attacked.yaml"), "--warehouse", str(stood.warehouse))
+    subprocess.run(neurogrid("train", *where, *flags), check=True)
+    wait_for_the_end(stood, HONEST_ID)
+
+
+def wait_for_the_end(stood: Stage, run_id: str) -> None:
+    """Returns when Prometheus knows that the run has ended."""
+    query = f'neurogrid_run_state{{run="{run_id}", state="ended"}} == 1'
+    until(f"the end of {run_id} in Prometheus", lambda: bool(stood.prometheus.now(query)))

@@ -116,11 +116,15 @@ def test_make_dashboards_asks_the_chart_for_what_it_has(chart: Chart) -> None:
         check=True,
         capture_output=True,
         text=True,
-        env={**os.environ, "DRY_RUN": "1", "STACK": "kps"},
+        env={**os.environ, "DRY_RUN": "1", "STACK": "kps", "TRACES_URL": "http://tempo:3200"},
     ).stdout
     stack, ours = (shlex.split(line) for line in said.splitlines() if line.startswith("helm upgrade"))
     assert stack[3:5] == ["kps", "kube-prometheus-stack"]
-    assert yaml.safe_load((ROOT / stack[stack.index("-f") + 1]).read_text())["grafana"]["sidecar"]["dashboards"] == {
+    values = yaml.safe_load((ROOT / stack[stack.index("-f") + 1]).read_text())
+    traces = values["grafana"]["sidecar"]["datasources"]["exemplarTraceIdDestinations"]
+    assert traces == {"datasourceUid": "traces", "traceIdLabelName": "trace_id"}
+    assert "exemplar-storage" in values["prometheus"]["prometheusSpec"]["enableFeatures"]
+    assert values["grafana"]["sidecar"]["dashboards"] == {
         "enabled": True,
         "label": "grafana_dashboard",
         "labelValue": "1",
@@ -128,6 +132,9 @@ def test_make_dashboards_asks_the_chart_for_what_it_has(chart: Chart) -> None:
         "folderAnnotation": "grafana_folder",
         "provider": {"foldersFromFilesStructure": True},
     }
+    (sources,) = (word for word in stack if word.startswith("grafana.additionalDataSources="))
+    (source,) = json.loads(sources.partition("=")[2])
+    assert (source["uid"], source["url"]) == ("traces", "http://tempo:3200")
     flags = [word for i, word in enumerate(ours) if word.startswith("--set") or ours[i - 1].startswith("--set")]
     done = subprocess.run(
         ["helm", "template", "ng", str(chart.path), "-n", "neurogrid", "-f", "-", *flags],
@@ -138,6 +145,9 @@ def test_make_dashboards_asks_the_chart_for_what_it_has(chart: Chart) -> None:
     )
     objects = [found for found in yaml.safe_load_all(done.stdout) if found]
     assert of(objects, "ServiceMonitor")[0]["metadata"]["labels"]["release"] == "kps"
+    for rule in (rule for group in of(objects, "PrometheusRule")[0]["spec"]["groups"] for rule in group["rules"]):
+        assert rule["annotations"]["dashboard"].startswith("http://localhost:3000/d/neurogrid-")
+        assert rule["annotations"]["runbook_url"].startswith(f"file://{ROOT}/docs/monitoring.md#")
     (policy,) = [p for p in of(objects, "NetworkPolicy") if p["metadata"]["name"] == "ng-exporter"]
     peers = [peer for rule in policy["spec"]["ingress"] for peer in rule["from"]]
     assert peers[0]["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "monitoring"}

@@ -1,6 +1,7 @@
-"""The source of the dashboards is no part of the package: its tests find it here."""
+"""The source of the dashboards is no part of the package, and the OTLP server another folder's: both are found here."""
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "monitoring" / "source"))
+ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path[:0] = [str(ROOT / "monitoring" / "source"), str(ROOT / "tests" / "telemetry")]

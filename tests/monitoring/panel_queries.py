@@ -19,6 +19,7 @@ class Asked:
     expr: str
     instant: bool
     legend: str
+    exemplars: bool
 
 
 def boards() -> dict[str, dict[str, Any]]:
@@ -52,5 +53,9 @@ def queries(run: str, window: str = "30s") -> list[Asked]:
             for target in panel["targets"]:
                 expr = filled(target["expr"], run, window)
                 instant = bool(target.get("instant"))
-                found.append(Asked(uid, panel["title"], expr, instant, target.get("legendFormat", "")))
+                found.append(
+                    Asked(
+                        uid, panel["title"], expr, instant, target.get("legendFormat", ""), bool(target.get("exemplar"))
+                    )
+                )
     return found

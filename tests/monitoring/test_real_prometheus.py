@@ -13,8 +13,9 @@ from typing import Any
 
 import pyarrow.compute as pc
 import pytest
+from collector import Collector
 from panel_queries import Asked, boards, filled, queries
-from stage import RUN_ID, Stage, neurogrid, run_with_attackers, stage, until
+from stage import HONEST_ID, RUN_ID, Stage, neurogrid, run_with_attackers, run_without_attackers, stage, until
 
 from neurogrid.ledger import read_agent_audit, read_round_metrics
 from neurogrid.storage import Place, place
@@ -33,12 +34,20 @@ def empty_answers() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def stood(tmp_path_factory: pytest.TempPathFactory, empty_answers: dict[str, Any]) -> Iterator[Stage]:
+def collector() -> Iterator[Collector]:
+    with Collector() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def stood(
+    tmp_path_factory: pytest.TempPathFactory, empty_answers: dict[str, Any], collector: Collector
+) -> Iterator[Stage]:
     """After the run; what the panels said before there was any stands in `empty_answers`."""
     with stage(tmp_path_factory.mktemp("stage")) as made:
         for query in queries(""):
             empty_answers[query.expr] = made.prometheus.now(query.expr)
-        run_with_attackers(made)
+        run_with_attackers(made, {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url})
         yield made
 
 
@@ -116,6 +125,26 @@ def test_the_alert_for_attackers_fires_and_leads_to_the_run(stood: Stage) -> Non
     assert set(alerts) == {"NeuroGridAttackersProbablyIn"}, "nothing else is wrong with this run"
 
 
+def test_marks_of_a_latency_panel_are_traces_of_the_rounds_that_took_so_long(
+    stood: Stage, run: Place, collector: Collector
+) -> None:
+    marked = [query for query in queries(RUN_ID) if query.exemplars]
+    assert {query.panel for query in marked} == {"Round latency"}
+    rows = {row["trace_id"]: row for row in read_round_metrics(run).to_pylist()}
+    assert len(rows) == 40
+    received = {span.trace_id.hex() for span in collector.spans}
+    for query in marked:
+        found = stood.prometheus.ask(
+            "query_exemplars", query=query.expr, start=f"{stood.began}", end=f"{time.time() + 1}"
+        )
+        exemplars = [exemplar for series in found for exemplar in series["exemplars"]]
+        assert exemplars
+        for exemplar in exemplars:
+            trace = exemplar["labels"]["trace_id"]
+            assert float(exemplar["value"]) == pytest.approx(rows[trace]["wallclock_s"])
+            assert trace in received
+
+
 def test_every_figure_of_the_terminal_view_is_the_one_in_prometheus(stood: Stage) -> None:
     command = neurogrid("watch", RUN_ID, "--warehouse", str(stood.warehouse), "--json")
     said = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
@@ -130,3 +159,13 @@ def test_every_figure_of_the_terminal_view_is_the_one_in_prometheus(stood: Stage
         assert own["accepted"] == ask(
             f'neurogrid_district_agents_accepted_total{{run="{RUN_ID}", district="{number}"}}'
         )
+
+
+def test_the_alert_for_attackers_is_quiet_throughout_an_honest_run(stood: Stage) -> None:
+    run_without_attackers(stood)
+    rounds = f'neurogrid_run_last_round{{run="{HONEST_ID}"}}'
+    assert stood.prometheus.value(rounds) == 20
+    assert stood.prometheus.value(f'neurogrid_round_assumed_byzantine_agents{{run="{HONEST_ID}"}}') == 3
+    fired = 'count_over_time(ALERTS{{alertname="NeuroGridAttackersProbablyIn", run="{}"}}[1h])'
+    assert stood.prometheus.now(fired.format(RUN_ID))
+    assert stood.prometheus.now(fired.format(HONEST_ID)) == []
