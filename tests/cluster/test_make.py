@@ -21,8 +21,8 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 TEACHER = {"share": 0.2, "apart": False, "epochs": 2, "epoch_windows": 512, "ranks": 2, "batch_size": 64}
 TAUGHT = merged(CONFIG, {"teacher": TEACHER})
 JOBS = ("etl", "sample", "teacher", "train", "evaluate")
-# With the release's name, the longest that the chart takes; each run has the nanosecond of its start behind it.
-MINUTELY = "once-a-minute".ljust(40 - len("city-"), "x")
+# Together the longest that the chart takes; each run on the schedule has the nanosecond of its start behind it.
+RELEASE, MINUTELY = "city-in-the-cluster", "sample-once-a-minute"
 
 
 @pytest.fixture(scope="module")
@@ -98,18 +98,18 @@ def city(
     }
     file = tmp_path_factory.mktemp("values") / "values.yaml"
     file.write_text(yaml.safe_dump(merged(values(namespace), over)))
-    own = partial(make, NAMESPACE=namespace, RELEASE="city", IMAGE=IMAGE, LOAD="none", VALUES=str(file))
+    own = partial(make, NAMESPACE=namespace, RELEASE=RELEASE, IMAGE=IMAGE, LOAD="none", VALUES=str(file))
     try:
-        yield City(Release("city", namespace), own("load", "deploy", "run-all", "status"), own)
+        yield City(Release(RELEASE, namespace), own("load", "deploy", "run-all", "status"), own)
     finally:
-        helm("uninstall", "city", "-n", namespace, "--ignore-not-found")
+        helm("uninstall", RELEASE, "-n", namespace, "--ignore-not-found")
         kubectl("delete", "namespace", namespace, "--wait=false")
 
 
 def test_make_runs_every_job_to_completed_and_shows_the_round_table(city: City) -> None:
     assert {job: city.release.state(job) for job in JOBS} == dict.fromkeys(JOBS, "COMPLETED")
     for job in JOBS:
-        assert f"city-{job}" in city.shown
+        assert f"{RELEASE}-{job}" in city.shown
     assert "round 6" in city.shown
     enforced = kubectl("get", "namespace", city.release.namespace, "-o", "jsonpath={.metadata.labels}")
     assert json.loads(enforced)["pod-security.kubernetes.io/enforce"] == "restricted"
@@ -129,7 +129,7 @@ def test_weights_and_scores_in_s3_are_the_laptops(
 
 
 def test_helm_test_checks_a_run_in_s3(city: City) -> None:
-    said = helm("test", "city", "-n", city.release.namespace, "--logs", "--timeout", "2m")
+    said = helm("test", RELEASE, "-n", city.release.namespace, "--logs", "--timeout", "2m")
     assert "every record and file is as it was written" in said
 
 
@@ -146,7 +146,7 @@ def test_a_job_on_a_schedule_runs_again_and_again_under_names_that_kubernetes_ta
 
     wait_for("two runs", 300, lambda: len(completed()) >= 2, 3)
     for name in completed():
-        assert len(name) == 60
+        assert len(name) == len(f"{RELEASE}-{MINUTELY}-") + 19 == 60
         log = city.release.kubectl("logs", f"{name}-driver", "-c", "spark-kubernetes-driver")
         (said,) = [line for line in log.splitlines() if line.startswith('{"neurogrid": "completed"')]
         assert json.loads(said)["result"]["manifest_id"] == expected().manifest
