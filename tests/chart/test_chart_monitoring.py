@@ -147,7 +147,7 @@ def test_make_dashboards_asks_the_chart_for_what_it_has(chart: Chart) -> None:
     assert of(objects, "ServiceMonitor")[0]["metadata"]["labels"]["release"] == "kps"
     for rule in (rule for group in of(objects, "PrometheusRule")[0]["spec"]["groups"] for rule in group["rules"]):
         assert rule["annotations"]["dashboard"].startswith("http://localhost:3000/d/neurogrid-")
-        assert rule["annotations"]["runbook_url"].startswith(f"file://{ROOT}/docs/monitoring.md#")
+        assert rule["annotations"]["runbook_url"].startswith("http://localhost:8000/monitoring.md#")
     (policy,) = [p for p in of(objects, "NetworkPolicy") if p["metadata"]["name"] == "ng-exporter"]
     peers = [peer for rule in policy["spec"]["ingress"] for peer in rule["from"]]
     assert peers[0]["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "monitoring"}
