@@ -17,7 +17,6 @@ from neurogrid.errors import ConfigError, NeuroGridError, RunError, UsageError
 from neurogrid.storage import Place
 
 COMPLETED, FAILED, RUNNING = "completed", "failed", "running"
-RETRY_S = 180.0
 _POLL_S = 2.0
 _SAY_EVERY_S = 30.0
 
@@ -53,19 +52,14 @@ class Job:
     @classmethod
     def from_environment(cls, step: str, variables: Mapping[str, str]) -> "Job":
         """Reads NEUROGRID_*; what is missing makes a job that stands alone."""
-        timeout = variables.get("NEUROGRID_AFTER_TIMEOUT_S") or "3600"
-        try:
-            timeout_s = float(timeout)
-        except ValueError:
-            raise ConfigError("NEUROGRID_AFTER_TIMEOUT_S takes a number of seconds", found=timeout) from None
         return cls(
             name=variables.get("NEUROGRID_JOB") or step,
             release=variables.get("NEUROGRID_RELEASE") or "neurogrid",
             generation=variables.get("NEUROGRID_GENERATION", ""),
             after=variables.get("NEUROGRID_AFTER", ""),
             after_generation=variables.get("NEUROGRID_AFTER_GENERATION", ""),
-            after_timeout_s=timeout_s,
-            after_retry_s=RETRY_S,
+            after_timeout_s=_seconds(variables, "NEUROGRID_AFTER_TIMEOUT_S", 3600),
+            after_retry_s=_seconds(variables, "NEUROGRID_AFTER_RETRY_S", 180),
             scheduled=variables.get("NEUROGRID_SCHEDULED", "").lower() == "true",
             application=variables.get("NEUROGRID_APPLICATION", ""),
         )
@@ -76,6 +70,14 @@ class Job:
         if self.scheduled and self.application:
             return self.application
         return "-".join(part for part in (self.release, self.name, self.generation) if part)
+
+
+def _seconds(variables: Mapping[str, str], name: str, default_s: float) -> float:
+    text = variables.get(name) or str(default_s)
+    try:
+        return float(text)
+    except ValueError:
+        raise ConfigError(f"{name} takes a number of seconds", found=text) from None
 
 
 def _now() -> str:

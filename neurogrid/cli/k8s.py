@@ -122,7 +122,7 @@ def cancel(
 def scale(
     job: Job,
     executors: Annotated[int, typer.Argument(min=1, help="Number of executors.")],
-    now: Annotated[bool, typer.Option("--now", help="Stop the run that is on, and go on with so many.")] = False,
+    now: Annotated[bool, typer.Option("--now", help="Stop the submitted run that is on; go on with so many.")] = False,
     namespace: Namespace = None,
     release: ReleaseName = None,
     context: Context = None,

@@ -22,6 +22,12 @@ Result = dict[str, Any]
 GONE_S = 120.0
 # Where a job runs changes no result, so a run that differs only there goes on with the same rounds.
 NO_RESULT = ("backend", "spark")
+RELEASES = (
+    ("", "warehouse"),
+    ("source", "path"),
+    *(("backend", key) for key in ("port", "bind_address", "driver_host")),
+    ("spark", "master"),
+)
 
 
 def connect(context: str | None, namespace: str | None, release: str | None) -> tuple[Cluster, Release]:
@@ -42,14 +48,15 @@ def do_submit(
 ) -> str:
     """A run of its own from the job's template; refuses what cannot work before anything is made. Returns its name."""
     template = release.template(job)
-    count = executors or release.executors(job)
+    asked = executors or release.scaled.get(job)
+    count = asked or release.executors(job)
     own, text = _config(cluster, template, file, sets)
     _refuse_too_few_slots(job, template, own, count)
     _refuse_second(cluster, release, job)
     changed = text is not None and _result_of(text) != _result_of(_config_text(cluster, template))
     stamp = _stamp()
     variant = f"{text if changed else ''}{stamp if again else ''}"
-    run = applications.make_submission(release, job, template, stamp, text, count, variant=variant)
+    run = applications.make_submission(release, job, template, stamp, text, asked, variant=variant)
     make(cluster, run)
     show.heading(f"{job}, run {run.name}")
     show.facts(
@@ -110,16 +117,22 @@ def _merge(below: Object, above: Object) -> None:
 
 
 def _refuse_moved(before: Object, after: Object) -> None:
-    """Volumes, ports and NetworkPolicies are the release's: a config cannot move them."""
-    for section, key in (("", "warehouse"), ("backend", "port"), ("backend", "bind_address")):
-        old, new = (config.get(section, {}) if section else config for config in (before, after))
-        if old.get(key) != new.get(key):
-            name = f"{section}.{key}".lstrip(".")
+    """Volumes, ports, NetworkPolicies and the way to start Spark are the release's: a config cannot move them."""
+    for section, key in (*RELEASES, *(("spark.options", name) for name in sorted(applications.LOCKED))):
+        name = ".".join(part for part in (section, key) if part)
+        old, new = (_section(config, section).get(key) for config in (before, after))
+        if old != new:
             raise ConfigError(
                 f"{name} is the release's, and no run can change it",
-                found=f"{name}={new.get(key)}, the release has {old.get(key)}",
-                fix="change storage or network in the chart's values: helm upgrade",
+                found=f"{name}={new}, the release has {old or 'none'}",
+                fix="change storage, data or network in the chart's values: helm upgrade",
             )
+
+
+def _section(config: Object, name: str) -> Object:
+    for part in filter(None, name.split(".")):
+        config = config.get(part) or {}
+    return config
 
 
 def _result_of(text: str) -> Object:
@@ -234,17 +247,24 @@ def do_scale(cluster: Cluster, release: Release, job: str, executors: int, *, no
     template = release.template(job)
     own, _ = _config(cluster, template, None, [])
     _refuse_too_few_slots(job, template, own, executors)
+    on = _on(cluster, release, job)
+    if on and now and not applications.submitted(on[-1]):
+        raise UsageError(
+            f"--now is for submitted runs: {remote.name_of(on[-1])} is Helm's, and would stay stopped for ever",
+            found=f"{on[-1]['spec']['executor']['instances']} executors, asked for {executors}",
+            fix=f"helm upgrade with jobs.{job}.executor.instances={executors}; it goes on after its last durable round",
+        )
     cluster.patch_config_map(release.config_map, {"metadata": {"annotations": {f"{EXECUTORS}{job}": str(executors)}}})
     was = release.executors(job)
     show.say(f"runs of {job} that are submitted from now on get {executors} executors (so far {was})")
-    on = _on(cluster, release, job)
     if not on:
         return {"job": job, "executors": executors, "run": None}
     running = on[-1]
     name, count = remote.name_of(running), running["spec"]["executor"]["instances"]
     if not now:
         show.say(f"{name} keeps its {count}: Spark takes no other number for an application that runs.")
-        show.say("  --now stops it and goes on after its last durable round with the new number")
+        if applications.submitted(running):
+            show.say("  --now stops it and goes on after its last durable round with the new number")
         return {"job": job, "executors": executors, "run": name}
     cluster.patch_application(name, {"spec": {"suspend": True}})
     _await_stopped(cluster, name)

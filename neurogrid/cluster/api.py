@@ -318,7 +318,7 @@ def _refusal(error: ApiException, verb: str, what: str, namespace: str) -> Neuro
         return UsageError(
             "this cluster has no Spark operator",
             found=f"no kind SparkApplication ({GROUP}/{VERSION})",
-            fix="install the chart with sparkOperator.enabled=true (`make deploy`), or the operator by itself",
+            fix="install the chart with spark-operator.enabled=true (`make deploy`), or the operator by itself",
         )
     if error.status == 404:
         return AbsentError(message or f"no such {what}")

@@ -15,8 +15,17 @@ from neurogrid.errors import UsageError
 
 Object = dict[str, Any]
 
+MANAGER_LABEL, MANAGER = "app.kubernetes.io/managed-by", "neurogrid"
 CONFIG_VOLUME, CONFIG_KEY = "config", "config.yaml"
 GENERATION, AFTER_GENERATION = "NEUROGRID_GENERATION", "NEUROGRID_AFTER_GENERATION"
+LOCKED = frozenset(
+    {
+        *("spark.driver.port", "spark.driver.blockManager.port", "spark.blockManager.port", "spark.ui.port"),
+        *("spark.authenticate", "spark.authenticate.secret", "spark.network.crypto.enabled"),
+        *("spark.network.crypto.cipher", "spark.io.encryption.enabled", "spark.task.cpus"),
+    }
+)
+"""Spark's settings that are the release's alone; the chart's template neurogrid.job.locked has the same names."""
 GPUS = "spark.executor.resource.gpu.amount"
 LONGEST_NAME = 63 - len("-driver-svc")  # Spark names a service after the application
 
@@ -43,7 +52,7 @@ def make_submission(
     template: Object,
     stamp: str,
     config: str | None,
-    executors: int,
+    executors: int | None,
     *,
     variant: str = "",
 ) -> Submission:
@@ -55,7 +64,7 @@ def make_submission(
         template: its SparkApplication as the chart renders it, or one that ran.
         stamp: end of the name, which tells runs of a job apart.
         config: the whole config that the job runs with, where it is not the release's own.
-        executors: how many.
+        executors: how many; None takes the template's, and its bounds of dynamic allocation.
         variant: what sets this run's result apart from that of the template; empty where nothing does, and the run then
             goes on where the last one ended.
 
@@ -69,7 +78,7 @@ def make_submission(
             found=name,
             fix="install the release under a shorter name",
         )
-    labels = {**template["metadata"].get("labels", {}), "app.kubernetes.io/managed-by": "neurogrid"}
+    labels = {**template["metadata"].get("labels", {}), MANAGER_LABEL: MANAGER}
     metadata = {
         "name": name,
         "namespace": release.namespace,
@@ -78,7 +87,8 @@ def make_submission(
     }
     spec = copy.deepcopy(template["spec"])
     spec.pop("suspend", None)
-    _set_executors(spec, executors)
+    if executors is not None:
+        _set_executors(spec, executors)
     # Whoever submits by hand means what the job before has made last, by hand or not.
     _each(spec, _is(AFTER_GENERATION), lambda entry: entry.update(value=""))
     if variant:
@@ -137,6 +147,11 @@ def active(application: Object) -> bool:
 def suspended(application: Object) -> bool:
     """Whether somebody stopped it for now."""
     return bool(application["spec"].get("suspend"))
+
+
+def submitted(application: Object) -> bool:
+    """Whether it was submitted by hand; the others are Helm's, which puts them back at an upgrade."""
+    return bool(application["metadata"].get("labels", {}).get(MANAGER_LABEL) == MANAGER)
 
 
 def pods_selector(name: str) -> str:

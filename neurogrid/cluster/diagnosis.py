@@ -227,7 +227,12 @@ def _look(own: _Pod) -> str:
 
 _CAUSES: list[tuple[str, str, str]] = [
     # in the scheduler's words | what it means | what to do
-    (r"Insufficient (\S+?)[,.]?$", "no node has {0} enough to spare", "ask for less ({values}.{key}), or add nodes"),
+    (
+        r"Insufficient (cpu|memory|\S+/gpu)[,.]?$",
+        "no node has {0} enough to spare",
+        "ask for less ({values}.{key}), or add nodes",
+    ),
+    (r"Insufficient (\S+?)[,.]?$", "no node has {0} enough to spare", "add nodes that have it"),
     (r"Too many pods", "the nodes hold as many pods as they may", "add nodes"),
     (
         r"pod affinity rules|volume node affinity",
@@ -260,9 +265,8 @@ _CAUSES: list[tuple[str, str, str]] = [
         "its volume claim has no volume yet",
         "see `kubectl describe pvc`; is the storage class there?",
     ),
-    (r"free ports", "its ports are taken on every node", "leave hostNetwork off"),
 ]
-_VALUE_OF = {"cpu": "coreRequest", "memory": "memory and .memoryOverhead"}
+_VALUE_OF = {"cpu": "coreRequest", "memory": "memory and .memoryOverhead", "gpu": "gpu.quantity"}
 
 
 def _unschedulable(own: _Pod) -> Trouble | None:
@@ -291,7 +295,7 @@ def _causes(own: _Pod, said: str) -> tuple[list[str], list[str]]:
                 continue
             of_what = match[1] if match.groups() else ""
             means.append(meaning.format(of_what))
-            key = _VALUE_OF.get(of_what, "template")
+            key = _VALUE_OF.get(of_what.rpartition("/")[2], "")
             fixes.append(fix.format(values=own.values, job=own.values.rpartition(".")[0], key=key, selector=selector))
             break
     return list(dict.fromkeys(means)), list(dict.fromkeys(fixes))
@@ -333,7 +337,7 @@ _LOST = re.compile(r"Lost executor (\d+) on (\S+): (.*)")
 _LOGGED: list[tuple[str, str, str]] = [
     ("exceeded quota", "no more pods fit into the namespace's quota", "ask for less, or have the quota raised"),
     ("violates PodSecurity", "the namespace's Pod Security standard refuses the pods", "see k8s/namespaces.yaml"),
-    ("No space left on device", "a disk is full", "a larger claim (storage.size), or nodes with more room"),
+    ("No space left on device", "a disk is full", "a larger claim (storage.claim.size), or nodes with more room"),
 ]
 
 
@@ -353,7 +357,10 @@ def log_trouble(pod: str, line: str) -> Trouble | None:
 _SUBMIT = "failed to submit spark application"
 _OPERATOR_LOG = "see the operator's log: kubectl logs -A -l app.kubernetes.io/name=spark-operator --tail=50"
 _SUBMISSION: list[tuple[str, str]] = [
-    ("forbidden: User", "the operator or the driver's account lacks a right: install the chart with rbac on"),
+    (
+        "forbidden: User",
+        "the operator lacks a right: leave spark-operator.controller.rbac.create on, or see your own operator's role",
+    ),
     ("exceeded quota", "the namespace's quota is used up: ask for less, or have it raised"),
     ("violates PodSecurity", "the namespace's Pod Security standard refuses the pod: see k8s/namespaces.yaml"),
     ("failed calling webhook", "the operator's webhook does not answer: see its pods, then submit again"),

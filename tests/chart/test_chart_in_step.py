@@ -39,7 +39,7 @@ def test_no_value_is_without_a_comment() -> None:
 
 
 def test_every_object_of_the_schema_is_closed_or_a_free_mapping_of_one_type() -> None:
-    free = {"/properties/global", "/properties/spark-operator"}
+    free = {"/properties/global"}
 
     def walk(node: object, path: str) -> None:
         if isinstance(node, list):
@@ -61,6 +61,11 @@ def test_every_default_stands_in_the_schema_and_every_key_of_the_schema_has_a_de
         assert key in DEFAULTS["jobDefaults"], key
     for role in ("driver", "executor"):
         assert set(SCHEMA["$defs"][role]["properties"]) == set(DEFAULTS["jobDefaults"][role])
+
+
+def test_the_operators_keys_are_those_of_its_chart(chart: Chart) -> None:
+    (archive,) = (chart.path / "charts").glob("*.tgz")
+    assert GENERATE["OPERATOR"].read_text() == GENERATE["operator_schema"](archive), "run `make chart-docs`"
 
 
 def test_the_charts_version_of_the_software_is_the_softwares() -> None:

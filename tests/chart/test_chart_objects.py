@@ -8,6 +8,7 @@ import yaml
 from pyspark.sql import SparkSession
 from rendering import NAMESPACE, RELEASE, SYNTHETIC, Chart, all_of, environment, find, merged
 
+from neurogrid.cli.completion import Job
 from neurogrid.cluster.application import cores
 from neurogrid.config import Config
 from neurogrid.teacher.distribute import device_for
@@ -148,6 +149,16 @@ def test_a_job_knows_the_generation_of_the_one_it_waits_for(chart: Chart) -> Non
     for job in ("sample", "train", "evaluate"):
         before = env[job]["NEUROGRID_AFTER"]
         assert env[job]["NEUROGRID_AFTER_GENERATION"] == env[before]["NEUROGRID_GENERATION"]
+
+
+@pytest.mark.parametrize(
+    ("restart", "pause_s"), [({}, 180), ({"retries": 5, "intervalSeconds": 60}, 450), ({"retries": 0}, 0)]
+)
+def test_a_job_waits_as_long_as_the_one_before_it_may_take_to_start_again(
+    chart: Chart, restart: dict, pause_s: float
+) -> None:
+    variables = environment(application(chart, "sample", {"jobs": {"etl": {"restart": restart}}}))
+    assert Job.from_environment("sample", variables).after_retry_s == pause_s
 
 
 def test_an_upgrade_that_changes_nothing_changes_no_application(chart: Chart) -> None:

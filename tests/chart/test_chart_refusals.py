@@ -144,6 +144,8 @@ WRONG = {
     "config not in the list": ({"config": {"aggregation": {"rule": "magic"}}}, "'/config/aggregation/rule'"),
     "a job's config": ({"jobs": {"train": {"config": {"model": {"hidden": -1}}}}}, "'/jobs/train/config/model/hidden'"),
     "a job's unknown key": ({"jobs": {"train": {"executors": 3}}}, "additional properties 'executors' not allowed"),
+    "an operator's key": ({"spark-operator": {"webook": {"enable": False}}}, "'webook' not allowed"),
+    "an operator's key inside": ({"spark-operator": {"spark": {"jobNamespace": "x"}}}, "'jobNamespace' not allowed"),
     "no cores": ({"jobs": {"train": {"executor": {"cores": 0}}}}, "'/jobs/train/executor/cores': minimum"),
     "half a core": ({"jobs": {"train": {"executor": {"cores": 0.5}}}}, "'/jobs/train/executor/cores'"),
     "a part of a GPU": ({"jobs": {"teacher": {"executor": {"gpu": {"name": "nvidia.com/mig-1g.5gb"}}}}}, "gpu/name'"),

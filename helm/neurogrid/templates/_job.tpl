@@ -71,6 +71,16 @@ app.kubernetes.io/component: job
 neurogrid.io/job: {{ .name }}
 {{- end }}
 
+{{/* The longest that a job may take from a failure to its next start, seconds: the operator pauses for the interval times the
+     starts there were, and a driver takes its time to come up. Arguments: root, name. */}}
+{{- define "neurogrid.job.retry" -}}
+{{- if .name -}}
+{{- with (include "neurogrid.job" . | fromJson).restart -}}
+{{- if .retries -}}{{ add (mul .retries .intervalSeconds) 150 }}{{- else -}}0{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
 {{- define "neurogrid.job.env" -}}
 {{- $after := include "neurogrid.after" (dict "root" .root "name" .name "depth" 0) -}}
 - name: NEUROGRID_RELEASE
@@ -85,6 +95,8 @@ neurogrid.io/job: {{ .name }}
   value: {{ if $after }}{{ include "neurogrid.generation" (dict "root" .root "name" $after) | quote }}{{ else }}""{{ end }}
 - name: NEUROGRID_AFTER_TIMEOUT_S
   value: {{ int .job.afterTimeoutSeconds | quote }}
+- name: NEUROGRID_AFTER_RETRY_S
+  value: {{ include "neurogrid.job.retry" (dict "root" .root "name" $after) | quote }}
 - name: NEUROGRID_SCHEDULED
   value: {{ ne .job.schedule "" | quote }}
 - name: NEUROGRID_APPLICATION
@@ -247,23 +259,29 @@ spec:
     {{- include "neurogrid.job.volumes" . | nindent 4 }}
 {{- end }}
 
+{{/* What Spark is set to and nobody may set otherwise: NetworkPolicies know the ports, and the refusals what a task takes.
+     The secret is Spark's own to make, in memory; neurogrid/cluster/application.py has the same names. */}}
+{{- define "neurogrid.job.locked" -}}
+spark.driver.port: "7078"
+spark.driver.blockManager.port: "7079"
+spark.blockManager.port: "7079"
+spark.ui.port: "4040"
+spark.task.cpus: "1"
+spark.authenticate: "true"
+spark.authenticate.secret: ""
+spark.network.crypto.enabled: "true"
+spark.network.crypto.cipher: AES/GCM/NoPadding
+spark.io.encryption.enabled: "true"
+{{- end }}
+
 {{- define "neurogrid.job.sparkConf" -}}
 {{- $conf := dict
-  "spark.driver.port" "7078"
-  "spark.driver.blockManager.port" "7079"
-  "spark.blockManager.port" "7079"
-  "spark.ui.port" "4040"
   "spark.ui.enabled" "true"
   "spark.ui.prometheus.enabled" "true"
   "spark.executor.processTreeMetrics.enabled" "true"
   "spark.metrics.namespace" "neurogrid"
   "spark.metrics.conf.*.sink.prometheusServlet.class" "org.apache.spark.metrics.sink.PrometheusServlet"
   "spark.metrics.conf.*.sink.prometheusServlet.path" "/metrics/prometheus"
-  "spark.task.cpus" "1"
-  "spark.authenticate" "true"
-  "spark.network.crypto.enabled" "true"
-  "spark.network.crypto.cipher" "AES/GCM/NoPadding"
-  "spark.io.encryption.enabled" "true"
   "spark.decommission.enabled" "true"
   "spark.kubernetes.driver.pod.excludedFeatureSteps" "org.apache.spark.deploy.k8s.features.NetworkPolicyFeatureStep"
   "spark.kubernetes.executor.enableApiPolling" "true"
@@ -292,7 +310,7 @@ spec:
 {{- $_ := set $conf "spark.task.resource.gpu.amount" "1" -}}
 {{- end -}}
 {{- end -}}
-{{- mustMergeOverwrite $conf .job.sparkConf | toYaml -}}
+{{- mustMergeOverwrite $conf (omit (include "neurogrid.job.locked" .root | fromYaml) "spark.authenticate.secret") .job.sparkConf | toYaml -}}
 {{- end }}
 
 {{/* One role's cores and memory. Argument: its values. */}}

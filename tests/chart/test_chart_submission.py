@@ -1,0 +1,117 @@
+"""Runs that are submitted by hand, from the templates as the chart renders them; dictionaries stand for the cluster."""
+
+import json
+from typing import Any, cast
+
+import pytest
+from rendering import NAMESPACE, RELEASE, SYNTHETIC, Chart, all_of, environment, find, merged
+
+from neurogrid.cli.k8s_steps import do_scale, do_submit
+from neurogrid.cluster.api import Cluster
+from neurogrid.cluster.application import LOCKED
+from neurogrid.cluster.release import Release, find_release
+from neurogrid.errors import ConfigError, UsageError
+
+Object = dict[str, Any]
+ALLOCATION = {"enabled": True, "minExecutors": 1, "maxExecutors": 8}
+
+
+class Kept:
+    """ConfigMaps and applications of a namespace, by name."""
+
+    namespace = NAMESPACE
+
+    def __init__(self, documents: list[Object]) -> None:
+        self.maps = {d["metadata"]["name"]: d for d in all_of(documents, "ConfigMap")}
+        self.on: dict[str, Object] = {}
+        for number, config_map in enumerate(self.maps.values()):
+            config_map["metadata"]["uid"] = f"u-{number}"
+
+    def config_maps(self, selector: str, *, everywhere: bool = False) -> list[Object]:
+        return list(self.maps.values())
+
+    def config_map(self, name: str) -> Object | None:
+        return self.maps.get(name)
+
+    def create_config_map(self, config_map: Object) -> None:
+        self.maps[config_map["metadata"]["name"]] = config_map
+
+    def patch_config_map(self, name: str, change: Object) -> None:
+        self.maps[name] = merged(self.maps[name], change)
+
+    def applications(self, selector: str) -> list[Object]:
+        return list(self.on.values())
+
+    def create_application(self, application: Object) -> Object:
+        made = merged(application, {"metadata": {"uid": "u", "creationTimestamp": "2026-01-01T00:00:00+00:00"}})
+        return self.on.setdefault(made["metadata"]["name"], made)
+
+
+def installed(chart: Chart, values: Object | None = None) -> tuple[Kept, Cluster, Release]:
+    kept = Kept(chart.render(merged(SYNTHETIC, values or {})))
+    cluster = cast(Cluster, kept)
+    return kept, cluster, find_release(cluster, RELEASE)
+
+
+def test_a_run_for_which_no_number_is_asked_keeps_its_bounds_of_dynamic_allocation(chart: Chart) -> None:
+    kept, cluster, release = installed(chart, {"jobs": {"etl": {"dynamicAllocation": ALLOCATION}}})
+    spec = kept.on[do_submit(cluster, release, "etl", None, [], None)]["spec"]
+    assert spec["dynamicAllocation"] == {**ALLOCATION, "initialExecutors": 2}
+    kept.on.clear()
+    spec = kept.on[do_submit(cluster, release, "etl", None, [], 3)]["spec"]
+    assert (spec["executor"]["instances"], spec["dynamicAllocation"]["maxExecutors"]) == (3, 3)
+
+
+def test_a_number_that_was_set_for_the_next_run_is_asked_for(chart: Chart) -> None:
+    kept, cluster, release = installed(chart, {"jobs": {"etl": {"dynamicAllocation": ALLOCATION}}})
+    do_scale(cluster, release, "etl", 4, now=False)
+    name = do_submit(cluster, find_release(cluster, RELEASE), "etl", None, [], None)
+    assert kept.on[name]["spec"]["dynamicAllocation"]["maxExecutors"] == 4
+
+
+def test_helms_own_run_is_not_stopped_to_be_scaled(chart: Chart) -> None:
+    kept, cluster, release = installed(chart)
+    kept.create_application(find(chart.render(SYNTHETIC), "SparkApplication", "ng-train"))
+    with pytest.raises(UsageError, match="ng-train is Helm's") as told:
+        do_scale(cluster, release, "train", 3, now=True)
+    assert "jobs.train.executor.instances=3" in told.value.fix
+    assert "suspend" not in kept.on["ng-train"]["spec"]
+    assert not find_release(cluster, RELEASE).scaled, "nothing is changed by a command that is refused"
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["warehouse", "source.path", "backend.port", "backend.bind_address", "backend.driver_host", "spark.master"],
+)
+def test_what_the_release_decides_cannot_be_set_for_a_run(chart: Chart, key: str) -> None:
+    kept, cluster, release = installed(chart)
+    with pytest.raises(ConfigError, match=f"{key} is the release's"):
+        do_submit(cluster, release, "train", None, [f"{key}={5 if key == 'backend.port' else 'x'}"], None)
+    assert not kept.on
+
+
+@pytest.mark.parametrize("key", sorted(LOCKED))
+def test_sparks_ports_authentication_and_encryption_are_set_by_nobody_but_the_release(chart: Chart, key: str) -> None:
+    for values in ({"jobs": {"etl": {"sparkConf": {key: "9"}}}}, {"config": {"spark": {"options": {key: "9"}}}}):
+        assert f"may not set {key}" in chart.refusal(merged(SYNTHETIC, values))
+    kept, cluster, release = installed(chart)
+    with pytest.raises(ConfigError, match=rf"spark\.options\.{key} is the release's"):
+        do_submit(cluster, release, "train", None, ["spark=" + json.dumps({"options": {key: "9"}})], None)
+    assert not kept.on
+
+
+def test_the_release_sets_all_that_nobody_else_may(chart: Chart) -> None:
+    conf = find(chart.render(SYNTHETIC), "SparkApplication", "ng-train")["spec"]["sparkConf"]
+    assert set(conf) >= LOCKED - {"spark.authenticate.secret"}
+    same = {"jobs": {"train": {"sparkConf": {"spark.authenticate": "true"}}}}
+    assert find(chart.render(merged(SYNTHETIC, same)), "SparkApplication", "ng-train")["spec"]["sparkConf"] == conf
+
+
+def test_a_run_with_other_settings_waits_for_the_newest_of_the_job_before_and_leaves_a_record_of_its_own(
+    chart: Chart,
+) -> None:
+    kept, cluster, release = installed(chart)
+    name = do_submit(cluster, release, "train", None, ["rounds.count=3"], None)
+    helms, own = (environment(app) for app in (release.template("train"), kept.on[name]))
+    assert own["NEUROGRID_GENERATION"] != helms["NEUROGRID_GENERATION"]
+    assert own["NEUROGRID_AFTER_GENERATION"] == ""
