@@ -84,6 +84,11 @@ def all_of(documents: list[dict[str, Any]], *kinds: str) -> list[dict[str, Any]]
     return [document for document in documents if document["kind"] in kinds]
 
 
+def application(chart: Chart, job: str, values: Values | None = None) -> dict[str, Any]:
+    """The SparkApplication of a job."""
+    return find(chart.render(merged(SYNTHETIC, values or {})), "SparkApplication", f"{RELEASE}-{job}")
+
+
 def environment(application: dict[str, Any], role: str = "driver") -> dict[str, str]:
     """The literal environment variables of a SparkApplication's driver or executors."""
     container = application["spec"][role]["template"]["spec"]["containers"][0]

@@ -3,12 +3,10 @@
 from types import SimpleNamespace
 from typing import cast
 
-import pytest
 import yaml
 from pyspark.sql import SparkSession
-from rendering import NAMESPACE, RELEASE, SYNTHETIC, Chart, all_of, environment, find, merged
+from rendering import NAMESPACE, SYNTHETIC, Chart, all_of, application, environment, find, merged
 
-from neurogrid.cli.completion import Job
 from neurogrid.cluster.application import cores
 from neurogrid.config import Config
 from neurogrid.teacher.distribute import device_for
@@ -19,10 +17,6 @@ S3 = {
         "s3": {"bucket": "meters", "prefix": "a/b/", "endpoint": "http://s3:7070", "secret": "keys"},
     }
 }
-
-
-def application(chart: Chart, job: str, values: dict | None = None) -> dict:
-    return find(chart.render(merged(SYNTHETIC, values or {})), "SparkApplication", f"{RELEASE}-{job}")
 
 
 def test_the_enabled_jobs_are_spark_applications_of_their_entry_files(chart: Chart) -> None:
@@ -44,15 +38,6 @@ def test_every_job_can_be_submitted_by_hand_from_what_the_release_keeps(chart: C
         find(documents, "ConfigMap", f"ng-{name.removesuffix('.yaml')}-config")
 
 
-def test_a_job_waits_for_the_one_before_it_and_passes_over_those_that_are_off(chart: Chart) -> None:
-    def after(job: str, values: dict | None = None) -> str:
-        return environment(application(chart, job, values))["NEUROGRID_AFTER"]
-
-    assert [after(job) for job in ("etl", "sample", "train", "evaluate")] == ["", "etl", "sample", "train"]
-    assert after("train", {"jobs": {"teacher": {"enabled": True}}}) == "teacher"
-    assert after("evaluate", {"jobs": {job: {"enabled": False} for job in ("etl", "sample", "train")}}) == ""
-
-
 def test_a_config_is_the_releases_then_the_jobs_then_where_the_release_keeps_things(chart: Chart) -> None:
     values = {"config": {"seed": 7, "rounds": {"count": 5}}, "jobs": {"train": {"config": {"rounds": {"count": 9}}}}}
     documents = chart.render(merged(SYNTHETIC, values))
@@ -67,98 +52,6 @@ def test_a_config_is_the_releases_then_the_jobs_then_where_the_release_keeps_thi
     assert config("train").warehouse == "/warehouse"
     assert config("train").backend.port == 7080
     assert config("etl").source.path.startswith("/data/synthetic-")
-
-
-def generations(chart: Chart, values: dict | None = None) -> dict[str, str]:
-    documents = all_of(chart.render(merged(SYNTHETIC, values or {})), "SparkApplication")
-    return {d["metadata"]["name"][3:]: environment(d)["NEUROGRID_GENERATION"] for d in documents}
-
-
-def test_a_changed_value_runs_its_job_and_those_after_it_again_and_no_other(chart: Chart) -> None:
-    before = generations(chart)
-    after = generations(chart, {"jobs": {"sample": {"config": {"sampling": {"agents": 20}}}}})
-    assert {job for job in before if before[job] != after[job]} == {"sample", "train", "evaluate"}
-    again = generations(chart, {"jobs": {"train": {"rerun": "2"}}})
-    assert {job for job in before if before[job] != again[job]} == {"train", "evaluate"}
-
-
-@pytest.mark.parametrize(
-    ("config", "jobs"),
-    [
-        ({"etl": {"cadence_minutes": 30}}, {"etl", "sample", "train", "evaluate"}),
-        ({"source": {"limit_households": 9}}, {"etl", "sample", "train", "evaluate"}),
-        ({"seed": 2}, {"sample", "train", "evaluate"}),
-        ({"aggregation": {"byzantine_share": 0.3}}, {"sample", "train", "evaluate"}),
-        ({"rounds": {"agents_per_round": 14}}, {"sample", "train", "evaluate"}),
-        ({"rounds": {"count": 14}, "local": {"steps": 3}, "model": {"hidden": 9}}, {"train", "evaluate"}),
-    ],
-)
-def test_a_setting_of_all_jobs_runs_again_those_whose_result_it_changes(
-    chart: Chart, config: dict, jobs: set[str]
-) -> None:
-    before, after = generations(chart), generations(chart, {"config": config})
-    assert {job for job in before if before[job] != after[job]} == jobs
-
-
-MOUNTED = {"kind": "existing", "existingClaim": "readings", "subPath": "2025"}
-FETCHED = {"kind": "fetch", "fetch": {"urls": ["https://example.org/a.zip"]}}
-URI = {"kind": "uri", "uri": "s3://meters/2025"}
-
-
-@pytest.mark.parametrize(
-    ("data", "change"),
-    [
-        (MOUNTED, {"existingClaim": "others"}),
-        (MOUNTED, {"subPath": "2026"}),
-        (FETCHED, {"fetch": {"urls": ["https://example.org/b.zip"]}}),
-        (URI, {"uri": "s3://meters/2026"}),
-        *[({"kind": "synthetic"}, {"synthetic": {key: 9}}) for key in ("households", "stations", "days", "seed")],
-    ],
-)
-def test_other_readings_run_etl_again_and_all_jobs_after_it(chart: Chart, data: dict, change: dict) -> None:
-    before, after = (generations(chart, merged(S3, {"data": given})) for given in (data, merged(data, change)))
-    assert {job for job in before if before[job] != after[job]} == {"etl", "sample", "train", "evaluate"}
-
-
-def test_readings_that_are_made_or_fetched_have_a_folder_for_each_set_of_values(chart: Chart) -> None:
-    """What is there is left as it is (--if-missing), so other values must not find the folder of these."""
-    several = [
-        {"kind": "synthetic"},
-        {"kind": "synthetic", "synthetic": {"seed": 2}},
-        FETCHED,
-        merged(FETCHED, {"fetch": {"urls": ["https://example.org/b.zip"]}}),
-    ]
-    folders = []
-    for data in several:
-        etl = application(chart, "etl", {"data": data})
-        folders.append(etl["spec"]["driver"]["template"]["spec"]["initContainers"][0]["args"][1])
-    assert len(set(folders)) == len(several)
-
-
-def test_where_a_job_runs_changes_no_generation(chart: Chart) -> None:
-    elsewhere = {
-        "config": {"backend": {"tasks": 2}},
-        "jobDefaults": {"executor": {"instances": 4, "nodeSelector": {"disk": "fast"}}, "driver": {"memory": "4g"}},
-    }
-    assert generations(chart, elsewhere) == generations(chart)
-
-
-def test_a_job_knows_the_generation_of_the_one_it_waits_for(chart: Chart) -> None:
-    documents = all_of(chart.render(SYNTHETIC), "SparkApplication")
-    env = {d["metadata"]["name"][3:]: environment(d) for d in documents}
-    for job in ("sample", "train", "evaluate"):
-        before = env[job]["NEUROGRID_AFTER"]
-        assert env[job]["NEUROGRID_AFTER_GENERATION"] == env[before]["NEUROGRID_GENERATION"]
-
-
-@pytest.mark.parametrize(
-    ("restart", "pause_s"), [({}, 180), ({"retries": 5, "intervalSeconds": 60}, 450), ({"retries": 0}, 0)]
-)
-def test_a_job_waits_as_long_as_the_one_before_it_may_take_to_start_again(
-    chart: Chart, restart: dict, pause_s: float
-) -> None:
-    variables = environment(application(chart, "sample", {"jobs": {"etl": {"restart": restart}}}))
-    assert Job.from_environment("sample", variables).after_retry_s == pause_s
 
 
 def test_an_upgrade_that_changes_nothing_changes_no_application(chart: Chart) -> None:
