@@ -11,6 +11,7 @@ from neurogrid.cluster.application import cores
 from neurogrid.config import Config
 from neurogrid.teacher.distribute import device_for
 
+CONTROLLER = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ingress-nginx"}}}]
 S3 = {
     "storage": {
         "kind": "s3",
@@ -266,6 +267,29 @@ def test_an_ingress_leads_to_each_jobs_ui(chart: Chart) -> None:
     assert rule["rules"][0]["host"] == "ng-train.spark.example.org"
     assert rule["rules"][0]["http"]["paths"][0]["backend"]["service"]["name"] == "ng-train-ui-svc"
     assert not all_of(chart.render(SYNTHETIC), "Ingress")
+
+
+def test_ingresses_lead_only_to_services_that_there_will_be_and_may_be_reached(chart: Chart) -> None:
+    values = {
+        "ui": {"ingress": {"enabled": True, "domain": "example.org"}},
+        "history": {"enabled": True},
+        "jobs": {"evaluate": {"schedule": "@daily"}},
+    }
+    documents = chart.render(merged(SYNTHETIC, values))
+    led_to = {
+        rule["host"]: rule["http"]["paths"][0]["backend"]["service"]
+        for ingress in all_of(documents, "Ingress")
+        for rule in ingress["spec"]["rules"]
+    }
+    names = [d["metadata"]["name"] for d in all_of(documents, "SparkApplication")]
+    assert led_to == {
+        **{f"{name}.example.org": {"name": f"{name}-ui-svc", "port": {"number": 4040}} for name in names},
+        "ng-history.example.org": {"name": "ng-history", "port": {"number": 18080}},
+    }
+    assert names == ["ng-etl", "ng-sample", "ng-train"]
+    for policy, port in (("ng-train-driver", 4040), ("ng-history", 18080)):
+        rules = find(documents, "NetworkPolicy", policy)["spec"]["ingress"]
+        assert {"from": CONTROLLER, "ports": [{"protocol": "TCP", "port": port}]} in rules
 
 
 def test_the_exporter_reads_the_warehouse_and_may_look_at_jobs_only(chart: Chart) -> None:

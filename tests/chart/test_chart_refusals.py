@@ -153,6 +153,7 @@ WRONG = {
     "kind of storage": ({"storage": {"kind": "nfs"}}, "'/storage/kind'"),
     "access mode": ({"storage": {"claim": {"accessMode": "ReadOnlyMany"}}}, "'/storage/claim/accessMode'"),
     "a job's name": ({"jobs": {"Train": {}}}, "'Train'"),
+    "a name that is taken": ({"jobs": {"history": {"step": "etl"}}}, "'history'"),
     "cron line": ({"jobs": {"etl": {"schedule": "daily"}}}, "'/jobs/etl/schedule'"),
     "hash of what is fetched": ({"data": {"fetch": {"urls": ["https://a/b#md5=1"]}}}, "'/data/fetch/urls/0'"),
     "bucket with a scheme": ({"storage": {"s3": {"bucket": "s3://x"}}}, "'/storage/s3/bucket'"),
