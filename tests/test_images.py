@@ -34,7 +34,7 @@ def script(tmp_path: Path) -> Script:
         done = subprocess.run(
             [str(ROOT / "images" / name), *arguments], env=env, capture_output=True, text=True, check=False
         )
-        return done.returncode, log.read_text().splitlines() if log.exists() else [], done.stderr
+        return done.returncode, log.read_text().splitlines() if log.exists() else [], done.stderr + done.stdout
 
     return run
 
@@ -65,7 +65,29 @@ def test_an_image_is_built_with_what_is_there(script: Script, tools: dict[str, s
 def test_a_command_of_ones_own_builds_before_any_other(script: Script, tmp_path: Path) -> None:
     code, calls, _ = script("build", "n:1", tools={"docker": "", "own": ""}, BUILD=str(tmp_path / "bin" / "own"))
     assert code == 0
-    assert [call.split()[:4] for call in calls] == [["own", "n:1", ".", "-f"]]
+    assert calls[0].split()[:4] == ["own", "n:1", ".", "-f"]
+    assert not built(calls)
+
+
+SIZED = 'case "$*" in *inspect*) echo 812345678 ;; images*) echo "812 MB" ;; esac'
+
+
+@pytest.mark.parametrize("tool", ["docker", "podman", "buildah"])
+@pytest.mark.parametrize("own", [False, True], ids=["engine", "BUILD"])
+def test_a_build_says_how_large_the_image_is(script: Script, tmp_path: Path, tool: str, own: bool) -> None:
+    variables = {"BUILD": str(tmp_path / "bin" / "own")} if own else {}
+    code, _, said = script("build", "n:1", tools={tool: SIZED, "own": ""}, **variables)
+    assert code == 0
+    assert said.splitlines()[-1] == "images: n:1 is 812 MB"
+
+
+def test_a_build_that_fails_ends_as_one_and_says_no_size(script: Script) -> None:
+    code, _, said = script("build", "n:1", tools={"docker": f"{SIZED}\n[ $1 != build ] || exit 3"})
+    assert (code, said) == (3, "")
+
+
+def test_a_build_whose_image_is_kept_elsewhere_is_none_the_worse(script: Script, tmp_path: Path) -> None:
+    assert script("build", "n:1", tools={"own": ""}, BUILD=str(tmp_path / "bin" / "own"))[0] == 0
 
 
 def test_without_any_tool_the_build_says_what_is_needed(script: Script) -> None:
