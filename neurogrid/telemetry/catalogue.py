@@ -132,7 +132,12 @@ _JOB = (
 )
 _EXPORTER = (
     _gauge("build_info", "version", "", "The exporter's version; always 1."),
-    _gauge("exporter_warehouse_up", "", "0 or 1", "Whether the warehouse could be listed at the last look."),
+    _gauge(
+        "exporter_warehouse_up",
+        "",
+        "0 or 1",
+        "Whether all of the warehouse could be listed at the last look; nothing before the first.",
+    ),
     _gauge(
         "exporter_kubernetes_up", "", "0 or 1", "Whether SparkApplications could be listed; only with --kubernetes."
     ),

@@ -20,6 +20,9 @@ from neurogrid.telemetry.warehouse import Warehouse
 
 _log = logging.getLogger(__name__)
 
+_PUBLISH_S = 2.0
+"""In a look that is longer, what was read so far is on the page every so many seconds."""
+
 Applications = Callable[[], list[dict[str, Any]]]
 """Lists SparkApplications; raises NeuroGridError where it cannot."""
 
@@ -52,7 +55,7 @@ class Exporter:
         self._settings, self._version, self._applications = settings, version, applications
         self._page = Page()
         self._warehouse = Warehouse(warehouse, self._page, settings.runs, settings.per_agent, self._alive)
-        self._progress_s = time.monotonic()
+        self._progress_s = self._published_s = time.monotonic()
         self._stopping = threading.Event()
         self._kubernetes_up: float | None = None
         self._looked_s: float | None = None
@@ -71,11 +74,13 @@ class Exporter:
 
     def _alive(self) -> None:
         self._progress_s = time.monotonic()
+        if self._progress_s - self._published_s >= _PUBLISH_S:
+            self._report()
 
     def look(self) -> None:
         """One look at everything."""
         began = time.perf_counter()
-        self._alive()
+        self._progress_s = self._published_s = time.monotonic()
         self._warehouse.look()
         if self._applications is not None:
             self._look_at_applications(self._applications)
@@ -111,6 +116,7 @@ class Exporter:
         values.put("neurogrid_exporter_refresh_duration_seconds", self._look_took_s)
         self._page.put("exporter", values.readings)
         self._page.publish()
+        self._published_s = time.monotonic()
 
     def page(self, format_: Format, *, compressed: bool) -> bytes:
         """What Prometheus gets."""

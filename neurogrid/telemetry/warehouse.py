@@ -68,7 +68,7 @@ class Warehouse:
         self._shown: dict[str, _Run] = {}
         self._turn = 0
         self._pieces = Pieces(root, page, self.reads, newest)
-        self.up = False
+        self.up: bool | None = None
 
     @property
     def runs(self) -> tuple[int, int]:
@@ -84,6 +84,8 @@ class Warehouse:
             self.reads.fail("warehouse", str(self._root))
             return
         self.reads.succeed("warehouse", str(self._root))
+        if self.up is None:  # the first look at a large warehouse is long
+            self.up = True
         self._find(names)
         newest = sorted(self._started, key=lambda name: (self._started[name][0], name))[-self._newest :]
         for name in set(self._shown) - set(newest):
@@ -251,7 +253,7 @@ class Warehouse:
     def readings(self) -> Values:
         """How reading goes."""
         values = Values()
-        values.put("neurogrid_exporter_warehouse_up", float(self.up))
+        values.put("neurogrid_exporter_warehouse_up", None if self.up is None else float(self.up))
         found, shown = self.runs
         values.put("neurogrid_exporter_runs", found, state="found")
         values.put("neurogrid_exporter_runs", shown, state="shown")
