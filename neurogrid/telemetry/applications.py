@@ -9,13 +9,15 @@ from neurogrid.telemetry.readings import Readings, Values
 
 STATES = ("new", "submitted", "running", "succeeding", "completed", "failing", "failed", "submission_failed",
           "pending_rerun", "invalidating", "suspending", "suspended", "resuming", "unknown")  # fmt: skip
+MOST_APPLICATIONS = 100
+"""The newest so many are shown."""
 _EXECUTORS = ("pending", "running", "completed", "failed", "unknown")
 
 
 def application_readings(namespace: str, applications: list[dict[str, Any]]) -> Readings:
-    """All samples of a namespace's SparkApplications; what one of them does not say has no sample."""
+    """All samples of a namespace's newest SparkApplications; what one of them does not say has no sample."""
     together: Readings = {}
-    for application in applications:
+    for application in sorted(applications, key=_created)[-MOST_APPLICATIONS:]:
         metadata, status = application.get("metadata") or {}, application.get("status") or {}
         name, labels = str(metadata.get("name", "")), metadata.get("labels") or {}
         job = labels.get("neurogrid.io/job") or name
@@ -26,11 +28,18 @@ def application_readings(namespace: str, applications: list[dict[str, Any]]) -> 
     return together
 
 
+def _created(application: Mapping[str, Any]) -> tuple[str, str]:
+    """Kubernetes writes all times in one zone and form, so their order is that of the moments."""
+    metadata = application.get("metadata") or {}
+    return str(metadata.get("creationTimestamp") or ""), str(metadata.get("name", ""))
+
+
 def _one(values: Values, metadata: Mapping[str, Any], status: Mapping[str, Any]) -> None:
     state = str((status.get("applicationState") or {}).get("state") or "new").lower()
-    values.state("neurogrid_sparkapplication_state", STATES, state)
-    executors = Counter(str(each).lower() for each in (status.get("executorState") or {}).values())
-    for each in sorted({*_EXECUTORS, *executors}):
+    values.state("neurogrid_sparkapplication_state", STATES, state if state in STATES else "unknown")
+    words = (str(each).lower() for each in (status.get("executorState") or {}).values())
+    executors = Counter(word if word in _EXECUTORS else "unknown" for word in words)
+    for each in _EXECUTORS:
         values.put("neurogrid_sparkapplication_executors", executors[each], state=each)
     for kind in ("submission", "execution"):
         attempts = status.get(f"{kind}Attempts")

@@ -9,14 +9,18 @@ from typing import Any
 from pyarrow import ArrowException, fs
 
 from neurogrid.data.faults import Fault
+from neurogrid.data.quality import TIERS
 from neurogrid.storage import Place
 from neurogrid.telemetry.page import Page
 from neurogrid.telemetry.readings import Readings, Values
 from neurogrid.telemetry.records import Reads, Record, UnreadableError, count, number, text
 from neurogrid.telemetry.runs import seconds
 
+_JOB_STATES = ("running", "completed", "failed")
 _JOULES = 3.6e6  # in a kilowatt hour
 _MOST_JOBS = 200
+_MOST_CLUSTERS = 50
+"""Of a manifest; there are as many as `sampling.clusters` says."""
 
 
 class Pieces:
@@ -132,7 +136,7 @@ def _quality(_: str, report: Record, at_s: float) -> Readings:
     values.put("neurogrid_etl_rows", count(report, "file_rows"))
     values.put("neurogrid_etl_households", count(report, "households"))
     for series in ("load", "weather"):
-        tiers = report[f"{series}_tiers"]
+        tiers = {tier: number for tier, number in report[f"{series}_tiers"].items() if tier in TIERS}
         for tier in tiers:
             values.put("neurogrid_etl_slots", count(tiers, tier), series=series, tier=tier)
         slots = sum(tiers.values())
@@ -160,7 +164,7 @@ def _manifest(name: str, manifest: Record, at_s: float) -> Readings:
     values.put("neurogrid_sampling_districts", count(manifest, "districts"))
     values.put("neurogrid_sampling_held_out_households", len(manifest["held_out"]))
     values.put("neurogrid_sampling_unused_households", len(manifest["unused"]))
-    for cluster in manifest["clusters"]:
+    for cluster in manifest["clusters"][:_MOST_CLUSTERS]:
         households, label = count(cluster, "households"), str(count(cluster, "number"))
         values.put("neurogrid_sampling_cluster_households", households, cluster=label)
     values.put("neurogrid_sampling_last_success_timestamp_seconds", at_s)
@@ -170,7 +174,10 @@ def _manifest(name: str, manifest: Record, at_s: float) -> Readings:
 def _job(name: str, record: Record, _: float) -> Readings:
     release, job = name.split("/")
     values = Values(release=release, job=job)
-    values.state("neurogrid_job_state", ("running", "completed", "failed"), text(record, "state"))
+    state = text(record, "state")
+    if state not in _JOB_STATES:
+        raise ValueError("a state that no job has")
+    values.state("neurogrid_job_state", _JOB_STATES, state)
     values.put("neurogrid_job_started_timestamp_seconds", seconds(text(record, "started")))
     if record["state"] != "running":
         values.put("neurogrid_job_ended_timestamp_seconds", seconds(text(record, "ended")))

@@ -4,19 +4,22 @@ At first the run's table of rounds is read in one go, then a small record for ea
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from prometheus_client.samples import Exemplar
 
-from neurogrid.fl.record import TRAIN_S_BOUNDS, suspected
+from neurogrid.fl.record import REASON_KINDS, TRAIN_S_BOUNDS, suspected
 from neurogrid.telemetry.catalogue import PHASES
 from neurogrid.telemetry.readings import Histogram, Readings, Values
 from neurogrid.telemetry.records import Record, count, number, text
 
 ROUND_S_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+MOST_DISTRICTS = 50
+"""Districts of a run that have series of their own; what has a higher number is `OTHER` together."""
+OTHER = "other"
 _COUNTS = ("n_total_agents", "n_answered_agents", "n_accepted_agents", "n_late_agents", "n_lost_agents",
            "n_refused_agents", "reassigned_agents", "byzantine_agents_n", "assumed_f", "bytes_down", "bytes_up",
            "executors")  # fmt: skip
@@ -149,17 +152,30 @@ class RoundFigures:
             counts={name: count(record, name) for name in _COUNTS},
             numbers={name: number(record, name) for name in (*_NUMBERS, *_SECONDS)},
             rejections=tuple(
-                (text(r, "reason"), r["malicious"] is True, count(r, "agents")) for r in record.get("rejections") or ()
+                (_kind(r), r["malicious"] is True, count(r, "agents")) for r in record.get("rejections") or ()
             ),
-            districts=tuple(
-                (str(count(d, "district")), count(d, "asked"), count(d, "accepted"))
-                for d in record.get("districts") or ()
-            ),
+            districts=_districts(record.get("districts") or ()),
             train_counts=train_counts,
             train_s=number({"agent_train_s": 0.0, **record}, "agent_train_s") or 0.0,
             recorded_s=_moment(record, "recorded"),
             trace_id=text(record, "trace_id") if record.get("trace_id") is not None else "",
         )
+
+
+def _kind(rejection: Mapping[str, Any]) -> str:
+    kind = text(rejection, "reason")
+    return kind if kind in REASON_KINDS else OTHER
+
+
+def _districts(records: Iterable[Mapping[str, Any]]) -> tuple[tuple[str, int, int], ...]:
+    """Each district's label, updates asked for and accepted."""
+    asked, accepted = Counter[str](), Counter[str]()
+    for record in records:
+        number = count(record, "district")
+        label = str(number) if number < MOST_DISTRICTS else OTHER
+        asked[label] += count(record, "asked")
+        accepted[label] += count(record, "accepted")
+    return tuple((label, asked[label], accepted[label]) for label in asked)
 
 
 @dataclass
@@ -190,10 +206,11 @@ class RunFigures:
         if trace:
             self.exemplars[figures.aggregated] = Exemplar({"trace_id": trace}, 1.0, at_s)
         self.totals.update({name: figures.counts[name] for name in (*_TOTALS.values(), "bytes_down", "bytes_up")})
+        attack = figures.attack if figures.attack == self.genesis.attack else OTHER
         for reason, malicious, agents in figures.rejections:
-            self.rejected[reason, figures.attack if malicious else "none"] += agents
+            self.rejected[reason, attack if malicious else "none"] += agents
         if figures.counts["byzantine_agents_n"]:
-            self.malicious[figures.attack] += figures.counts["byzantine_agents_n"]
+            self.malicious[attack] += figures.counts["byzantine_agents_n"]
         for district, asked, accepted in figures.districts:
             before = self.districts.get(district, (0, 0))
             self.districts[district] = (before[0] + asked, before[1] + accepted)
