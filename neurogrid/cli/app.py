@@ -1,14 +1,18 @@
 """The command line: its commands, how it ends, and with which exit code.
 
+With --json an error stands on stdout as JSON too, beside the words on stderr.
+
 Exit codes: 0 done; 1 the work started and could not be finished; 2 a wrong command, config or input; 124 a wait
 (`neurogrid k8s wait`) whose time was over; 130 stopped by the person.
 """
 
+import json
 import signal
 import sys
 from typing import Annotated
 
 import typer
+from typer.exceptions import TyperException
 
 import neurogrid
 from neurogrid.cli import show
@@ -19,7 +23,7 @@ from neurogrid.cli.k8s import k8s_app
 from neurogrid.cli.readings import fetch, synth
 from neurogrid.cli.telemetry import exporter
 from neurogrid.cli.watch import watch
-from neurogrid.errors import NeuroGridError
+from neurogrid.errors import NeuroGridError, UsageError
 
 STOPPED = 130
 
@@ -45,6 +49,7 @@ def main() -> None:
         app()
     except NeuroGridError as problem:
         show.error(problem)
+        _print_error(problem)
         sys.exit(problem.exit_code)
     except KeyboardInterrupt:
         show.say("neurogrid: stopped")
@@ -52,7 +57,16 @@ def main() -> None:
     except SystemExit as end:  # typer turns Ctrl-C inside a command into this
         if end.code == STOPPED:
             show.say("neurogrid: stopped")
+        if isinstance(end.__context__, TyperException):
+            _print_error(UsageError(end.__context__.format_message()))
         raise
+
+
+def _print_error(problem: NeuroGridError) -> None:
+    """Prints the error for machines where `--json` asks for it, also where the rest of the line is wrong."""
+    if "--json" in sys.argv[1:]:
+        words = {"what": problem.what, "found": problem.found, "fix": problem.fix, "exit_code": problem.exit_code}
+        print(json.dumps({"error": words}, indent=2, sort_keys=True))
 
 
 def _version(value: bool) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from neurogrid.cli import show
-from neurogrid.cli.options import ConfigFile, Json, Sets, load_config
+from neurogrid.cli.options import ConfigFile, Json, Sets, load_config, print_result
 from neurogrid.errors import UsageError
 from neurogrid.storage import place
 
@@ -85,6 +85,7 @@ def bench_results(
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("docs/results.md"),
     config: ConfigFile = None,
     sets: Sets = None,
+    as_json: Json = False,
 ) -> None:
     """What is reached on real readings: forecasts, surges, attacks, against the goals."""
     numbers = _numbers(seeds, "--seeds", 0)
@@ -97,6 +98,7 @@ def bench_results(
         page = results.measure(settings, numbers, spark)
     place(str(out)).write(page)
     show.facts([("page", str(out))])
+    print_result({"path": str(out), "seeds": numbers}, as_json=as_json)
 
 
 @bench_app.command("teacher")

@@ -1,5 +1,6 @@
 """The commands of the pipeline. What a command does stands in steps.py."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -20,9 +21,12 @@ from neurogrid.cli.options import (
     Warehouse,
     load_config,
     print_result,
+    teacher_ids,
 )
 from neurogrid.config import Config
-from neurogrid.errors import RunError
+from neurogrid.errors import RunError, UsageError
+
+ALL_COMPARISONS = ["ridge", "alone", "pooled"]
 
 
 def run(
@@ -39,28 +43,35 @@ def run(
     warehouse: Warehouse = None,
     as_json: Json = False,
 ) -> None:
-    """All steps: ETL, sampling, rounds, evaluation, report. With --resume: the rounds that are left and the rest."""
-    from neurogrid.cli import steps  # noqa: PLC0415 - torch and Spark load in seconds; --help must not wait for them
+    """All steps: ETL, sampling, rounds, evaluation, report. With --resume: whatever is left of rounds and the rest."""
+    from neurogrid.cli import runs, steps  # noqa: PLC0415 - torch and Spark load in seconds; --help must not wait for them
 
     flags = _training_flags(warehouse, manifest, rounds, byzantine_fraction, byzantine_attack, teacher)
     flags |= {"source.path": data_dir, "sampling.agents": agents}
     settings = load_config(config, sets, flags)
-    if resume is not None:
-        settings = _resumed(settings, resume, sets, flags)
-    fresh = resume is None and not settings.sampling.manifest
-    source = steps.find_source(settings) if fresh else None
-    drawn = None if fresh else steps.find_manifest(settings)
-    with steps.session(settings) as spark:
-        result: dict[str, Any] = {}
-        if source is not None:
-            result["etl"] = steps.do_etl(settings, spark, source)
-        if drawn is None:
-            drawn, result["sample"] = steps.do_sample(settings, spark)
-        result["train"] = steps.do_train(settings, spark, drawn, resume or "")
-        run_id = result["train"]["run_id"]
-        result["evaluate"] = steps.do_evaluate(settings, spark, run_id, drawn)
-    result["report"] = steps.do_report(settings.warehouse, run_id)
-    print_result(result, as_json=as_json)
+    settings = runs.with_id(settings) if resume is None else _resumed(settings, resume, config, sets, flags)
+    run_id = resume or settings.run_id
+    if settings.sampling.manifest and resume is None:
+        _refuse_unused(settings.sampling.manifest, {"--data-dir": data_dir, "--agents": agents})
+    source, drawn = None, None
+    if resume is None and not settings.sampling.manifest:
+        source = steps.find_source(settings)
+        steps.plan_run(settings, source)
+    else:
+        drawn = steps.find_manifest(settings)
+    with runs.saying_how_to_go_on(settings, run_id, "run"):
+        print_result(steps.do_run(settings, source, drawn, resume or ""), as_json=as_json)
+
+
+def _refuse_unused(manifest: str, flags: dict[str, Any]) -> None:
+    """Raises UsageError for flags of steps that are left out, since a manifest is there."""
+    unused = [f"{flag} {value}" for flag, value in flags.items() if value is not None]
+    if unused:
+        raise UsageError(
+            f"a run from manifest {manifest} reads no raw data and draws no agents",
+            found=f"{' and '.join(unused)}, which would do nothing",
+            fix="leave it out, or leave --manifest (sampling.manifest) out to begin with the readings",
+        )
 
 
 def _training_flags(
@@ -82,15 +93,16 @@ def _training_flags(
     }
 
 
-def _resumed(settings: Config, run_id: str, sets: list[str] | None, flags: dict[str, Any]) -> Config:
-    """The config of the run itself; flags that would change its result are refused."""
+def _resumed(asked: Config, run_id: str, config: Path | None, sets: list[str] | None, flags: dict[str, Any]) -> Config:
+    """The config of the run itself, running where it is asked to; what would change its result is refused."""
     from neurogrid.cli import runs  # noqa: PLC0415
 
     changing = [f"{key}={value}" for key, value in flags.items() if value is not None and key != "warehouse"]
-    own = runs.run_config(settings.warehouse, run_id, [*(sets or []), *changing])
-    return own.model_copy(
-        update={"sampling": own.sampling.model_copy(update={"manifest": runs.run_manifest(own, run_id)})}
-    )
+    own = runs.run_config(asked.warehouse, run_id, [*(sets or []), *changing])
+    if config is not None:
+        runs.refuse_another(load_config(config, None, {}), own, run_id)
+        own = own.model_copy(update={"backend": asked.backend, "spark": asked.spark, "evaluation": asked.evaluation})
+    return runs.with_own_manifest(own, run_id)
 
 
 def etl(
@@ -133,7 +145,9 @@ def teach(
     manifest: ManifestOption = None,
     ranks: Annotated[int | None, typer.Option(help="Processes that train together.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs at most.")] = None,
-    resume: Annotated[str | None, typer.Option("--resume", metavar="ID", help="Go on with a teacher.")] = None,
+    resume: Annotated[
+        str | None, typer.Option("--resume", metavar="ID", help="Go on with a teacher.", autocompletion=teacher_ids)
+    ] = None,
     warehouse: Warehouse = None,
     as_json: Json = False,
 ) -> None:
@@ -161,50 +175,75 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Rounds of federated learning."""
-    from neurogrid.cli import steps  # noqa: PLC0415
+    from neurogrid.cli import preflight, runs, steps  # noqa: PLC0415
 
     flags = _training_flags(warehouse, manifest, rounds, byzantine_fraction, byzantine_attack, teacher)
     settings = load_config(config, sets, flags)
-    if resume is not None:
-        settings = _resumed(settings, resume, sets, flags)
+    settings = runs.with_id(settings) if resume is None else _resumed(settings, resume, config, sets, flags)
     drawn = steps.find_manifest(settings)
-    if settings.backend.kind == "inline":
-        result = steps.do_train(settings, None, drawn, resume or "")
-    else:
-        with steps.session(settings) as spark:
-            result = steps.do_train(settings, spark, drawn, resume or "")
+    preflight.refuse_training(settings, drawn, resume or "")
+    with runs.saying_how_to_go_on(settings, resume or settings.run_id, "train"):
+        if settings.backend.kind == "inline":
+            result = steps.do_train(settings, None, drawn, resume or "")
+        else:
+            with steps.session(settings) as spark:
+                result = steps.do_train(settings, spark, drawn, resume or "")
     print_result(result, as_json=as_json)
 
 
-def evaluate(run_id: RunId, sets: Sets = None, warehouse: Warehouse = None, as_json: Json = False) -> None:
-    """Score a run on held-out time and held-out households, beside what costs less."""
-    from neurogrid.cli import steps  # noqa: PLC0415
+def evaluate(
+    run_id: RunId,
+    config: ConfigFile = None,
+    sets: Sets = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Compare with ridge, the same model trained alone, and pooled: takes longer.")
+    ] = False,
+    warehouse: Warehouse = None,
+    as_json: Json = False,
+) -> None:
+    """Score a run on held-out time and held-out households, beside what costs less.
 
-    settings = _resumed(load_config(None, None, {"warehouse": warehouse}), run_id, sets, {})
+    Of a config its warehouse, spark and evaluation sections count; the run keeps the rest as it began.
+    """
+    from neurogrid.cli import runs, steps  # noqa: PLC0415
+
+    flags = {"evaluation.comparisons": ALL_COMPARISONS} if everything else {}
+    asked = load_config(config, sets, {"warehouse": warehouse, **flags})
+    own = runs.run_config(asked.warehouse, run_id, [*(sets or []), *(f"{key}={value}" for key, value in flags.items())])
+    if config is not None:
+        own = own.model_copy(update={"evaluation": asked.evaluation, "spark": asked.spark})
+    settings = runs.with_own_manifest(own, run_id)
     drawn = steps.find_manifest(settings)
     with steps.session(settings) as spark:
         print_result(steps.do_evaluate(settings, spark, run_id, drawn), as_json=as_json)
 
 
-def report(run_id: RunId, warehouse: Warehouse = None, as_json: Json = False) -> None:
-    """Write a run's HTML report."""
+def report(run_id: RunId, config: ConfigFile = None, warehouse: Warehouse = None, as_json: Json = False) -> None:
+    """Write a run's HTML report.
+
+    Of a config only its warehouse counts.
+    """
     from neurogrid.cli import runs, steps  # noqa: PLC0415
 
-    settings = load_config(None, None, {"warehouse": warehouse})
+    settings = load_config(config, None, {"warehouse": warehouse})
     runs.run_config(settings.warehouse, run_id, [])
     print_result(steps.do_report(settings.warehouse, run_id), as_json=as_json)
 
 
 def audit(
     run_id: RunId,
+    config: ConfigFile = None,
     warehouse: Warehouse = None,
     ended: Annotated[bool, typer.Option("--ended", help="Fail as well when the run has not ended.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Check that a run's folder is what was written, and name what was changed."""
+    """Check that a run's folder is what was written, and name what was changed.
+
+    Of a config only its warehouse counts.
+    """
     from neurogrid.cli import steps  # noqa: PLC0415
 
-    found = steps.do_audit(load_config(None, None, {"warehouse": warehouse}).warehouse, run_id)
+    found = steps.do_audit(load_config(config, None, {"warehouse": warehouse}).warehouse, run_id)
     if ended and not found["ended"]:
         raise RunError(f"run {run_id} has not ended", found=f"{found['rounds']} rounds so far")
     print_result(found, as_json=as_json)

@@ -7,18 +7,21 @@ from typing import Annotated
 import typer
 
 from neurogrid.cli import show
-from neurogrid.cli.options import ConfigFile, Sets, load_config
+from neurogrid.cli.options import ConfigFile, Json, Sets, load_config, print_result
 from neurogrid.config import Config
 
 config_app = typer.Typer(help="Show, describe or check the config.", no_args_is_help=True)
 
 
 @config_app.command("show")
-def config_show(config: ConfigFile = None, sets: Sets = None) -> None:
+def config_show(config: ConfigFile = None, sets: Sets = None, as_json: Json = False) -> None:
     """The whole config as it would be used, as YAML."""
     from neurogrid.config import to_yaml  # noqa: PLC0415
 
-    print(to_yaml(load_config(config, sets, {})), end="")
+    used = load_config(config, sets, {})
+    print_result(used.model_dump(mode="json"), as_json=as_json)
+    if not as_json:
+        print(to_yaml(used), end="")
 
 
 @config_app.command("schema")
@@ -32,7 +35,10 @@ def config_schema(
 
 
 @config_app.command("validate")
-def config_validate(config: Annotated[Path, typer.Argument(help="YAML config.")], sets: Sets = None) -> None:
+def config_validate(
+    config: Annotated[Path, typer.Argument(help="YAML config.")], sets: Sets = None, as_json: Json = False
+) -> None:
     """Check a config; says what is wrong with it, all at once."""
     load_config(config, sets, {})
     show.say(f"{config} can be used")
+    print_result({"path": str(config), "usable": True}, as_json=as_json)

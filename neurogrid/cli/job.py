@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,14 @@ from neurogrid.cli.completion import COMPLETED, FAILED, RUNNING, Completion, Job
 from neurogrid.cli.options import load_config
 from neurogrid.cli.teach import do_teach, prepare
 from neurogrid.config import Config, refuse_guide_without_teacher
-from neurogrid.errors import ConfigError, NeuroGridError, UsageError
+from neurogrid.errors import NeuroGridError, UsageError
 from neurogrid.session import spark_session
 from neurogrid.storage import place
 
 CONFIG = "/etc/neurogrid/config.yaml"
 STOPPED = 130
+PIPELINE = ("etl", "sample", "train", "evaluate")
+"""What the step `pipeline` does, one after another in one driver: what a schedule can repeat as a whole."""
 
 Made = dict[str, str]
 Result = dict[str, Any]
@@ -52,14 +54,15 @@ def run_job(step: str, variables: Mapping[str, str]) -> Result:
     """One job from its predecessor's record to its own; returns the step's result.
 
     Args:
-        step: which of `STEPS`.
+        step: which of `STEPS`, or `pipeline`.
         variables: the environment.
     """
     file = Path(variables.get("NEUROGRID_CONFIG") or CONFIG)
     config = load_config(file, None, {}, teacher_follows=True)
     job = Job.from_environment(step, variables)
     completion = Completion(place(config.warehouse), job)
-    lines.emit("started", job=job.name, step=step, run_id=_run_id(config, job) if step == "train" else None)
+    parts = PIPELINE if step == "pipeline" else (step,)
+    lines.emit("started", job=job.name, step=step, run_id=_run_id(config, job) if "train" in parts else None)
     record = completion.done()
     if record is not None:
         show.say(f"job {job.name} has completed already, at {record['ended']}: nothing to do")
@@ -67,17 +70,25 @@ def run_job(step: str, variables: Mapping[str, str]) -> Result:
         lines.emit("completed", job=job.name, result=record["result"])
         return dict(record["result"])
     made: Made = {}
+    done: dict[str, Result] = {}
     try:
         made = completion.wait()
-        completion.write(RUNNING, {}, made)
-        result = STEPS[step](_with(config, made), job, made)
+        done, made_before = completion.begun()
+        made |= made_before
+        # One session for all: Spark takes away what executors find their driver by when a session ends.
+        with _session(config, job) if len(parts) > 1 else nullcontext():
+            for part in parts:
+                completion.write(RUNNING, {}, made, done)
+                if part not in done:
+                    done[part] = STEPS[part](_with(config, made), job, made)
     except NeuroGridError as problem:
-        completion.write(FAILED, words(problem), made)
+        completion.write(FAILED, words(problem), made, done)
         raise
     except Exception as error:  # a fault of ours: those who wait must not do so for ever
         what = f"{type(error).__name__}: {error}"
-        completion.write(FAILED, {"what": what, "found": "", "fix": "", "exit_code": 1}, made)
+        completion.write(FAILED, {"what": what, "found": "", "fix": "", "exit_code": 1}, made, done)
         raise
+    result = {**done["train"], **done} if step == "pipeline" else done[step]
     completion.write(COMPLETED, result, made)
     lines.emit("completed", job=job.name, result=result)
     return result
@@ -104,7 +115,14 @@ def _set(config: Config, values: Mapping[str, Any]) -> Config:
 
 @contextmanager
 def _session(config: Config, job: Job) -> Iterator[SparkSession]:
-    """The session that spark-submit describes; started as a plain script, the one that the config describes."""
+    """The session that spark-submit describes; started as a plain script, the one that the config describes.
+
+    Within a pipeline it is the pipeline's, which lasts.
+    """
+    active = SparkSession.getActiveSession()
+    if active is not None:
+        yield active
+        return
     submitted = "PYSPARK_GATEWAY_PORT" in os.environ
     master = "" if submitted else config.spark.master
     with spark_session(f"{job.release}-{job.name}", master, config.spark.options) as spark:
@@ -146,7 +164,7 @@ def _train(config: Config, job: Job, made: Made) -> Result:
     made["run"] = run_id
     resume = ""
     if (run / "run.json").exists():
-        refuse_another(wanted, run_id)
+        runs.refuse_another(wanted, runs.run_config(wanted.warehouse, run_id, []), run_id)
         if (run / "end.json").exists():
             show.say(f"run {run_id} has ended already: nothing to do")
             summary: Result = json.loads((run / "run_summary.json").read_bytes())
@@ -159,25 +177,6 @@ def _train(config: Config, job: Job, made: Made) -> Result:
     pods = LostPods(api, wanted.backend.replace_after_s) if api else None
     with _session(wanted, job) as spark:
         return steps.do_train(wanted, spark, manifest, resume, lines.RoundLines, pods)
-
-
-def refuse_another(wanted: Config, run_id: str) -> None:
-    """Raises ConfigError where the run that exists was begun with a config that gives other results."""
-    own = runs.run_config(wanted.warehouse, run_id, [])
-    free = {"warehouse", "backend", "spark", "source", "etl", "evaluation", "teacher"}
-    ours, theirs = wanted.model_dump(exclude=free), own.model_dump(exclude=free)
-    differing = [
-        f"{section}.{key} is {value!r}, was {theirs[section][key]!r}"
-        for section, values in ours.items()
-        for key, value in (values.items() if isinstance(values, dict) else [])
-        if theirs[section][key] != value
-    ] + [f"seed is {ours['seed']}, was {theirs['seed']}"] * (ours["seed"] != theirs["seed"])
-    if differing:
-        raise ConfigError(
-            f"run {run_id} was begun with another config, which it keeps",
-            found="; ".join(differing),
-            fix="name another run_id, or leave it empty: then each config has a run of its own",
-        )
 
 
 def _evaluate(config: Config, job: Job, made: Made) -> Result:

@@ -1,10 +1,16 @@
 """Runs that exist: their own config, their manifest, and how to go on with one that was stopped."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
 
+from neurogrid.cli import show
 from neurogrid.config import Config, load
 from neurogrid.errors import ConfigError, UsageError
-from neurogrid.ledger.records import read_config, read_genesis
+from neurogrid.ledger.chain import Record
+from neurogrid.ledger.records import read_genesis, read_named
 from neurogrid.storage import Place, place
 
 # What may be set anew for a run that exists: where it runs and what it is compared with, nothing its weights depend on.
@@ -14,6 +20,11 @@ _FREE = ("backend.", "spark.", "evaluation.")
 def folder(config: Config, run_id: str) -> Place:
     """Where the run lies."""
     return place(config.warehouse) / "runs" / run_id
+
+
+def with_id(config: Config) -> Config:
+    """The config with a name for its run; where none is given it is the time."""
+    return config if config.run_id else config.model_copy(update={"run_id": f"r{datetime.now(UTC):%Y%m%d-%H%M%S}"})
 
 
 def run_config(warehouse_uri: str, run_id: str, overrides: list[str]) -> Config:
@@ -39,13 +50,70 @@ def run_config(warehouse_uri: str, run_id: str, overrides: list[str]) -> Config:
             found=", ".join(changing),
             fix="only backend.*, spark.* and evaluation.* may be set for a run that exists; or start a new run",
         )
-    text = read_config(run, read_genesis(run))
+    text = read_named(run, read_genesis(run), "config.yaml").decode()
     return load(text, [*overrides, f"warehouse={json.dumps(warehouse_uri)}"], where=f"{run}/config.yaml")
+
+
+def refuse_another(wanted: Config, own: Config, run_id: str) -> None:
+    """Raises ConfigError where the run, whose config is `own`, was begun with one that gives other results."""
+    free = {"warehouse", "run_id", "backend", "spark", "source", "etl", "evaluation", "teacher"}
+    ours, theirs = wanted.model_dump(exclude=free), own.model_dump(exclude=free)
+    differing = [
+        f"{section}.{key} is {value!r}, was {theirs[section][key]!r}"
+        for section, values in ours.items()
+        for key, value in (values.items() if isinstance(values, dict) else [])
+        if theirs[section][key] != value
+    ] + [f"seed is {ours['seed']}, was {theirs['seed']}"] * (ours["seed"] != theirs["seed"])
+    if differing:
+        raise ConfigError(
+            f"run {run_id} was begun with another config, which it keeps",
+            found="; ".join(differing),
+            fix="go on with it without a config; or begin another: name another run_id, or leave it empty",
+        )
 
 
 def run_manifest(config: Config, run_id: str) -> str:
     """Id of the manifest that a run was made with; raises as `run_config` does."""
     return str(read_genesis(folder(config, run_id))["manifest_id"])
+
+
+def with_own_manifest(config: Config, run_id: str) -> Config:
+    """The config with the manifest that the run was made with."""
+    sampling = config.sampling.model_copy(update={"manifest": run_manifest(config, run_id)})
+    return config.model_copy(update={"sampling": sampling})
+
+
+def has_ended(run: Place) -> bool:
+    """Whether the run's rounds are over."""
+    return (run / "end.json").exists()
+
+
+def is_evaluated(run: Place) -> bool:
+    """Whether the run's final weights were evaluated: that is written in one piece, once they are final."""
+    return (run / "evaluation.json").exists()
+
+
+def summary(run: Place, end: Record) -> dict[str, Any]:
+    """What a run that has ended has to say of its training."""
+    found: dict[str, Any] = json.loads(read_named(run, end, "run_summary.json"))
+    return {**found, "path": str(run), "head_sha256": end["sha256"]}
+
+
+@contextmanager
+def saying_how_to_go_on(config: Config, run_id: str, command: str) -> Iterator[None]:
+    """Ctrl-C inside tells the person what to do next, whichever step it came in."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        show.say(how_to_go_on(config, run_id, command))
+        raise
+
+
+def how_to_go_on(config: Config, run_id: str, command: str) -> str:
+    """What a person who has stopped `command` does next."""
+    if (folder(config, run_id) / "run.json").exists():
+        return f"stopped; go on with: neurogrid {command} --resume {run_id}{where_flag(config)}"
+    return "stopped before the first round, so there is nothing to resume: give the same command again"
 
 
 def where_flag(config: Config) -> str:

@@ -84,7 +84,7 @@ class Bar:
         """A new part of the work."""
         if not console.is_terminal:
             say(f"  {name}: {total}")
-        self._progress.reset(self._task, total=None, description=f"{name} ({total})")
+        self._progress.reset(self._task, total=total, description=name)
 
 
 @contextmanager

@@ -18,9 +18,9 @@ from neurogrid.agent import AgentTrainerFactory, new_model
 from neurogrid.backends.inline import InlineBackend
 from neurogrid.backends.pods import LostPods
 from neurogrid.backends.spark import SparkBackend
-from neurogrid.cli import runs, settings, show, teachers
+from neurogrid.cli import plan, preflight, runs, settings, show, teachers
 from neurogrid.cli.telemetry import traced
-from neurogrid.config import Config, load, to_yaml
+from neurogrid.config import Config, to_yaml
 from neurogrid.data.etl import run_etl
 from neurogrid.data.grid import check_cadence
 from neurogrid.data.manifest import Manifest
@@ -33,6 +33,8 @@ from neurogrid.fl.rounds import Federation, Finish, Observer, State, VoidRoundsE
 from neurogrid.fl.update import Backend
 from neurogrid.fl.weights import from_state_dict, layout
 from neurogrid.ledger import Genesis, Ledger, unpack, verify
+from neurogrid.ledger.chain import seal, to_text
+from neurogrid.ledger.records import read_end, read_named
 from neurogrid.report import render_report
 from neurogrid.session import spark_session
 from neurogrid.storage import Place, place
@@ -78,6 +80,45 @@ def do_etl(config: Config, spark: SparkSession, source: Source) -> Result:
         ]
     )
     return {**json.loads(report.to_json()), "seconds": report.seconds}
+
+
+def do_run(config: Config, source: Source | None, manifest: Manifest | None, resume: str = "") -> Result:
+    """All steps from raw readings (`source`) or from a manifest to the report, or those that a stopped run has left.
+
+    Args:
+        config: with its `run_id`, or that of the run to go on with.
+        source: readings to clean and sample first; None where there is a manifest.
+        manifest: who the agents are; None where they are to be drawn.
+        resume: a run to go on with, wherever it was stopped; or empty.
+    """
+    run_id = resume or config.run_id
+    run = runs.folder(config, run_id)
+    result: Result = {}
+    trained = bool(resume) and runs.has_ended(run)
+    if trained:
+        result["train"] = runs.summary(run, read_end(run))
+        show.say(f"run {run_id} has had its {result['train']['rounds']} rounds: on with what comes after them")
+    elif manifest is not None:
+        preflight.refuse_training(config, manifest, resume)
+    if trained and runs.is_evaluated(run):
+        result["evaluate"] = json.loads((run / "evaluation.json").read_text())
+    else:
+        with session(config) as spark:
+            if source is not None:
+                result["etl"] = do_etl(config, spark, source)
+            if manifest is None:
+                manifest, result["sample"] = do_sample(config, spark)
+            if not trained:
+                result["train"] = do_train(config, spark, manifest, resume)
+            result["evaluate"] = do_evaluate(config, spark, run_id, manifest)
+    result["report"] = do_report(config.warehouse, run_id)
+    return result
+
+
+def plan_run(config: Config, source: Source) -> None:
+    """Says what a whole run will do; refuses one that cannot work, before Spark starts."""
+    preflight.refuse_run(config, source)
+    plan.show_ahead(config, source, layout(new_model(settings.training(config))).size)
 
 
 def do_sample(config: Config, spark: SparkSession) -> tuple[Manifest, Result]:
@@ -153,12 +194,11 @@ def do_train(
     `watch` shows the rounds; `pods` replaces executors that are lost on Kubernetes.
     """
     warehouse = place(config.warehouse)
+    run_id = resume or runs.with_id(config).run_id
+    teacher = preflight.refuse_training(config, manifest, resume)
     check(manifest, warehouse)
-    _refuse_unbearable(config, manifest)
     training, rounds = settings.training(config), settings.rounds(config)
     model = new_model(training)
-    run_id = resume or config.run_id or datetime.now(UTC).strftime("r%Y%m%d-%H%M%S")
-    teacher = teachers.find(config, manifest)
     show.heading(f"Training, run {run_id}")
     start = teachers.start(config, teacher, model)
     federation = Federation(
@@ -168,9 +208,9 @@ def do_train(
         start=start,
         seed=config.seed,
     )
-    run = warehouse / "runs" / run_id
+    run = runs.folder(config, run_id)
     where = f"Spark, {spark.sparkContext.master}" if spark and config.backend.kind == "spark" else config.backend.kind
-    _show_plan(config, manifest, federation, where)
+    plan.show_training(config, manifest, federation.layout.size, where)
     ledger, state = open_ledger(run, config, manifest, federation, teacher, resumed=bool(resume))
     factory = AgentTrainerFactory(warehouse, manifest.agents, training, teachers.distillation(config, teacher))
     backend: Backend
@@ -190,20 +230,9 @@ def do_train(
                 finish = federate(state, federation, rounds, backend, [*filter(None, [traces]), ledger, table])
         except VoidRoundsError as error:
             raise RunError(str(error), fix="see rounds.min_agents, and the audit of the run for the reasons") from error
-        except KeyboardInterrupt:
-            ledger.flush()
-            show.say(f"stopped; go on with: neurogrid train --resume {run_id}{runs.where_flag(config)}")
-            raise
         end = ledger.finish(finish.state, finish.reason, {"manifest_sha256": manifest.sha256})
     _show_finish(run, finish, end["sha256"])
-    summary: Result = json.loads((run / "run_summary.json").read_text())
-    return {**summary, "path": str(run), "head_sha256": end["sha256"]}
-
-
-def _refuse_unbearable(config: Config, manifest: Manifest) -> None:
-    """The config's own check knows what was wished for; a manifest may hold fewer agents."""
-    if len(manifest.agents) < config.sampling.agents:
-        load(to_yaml(config), [f"sampling.agents={len(manifest.agents)}"], where="config with this manifest's agents")
+    return runs.summary(run, end)
 
 
 def open_ledger(
@@ -252,27 +281,6 @@ def open_ledger(
     return ledger, State(0, federation.start, np.zeros_like(federation.start))
 
 
-def _show_plan(config: Config, manifest: Manifest, federation: Federation, where: str) -> None:
-    section, clip = config.rounds, config.aggregation.clip
-    asked = min(section.agents_per_round, len(federation.agents))
-    clipped = "not clipped" if clip.to == "none" else f"clipped to the {clip.to} norm of each {clip.per}"
-    attack = config.attack
-    minutes = config.model.horizon_slots * manifest.cadence_minutes
-    show.facts(
-        [
-            ("rounds", f"{section.count} of {asked} out of {len(federation.agents)} agents"),
-            ("model", f"{config.model.name}, {federation.layout.size:,} weights, {minutes} min ahead"),
-            (
-                "each agent",
-                f"{config.local.steps} steps of {config.local.batch_size} windows, loss {config.local.loss}",
-            ),
-            ("updates", f"{clipped}, {config.aggregation.rule} against f = {config.byzantine_f} malicious"),
-            ("attack", attack.kind if attack.kind == "none" else f"{attack.kind} by {attack.fraction:.0%} of agents"),
-            ("runs on", where),
-        ]
-    )
-
-
 def _show_finish(run: Place, finish: Finish, head: str) -> None:
     finite = [loss for loss in finish.state.held_out if np.isfinite(loss)]
     change = f"{show.number(finite[0])} to {show.number(finite[-1])}" if finite else "not measured"
@@ -290,20 +298,19 @@ def _show_finish(run: Place, finish: Finish, head: str) -> None:
 def do_evaluate(config: Config, spark: SparkSession | None, run_id: str, manifest: Manifest) -> Result:
     """Scores a finished run's weights on held-out time and households."""
     warehouse = place(config.warehouse)
-    run = warehouse / "runs" / run_id
-    if not (run / "W_final.pt").exists():
-        raise UsageError(
-            f"run {run_id} has no final weights yet", found=str(run), fix=f"neurogrid train --resume {run_id}"
-        )
+    run = runs.folder(config, run_id)
+    end = read_end(run)
+    final = read_named(run, end, "W_final.pt")
     check(manifest, warehouse)
     show.heading(f"Evaluation of run {run_id}")
     where = layout(new_model(settings.training(config)))
-    weights = from_state_dict(where, unpack((run / "W_final.pt").read_bytes()))  # type: ignore[arg-type]
+    weights = from_state_dict(where, unpack(final))  # type: ignore[arg-type]
     with show.bar("evaluation") as bar:
-        found = evaluate(spark, warehouse, manifest, {"federated": weights}, settings.evaluation(config), bar.step)
+        found = evaluate(spark, warehouse, manifest, {"federated": weights}, settings.evaluation(config), bar.step, bar)
     content = {"w_final_sha256": weights_sha256(weights), **found.to_dict()}
-    (run / "evaluation.json").write(json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n")
     (run / "evaluation.md").write(found.to_markdown())
+    # Last, and a record of the run's chain: what is there is whole, and `audit` tells whether it was changed.
+    (run / "evaluation.json").write(to_text(seal(content, end["sha256"])))
     show.scores(content["parts"]["test"])
     show.facts([("in full", f"{run}/evaluation.md")])
     return content
@@ -330,6 +337,7 @@ def do_audit(warehouse_uri: str, run_id: str) -> Result:
             ("files", str(found.files)),
             ("ledger", found.head),
             ("state", "ended" if found.ended else "not ended"),
+            ("evaluation", found.evaluation or "none, or of an older NeuroGrid: not covered"),
         ]
     )
     if found.problems:

@@ -14,13 +14,12 @@ from neurogrid.teacher.households import refuse_held_out
 from neurogrid.teacher.store import Teacher, open_teacher, refuse_other_windows
 
 
-def find(config: Config, manifest: Manifest) -> Teacher | None:
-    """The teacher that the config names, checked against the manifest and the model; None where it names none.
+def named(config: Config) -> Teacher | None:
+    """The teacher that the config names, checked against the model; None where it names none.
 
     Raises:
         InputError: there is no such teacher.
-        UsageError: it learnt from held-out households, sees or forecasts other slots, or is of another size while
-            nothing is distilled.
+        UsageError: it is of another size while nothing is distilled.
         RunError: its folder is not what was written.
     """
     wanted = config.rounds.teacher
@@ -36,8 +35,6 @@ def find(config: Config, manifest: Manifest) -> Teacher | None:
             fix="teach one with `neurogrid teach`, or name one of these",
         )
     teacher = open_teacher(found)
-    refuse_held_out(teacher.households, manifest.held_out, teacher.id)
-    refuse_other_windows(teacher, settings.windows(config), manifest.cadence_minutes)
     if not config.local.distill_weight and teacher.model != settings.model(config):
         ours, theirs = settings.model(config), teacher.model
         raise UsageError(
@@ -45,6 +42,19 @@ def find(config: Config, manifest: Manifest) -> Teacher | None:
             found=f"the teacher {_size(theirs)}, the model {_size(ours)}",
             fix="set local.distill_weight to learn from its forecasts instead, or take its sizes in the model section",
         )
+    return teacher
+
+
+def find(config: Config, manifest: Manifest) -> Teacher | None:
+    """The teacher that the config names, checked against the manifest and the model; None where it names none.
+
+    Raises:
+        UsageError: as `named`; or it learnt from held-out households, or sees or forecasts other slots.
+    """
+    teacher = named(config)
+    if teacher is not None:
+        refuse_held_out(teacher.households, manifest.held_out, teacher.id)
+        refuse_other_windows(teacher, settings.windows(config), manifest.cadence_minutes)
     return teacher
 
 

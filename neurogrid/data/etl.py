@@ -4,10 +4,9 @@ No shuffle, and no reading reaches the driver: a task returns counts. `household
 last, so a warehouse that has it is whole and of one run.
 """
 
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
@@ -20,6 +19,7 @@ from neurogrid.data.clean import EtlSettings, Outcome, Stations, clean_file
 from neurogrid.data.faults import FaultLog
 from neurogrid.data.grid import check_cadence
 from neurogrid.data.household import household_path
+from neurogrid.data.progress import watched
 from neurogrid.data.quality import QualityReport, faults_table, households_table, quality_report
 from neurogrid.data.sources import MeterFile, Source
 from neurogrid.errors import InputError, RunError
@@ -92,13 +92,10 @@ def _clean_all(
     context = spark.sparkContext
     hands = deal(files, TASKS_PER_CORE * context.defaultParallelism)
     work = partial(_clean_hand, source, warehouse, cadence_minutes, settings)
-    group = f"etl-{time.monotonic_ns()}"
-    context.setJobGroup(group, "etl: one household's file after another", interruptOnCancel=True)
-    with _watched(spark, group, len(hands), len(files), progress):
+    with watched(spark, "etl: one household's file after another", len(hands), len(files), progress):
         results: list[TaskResult] = context.parallelize(hands, len(hands)).map(work).collect()
     outcomes = sorted((o for outcomes, _ in results for o in outcomes), key=lambda outcome: outcome.household_id)
     stations = {name: faults for _, stations in results for name, faults in stations.items()}
-    progress(len(files), len(files))
     return outcomes, dict(sorted(stations.items()))
 
 
@@ -120,32 +117,6 @@ def _clean_hand(
     stations = Stations(source, settings.listed_per_kind)
     outcomes = [clean_file(source, file, stations, warehouse, cadence_minutes, settings) for file in files]
     return outcomes, stations.faults()
-
-
-@contextmanager
-def _watched(
-    spark: SparkSession, group: str, tasks: int, files: int, progress: Callable[[int, int], None]
-) -> Iterator[None]:
-    """Reports how many of the group's tasks are done, as a share of the files, five times a second."""
-    tracker = spark.sparkContext.statusTracker()
-    finished = threading.Event()
-
-    def watch() -> None:
-        while not finished.wait(0.2):
-            jobs = [tracker.getJobInfo(job) for job in tracker.getJobIdsForGroup(group)]
-            stages = [tracker.getStageInfo(stage) for job in jobs if job for stage in job.stageIds]
-            done = sum(stage.numCompletedTasks for stage in stages if stage)
-            progress(files * done // tasks, files)
-
-    thread = threading.Thread(target=watch, name="etl-progress", daemon=True)
-    progress(0, files)
-    thread.start()
-    try:
-        yield
-    finally:
-        finished.set()
-        thread.join()
-        spark.sparkContext.setLocalProperty("spark.jobGroup.id", None)
 
 
 def _check_writable(warehouse: Place) -> None:

@@ -14,6 +14,7 @@ from pyspark.sql import SparkSession
 from neurogrid.agent import model_shape
 from neurogrid.data.household import Household, household_path, read_household
 from neurogrid.data.manifest import Agent, Manifest
+from neurogrid.data.progress import watched
 from neurogrid.data.windows import WindowSettings, build_shard
 from neurogrid.errors import RunError
 from neurogrid.evaluation import ridge
@@ -66,6 +67,7 @@ def evaluate(
     weights: Mapping[str, Vector],
     settings: EvaluationSettings,
     announce: Callable[[str, int], None] = lambda step, households: None,
+    progress: Callable[[int, int], None] = lambda done, households: None,
 ) -> Evaluation:
     """Evaluates weights on the manifest's trained and held-out households, validation and test parts apart.
 
@@ -78,13 +80,14 @@ def evaluate(
         manifest: who trained, who was held out.
         weights: models to evaluate by name; the run's own is `federated`.
         settings: see there.
-        announce: told each step before it starts, with the number of households in it.
+        announce: told each step before it starts, with the number of its pieces of work.
+        progress: told how many of them are done, of how many.
 
     Raises:
         RunError: a household cannot be read; names the file.
     """
     trained, held_out = _files(warehouse, manifest.agents), _files(warehouse, manifest.held_out)
-    run = _Runner(spark, warehouse, announce)
+    run = _Runner(spark, warehouse, announce, progress)
     by_method: dict[str, Vector] = dict(weights)
     own: dict[str, _Own] = {}
     federated_ridge: dict[str, Floats] = {}
@@ -141,15 +144,27 @@ def _files(warehouse: Place, agents: Sequence[Agent]) -> list[HouseholdFile]:
 class _Runner:
     """Applies a function to items, in order: as one Spark job with a task an item, or here."""
 
-    def __init__(self, spark: SparkSession | None, warehouse: Place, announce: Callable[[str, int], None]) -> None:
-        self._spark, self._warehouse, self._announce = spark, warehouse, announce
+    def __init__(
+        self,
+        spark: SparkSession | None,
+        warehouse: Place,
+        announce: Callable[[str, int], None],
+        progress: Callable[[int, int], None],
+    ) -> None:
+        self._spark, self._warehouse, self._announce, self._progress = spark, warehouse, announce, progress
 
     def __call__(self, step: str, work: Callable[[T, "_Reader"], R], items: Sequence[T]) -> list[R]:
-        self._announce(step, len(items))
+        count = len(items)
+        self._announce(step, count)
         apply = partial(_apply, work, _Reader(self._warehouse))
         if self._spark is None or not items:
-            return [apply(item) for item in items]
-        return list(self._spark.sparkContext.parallelize(items, len(items)).map(apply).collect())
+            found = []
+            for number, item in enumerate(items, 1):
+                found.append(apply(item))
+                self._progress(number, count)
+            return found
+        with watched(self._spark, f"evaluation: {step}", count, count, self._progress):
+            return list(self._spark.sparkContext.parallelize(items, count).map(apply).collect())
 
 
 @dataclass(frozen=True)

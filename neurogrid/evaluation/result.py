@@ -123,6 +123,7 @@ class Evaluation:
                 continue
             lines += ["", f"### {GROUP_TITLES[group]} ({len(figures.households)}, {figures.windows:,} windows)", ""]
             lines += _error_table(figures)
+            lines += ["", "Errors by slot of the horizon:", "", *_error_by_slot_table(figures, self.cadence_minutes)]
             lines += ["", f"Surges (above the household's own 95th percentile), any in the next {ahead}:", ""]
             lines += _surge_table(figures.surges[-1])
             lines += ["", "Surges by slot, F1 of the federated head:", "", *_slot_table(figures.surges)]
@@ -150,6 +151,25 @@ def _error_table(figures: GroupFigures) -> Iterable[str]:
     if alone and alone.better_than_alone_share:
         yield ""
         yield f"Better off federated than alone: {_share(alone.better_than_alone_share)} of households."
+
+
+def _error_by_slot_table(figures: GroupFigures, cadence_minutes: int) -> Iterable[str]:
+    """Each slot's errors, of the federated model and of the naive forecast to beat."""
+    shown = [name for name in ("federated", "median_28_days") if name in figures.methods]
+    names = [METHOD_TITLES[name] for name in shown]
+    measures = ("MAE", "RMSE", "MASE")
+    yield (
+        "| slot | minutes ahead | " + " | ".join(f"{measure}, {name}" for measure in measures for name in names) + " |"
+    )
+    yield "|---|---|" + "---|" * (len(measures) * len(shown))
+    found = [figures.methods[name] for name in shown]
+    for slot in range(len(found[0].mae_by_slot)):
+        cells = [
+            *(_number(method.mae_by_slot[slot], 4) for method in found),
+            *(_number(method.rmse_by_slot[slot], 4) for method in found),
+            *(_number(method.mase_by_slot[slot], 3) for method in found),
+        ]
+        yield f"| {slot + 1} | {slot * cadence_minutes} to {(slot + 1) * cadence_minutes} | {' | '.join(cells)} |"
 
 
 def _surge_table(found: SurgeFigures) -> Iterable[str]:

@@ -8,7 +8,8 @@
     rounds/round=0001.json              the record that makes a round durable; written last, names the others by hash
     round_metrics.parquet               the records as one table
     W_final.pt run_summary.json .md     written at the end
-    end.json                            the last record of the chain
+    end.json                            the last record of the rounds' chain
+    evaluation.json                     what was evaluated: a record that follows the last one, written anew each time
 
 Every record carries the SHA-256 of the one before it. Nothing here imports a backend.
 """

@@ -23,7 +23,7 @@ from neurogrid.fl.weights import from_state_dict, state_dict
 from neurogrid.ledger.chain import Record, seal, sha256, to_text
 from neurogrid.ledger.checkpoint import pack, unpack
 from neurogrid.ledger.lock import RunLock
-from neurogrid.ledger.records import changed, read_chain, read_config, round_name
+from neurogrid.ledger.records import read_chain, read_named, refuse_begun, refuse_ended, round_name
 from neurogrid.ledger.summary import summarise_run, to_markdown
 from neurogrid.ledger.table import AGENT_AUDIT, DISTRICT_AUDIT, ROUND_METRICS, to_parquet
 from neurogrid.ledger.tally import tally
@@ -121,12 +121,7 @@ class Ledger:
 
     @staticmethod
     def _begin(run: Place, genesis: Genesis, config_yaml: str, federation: Federation) -> Record:
-        if (run / "run.json").exists():
-            raise UsageError(
-                f"run {run.name} exists already",
-                found=str(run),
-                fix=f"go on with it: neurogrid train --resume {run.name}; or choose another name: --set run_id=",
-            )
+        refuse_begun(run)
         start = pack({"weights": state_dict(federation.layout, federation.start)})
         (run / "W_global" / round_name(0) / "W.pt").write(start)
         (run / "config.yaml").write(config_yaml)
@@ -150,11 +145,10 @@ class Ledger:
         with _writing(run, "the lock", _resume_with(run)):
             lock = RunLock(run)
         try:
-            if (run / "end.json").exists():
-                raise UsageError(f"run {run.name} has ended", fix="start a new run with another id")
+            refuse_ended(run)
             records = read_chain(run)
             genesis, rounds = records[0], records[1:]
-            read_config(run, genesis)
+            read_named(run, genesis, "config.yaml")
             start = _load(run, round_name(0), genesis, layout)["weights"]
             state = _state_after(run, rounds, layout, start)
         except BaseException:
@@ -257,6 +251,8 @@ class Ledger:
                 "ended": _now(),
                 "w_final_sha256": weights_sha256(state.weights),
                 "files": {path: sha256(content) for path, content in contents.items()},
+                # Without this an evaluation whose hashes were taken out would pass for one of an older NeuroGrid.
+                "followed_by": ["evaluation.json"],
             },
             self.head,
         )
@@ -289,9 +285,7 @@ def metrics_row(record: Record) -> dict[str, Any]:
 
 def _load(run: Place, name: str, record: Record, layout: Layout) -> dict[str, Vector]:
     path = f"W_global/{name}/W.pt"
-    content = (run / path).read_bytes() if (run / path).exists() else b""
-    if sha256(content) != record["files"][path]:
-        raise changed(run, f"the checkpoint {path} of run {run.name} is missing or not the one that was written")
+    content = read_named(run, record, path)
     try:
         return {key: from_state_dict(layout, tensors) for key, tensors in unpack(content).items()}
     except (KeyError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""A run's records read back: what it began with, its config, its durable rounds; refused where they were changed."""
+"""A run's records and the files that they name, read back; what was changed since is refused."""
 
 import json
 from typing import Any
@@ -18,6 +18,26 @@ def changed(run: Place, what: str) -> RunError:
     return RunError(what, fix=f"neurogrid audit {run.name} says what was changed; a changed run is not gone on with")
 
 
+def refuse_begun(run: Place) -> None:
+    """Raises UsageError where a run lies in this folder already."""
+    if (run / "run.json").exists():
+        raise UsageError(
+            f"run {run.name} exists already",
+            found=str(run),
+            fix=f"go on with it: neurogrid run --resume {run.name}; or choose another name: --set run_id=",
+        )
+
+
+def refuse_ended(run: Place) -> None:
+    """Raises UsageError where the run's rounds are over."""
+    if (run / "end.json").exists():
+        raise UsageError(
+            f"run {run.name} has ended",
+            found=f"{run}/end.json",
+            fix=f"start a new run with another id; what it may lack is made by: neurogrid run --resume {run.name}",
+        )
+
+
 def read_genesis(run: Place) -> Record:
     """The first record of a run's chain.
 
@@ -31,26 +51,46 @@ def read_genesis(run: Place) -> Record:
             found=f"no {run}/run.json: it was stopped while its folder was made, or that file was removed",
             fix=f"begin it anew: neurogrid run --set run_id={run.name}",
         )
+    return _read_record(run, "run.json", "first")
+
+
+def _read_record(run: Place, name: str, which: str) -> Record:
     record: Any = None
     try:
-        record = json.loads((run / "run.json").read_text())
+        record = json.loads((run / name).read_text())
     except ValueError as error:
-        raise changed(run, f"{run}/run.json is not JSON any more") from error
+        raise changed(run, f"{run}/{name} is not JSON any more") from error
     if not isinstance(record, dict) or not is_intact(record):
-        raise changed(run, f"the first record of run {run.name}, run.json, is not the one that was written")
+        raise changed(run, f"the {which} record of run {run.name}, {name}, is not the one that was written")
     return record
 
 
-def read_config(run: Place, genesis: Record) -> str:
-    """The run's config.yaml.
+def read_end(run: Place) -> Record:
+    """The last record of a run's chain.
 
     Raises:
-        RunError: it is missing, or not the one that the run began with.
+        UsageError: the run has not ended.
+        RunError: the record is not the one that was written.
     """
-    content = (run / "config.yaml").read_bytes() if (run / "config.yaml").exists() else b""
-    if sha256(content) != genesis["files"]["config.yaml"]:
-        raise changed(run, f"config.yaml of run {run.name} is missing or not the one that the run began with")
-    return content.decode()
+    if not (run / "end.json").exists():
+        raise UsageError(
+            f"run {run.name} has no final weights yet",
+            found=f"no {run}/end.json",
+            fix=f"finish it: neurogrid run --resume {run.name}",
+        )
+    return _read_record(run, "end.json", "last")
+
+
+def read_named(run: Place, record: Record, name: str) -> bytes:
+    """A file that a record names.
+
+    Raises:
+        RunError: it is missing, or not the one that was written.
+    """
+    content = (run / name).read_bytes() if (run / name).exists() else b""
+    if sha256(content) != record["files"][name]:
+        raise changed(run, f"{name} of run {run.name} is missing or not the one that was written")
+    return content
 
 
 def read_rounds(run: Place) -> list[Record]:

@@ -23,6 +23,7 @@ class Verification:
         files: files whose hash was compared.
         head: SHA-256 of the newest record. Whoever keeps it elsewhere can tell a chain that was rewritten whole.
         ended: whether the run has its last record.
+        evaluation: SHA-256 of the record of what the newest evaluation found; empty where there is none.
         problems: one sentence for each thing that is not as it was written; empty is a clean run.
     """
 
@@ -30,11 +31,12 @@ class Verification:
     files: int
     head: str
     ended: bool
+    evaluation: str
     problems: tuple[str, ...]
 
 
 def verify(run: Place) -> Verification:
-    """Checks every record's own hash, the chain, every file a record names, and the table of rounds.
+    """Checks every record's own hash, the chain, every file a record names, the table of rounds, the evaluation.
 
     Raises:
         UsageError: there is no such run.
@@ -69,7 +71,24 @@ def verify(run: Place) -> Verification:
     problems.extend(_table_problems(run, {_number(path): record for path, record in intact if _number(path)}, last))
     rounds = sum(record is not None and _number(path) > 0 for path, record in records)
     ended = records[-1][0] == "end.json"
-    return Verification(rounds, files, head, ended, tuple(problems))
+    evaluation = _evaluation(run, records[-1][1] if ended else {}, problems)
+    return Verification(rounds, files, head, ended, evaluation, tuple(problems))
+
+
+def _evaluation(run: Place, end: Record | None, problems: list[str]) -> str:
+    """The hash of the record that follows the end; a run from before there was such a record has none, and is well.
+
+    `end` is empty where the run has not ended, None where its end cannot be read.
+    """
+    record = _read(run, "evaluation.json", problems) if (run / "evaluation.json").exists() else None
+    sealed = "evaluation.json" in (end or {}).get("followed_by", ())
+    if record is None or not ("sha256" in record or sealed):
+        return ""
+    if not is_intact(record):
+        problems.append("evaluation.json: its content was changed (its own hash does not fit)")
+    elif end is not None and record.get("previous_sha256") != end.get("sha256"):
+        problems.append("evaluation.json: does not follow end.json (one of them is gone, or of another run)")
+    return str(record.get("sha256", ""))
 
 
 def _number(path: str) -> int:

@@ -7,10 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import yaml
 from pyspark.sql import SparkSession
 
 from neurogrid.cli import main, steps
 from neurogrid.config import Config
+from neurogrid.errors import RunError
 from neurogrid.ledger.chain import seal, sha256, to_text
 
 # arguments | exit code | what the message says; {tmp} is an empty folder with the files of `folder` in it
@@ -64,13 +66,49 @@ CASES = [
     ("evaluate damaged --warehouse {tmp}/cut", 1, ["run.json is not JSON any more"]),
     ("report damaged --warehouse {tmp}/cut", 1, ["run.json is not JSON any more"]),
     ("audit damaged --warehouse {tmp}/cut", 1, ["run.json: is not JSON any more"]),
-    ("train --warehouse {tmp}/cut --resume edited", 1, ["config.yaml of run edited", "not the one that the run began"]),
+    ("train --warehouse {tmp}/cut --resume edited", 1, ["config.yaml of run edited", "not the one that was written"]),
     ("evaluate edited --warehouse {tmp}/cut", 1, ["config.yaml of run edited", "neurogrid audit edited"]),
+    ("train --warehouse {tmp}/cut --resume intact --rounds 9", 2, ["keeps the config", "rounds.count=9"]),
+    (
+        "train -c {tmp}/other.yaml --resume intact",
+        2,
+        ["run intact was begun with another config", "seed is 12, was 11"],
+    ),
+    ("run -c {tmp}/other.yaml --resume intact", 2, ["seed is 12, was 11", "without a config"]),
+    ("run --manifest m1 --data-dir {tmp}/data", 2, ["--data-dir", "would do nothing"]),
+    ("run --set sampling.manifest=m1 --agents 5 --data-dir d", 2, ["--data-dir d and --agents 5", "would do nothing"]),
+    ("audit -c {tmp}/other.yaml yesterday", 2, ["no run yesterday", "cut/runs"]),
+    ("report -c {tmp}/other.yaml yesterday", 2, ['no run "yesterday"', "edited"]),
+    ("evaluate -c {tmp}/other.yaml yesterday --all", 2, ['no run "yesterday"', "edited"]),
     ("audit yesterday --warehouse {tmp}/w", 2, ["no run yesterday"]),
     ("synth {tmp}/data", 2, ["is in the way", "not empty"]),
     ("bench rounds --agents few", 2, ["--agents takes numbers", "few"]),
     ("bench rounds --backends ray", 2, ["--backends takes", "ray"]),
     ("bench etl --rows 3", 2, ["--rows", "96"]),
+]
+
+
+RUN = "run --data-dir {tmp}/data --agents 3 --set aggregation.rule=mean"
+TRAIN = "train --warehouse {tmp}/whole --set sampling.agents=3 --set aggregation.rule=mean"
+# As above, of what is refused before Spark starts; {manifest} is one of three agents in the warehouse `whole`
+EARLY = [
+    (
+        RUN + " --warehouse {tmp}/cut --set run_id=edited",
+        ["run edited exists already", "--resume edited", "--set run_id="],
+    ),
+    (RUN + " --warehouse {tmp}/w --teacher nobody", ['no teacher "nobody"', "neurogrid teach"]),
+    (RUN + " --warehouse {tmp}/w --agents 40", ["40 agents need 40 households", "8 household files", "at most 6"]),
+    (RUN + " --warehouse {tmp}/w --set sampling.clusters=9", ["9 clusters", "8 household files"]),
+    (RUN + " --warehouse {tmp}/w --set etl.cadence_minutes=7", ["7 minutes"]),
+    (TRAIN + " --set model.history_slots=2000", ["2004 slots of 15 min", "0 of 3 agents", "model.history_slots"]),
+    (TRAIN + " --set model.horizon_slots=1400", ["2016 before its start", "0 of 3 agents"]),
+    ("train --warehouse {tmp}/whole", ["with this manifest's agents", "would trim nobody", "3 agents"]),
+    (TRAIN + " --teacher nobody", ['no teacher "nobody"']),
+    (
+        TRAIN + " --warehouse {tmp}/cut --manifest {tmp}/whole/manifests/{manifest} --set run_id=edited",
+        ["exists already"],
+    ),
+    (TRAIN.replace("train", "run") + " --manifest {manifest} --set model.history_slots=2000", ["2004 slots"]),
 ]
 
 
@@ -83,6 +121,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, spark: SparkSession) -> Pat
     (tmp / "old.json").write_text(json.dumps({"version": 0}))
     (tmp / "unknown.yaml").write_text("rounds:\n  cuont: 3\n")
     (tmp / "empty").mkdir()
+    (tmp / "other.yaml").write_text(f"seed: 12\nwarehouse: {tmp}/cut\n")
     _leave_runs(tmp / "cut" / "runs")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["neurogrid", "synth", str(tmp / "data"), "--households", "8", "--days", "20"])
@@ -91,17 +130,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory, spark: SparkSession) -> Pat
         argv = ["neurogrid", "etl", "--data-dir", str(tmp / "data"), "--warehouse", str(tmp / "whole")]
         patch.setattr(sys, "argv", argv)
         assert main_code() == 0
+        few = ["--agents", "3", "--set", "aggregation.rule=mean", "--set", "sampling.clusters=2"]
+        patch.setattr(sys, "argv", ["neurogrid", "sample", "--warehouse", str(tmp / "whole"), *few])
+        assert main_code() == 0
     return tmp
 
 
 def _leave_runs(runs: Path) -> None:
     """Runs as a kill or a hand may leave them: stopped before its first record, that record cut off, another config."""
-    for run_id in ("never", "damaged", "edited"):
+    for run_id in ("never", "damaged", "edited", "intact"):
         (runs / run_id).mkdir(parents=True)
         (runs / run_id / "config.yaml").write_text("seed: 12\n")
     (runs / "damaged" / "run.json").write_text('{"run_id": "damag')
-    genesis = {"run_id": "edited", "manifest_id": "m", "files": {"config.yaml": sha256(b"seed: 11\n")}}
-    (runs / "edited" / "run.json").write_text(to_text(seal(genesis, "")))
+    genesis = {"manifest_id": "m", "files": {"config.yaml": sha256(b"seed: 11\n")}}
+    for run_id in ("edited", "intact"):
+        (runs / run_id / "run.json").write_text(to_text(seal({"run_id": run_id, **genesis}, "")))
+    (runs / "intact" / "config.yaml").write_text("seed: 11\n")
 
 
 def _shared(spark: SparkSession):  # type: ignore[no-untyped-def]
@@ -139,3 +183,78 @@ def test_a_mistake_gets_words_and_an_exit_code(
     assert "Traceback" not in said.err
     for word in words:
         assert word in said.err
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "what"),
+    [
+        ("train --nonsense --json", 2, "No such option: --nonsense"),
+        ("config show --json --set seed=-1", 2, "config cannot be used"),
+        ("config validate {tmp}/unknown.yaml --json", 2, "unknown.yaml cannot be used"),
+        ("audit damaged --warehouse {tmp}/cut --json", 1, "run damaged is not what was written"),
+    ],
+)
+def test_under_json_an_error_is_json_too(
+    command: str,
+    code: int,
+    what: str,
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["neurogrid", *command.format(tmp=folder).split()])
+    assert main_code() == code
+    said = capsys.readouterr()
+    error = json.loads(said.out)["error"]
+    assert what in error["what"]
+    assert error["exit_code"] == code
+    assert what in said.err
+
+
+def test_the_config_as_json_is_the_config_as_yaml(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = []
+    for form in ([], ["--json"]):
+        monkeypatch.setattr(sys, "argv", ["neurogrid", "config", "show", "--set", "rounds.count=7", *form])
+        assert main_code() == 0
+        shown.append(capsys.readouterr().out)
+    assert yaml.safe_load(shown[0]) == json.loads(shown[1])
+    assert json.loads(shown[1])["rounds"]["count"] == 7
+
+
+@contextmanager
+def _no_session(config: Config) -> Iterator[SparkSession]:
+    raise RunError("Spark was to be started")
+    yield
+
+
+@pytest.mark.parametrize(("command", "words"), EARLY, ids=[case[0] for case in EARLY])
+def test_what_cannot_work_is_refused_before_spark_starts(
+    command: str,
+    words: list[str],
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(steps, "session", _no_session)
+    (manifest,) = (folder / "whole" / "manifests").iterdir()
+    monkeypatch.setattr(sys, "argv", ["neurogrid", *command.format(tmp=folder, manifest=manifest.name).split()])
+    assert main_code() == 2
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    for word in words:
+        assert word in said
+
+
+def test_a_run_says_what_it_will_do_before_spark_starts(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps, "session", _no_session)
+    command = f"run --data-dir {folder}/data --warehouse {folder}/new --agents 5 --set sampling.clusters=2"
+    monkeypatch.setattr(sys, "argv", ["neurogrid", *command.split()])
+    assert main_code() == 1
+    plan, _, end = capsys.readouterr().err.partition("neurogrid: ")
+    for words in ("8 household files", "agents: 5 in 3 districts", "city_lstm, 3", "trimmed_mean, which bears f = 1"):
+        assert words in plan
+    assert "Spark was to be started" in end

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -104,11 +106,12 @@ def test_a_run_stopped_in_its_rounds_leaves_no_process_and_resumes_to_the_same_w
     folder, said = whole
     run_id = f"stopped-{how.name}"
     command = neurogrid(*train(folder, run_id, "--set", f"backend.kind={backend}", "--set", "spark.master=local[2]"))
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     root = folder / "w" / "runs" / run_id
     wait_for((root / "rounds" / "round=0001.json").exists, process)
     family = [process.pid, *(child.pid for child in psutil.Process(process.pid).children(recursive=True))]
-    os.kill(process.pid, how)
+    # A terminal's Ctrl-C reaches every process of the group, Spark's too.
+    (os.killpg if how == signal.SIGINT else os.kill)(process.pid, how)
     _, words = process.communicate(timeout=60)
     if how != signal.SIGKILL:
         assert process.returncode == 130
@@ -121,6 +124,59 @@ def test_a_run_stopped_in_its_rounds_leaves_no_process_and_resumes_to_the_same_w
     resumed = run("train", "--warehouse", str(folder / "w"), "--resume", run_id, "--set", "backend.kind=inline")
     assert resumed["w_final_sha256"] == said["train"]["w_final_sha256"]
     run("audit", run_id, "--warehouse", str(folder / "w"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("moment", "started"),
+    [("meters", False), ("runs/{id}/rounds/round=0001.json", True), ("runs/{id}/end.json", True)],
+    ids=["etl", "rounds", "evaluation"],
+)
+def test_a_whole_run_stopped_in_any_step_is_finished_by_what_it_says(
+    whole: tuple[Path, dict[str, Any]], tmp_path: Path, moment: str, started: bool
+) -> None:
+    folder, said = whole
+    command = (
+        *("run", "-c", str(folder / "small.yaml"), "--data-dir", str(folder / "data")),
+        *("--warehouse", str(tmp_path / "w"), "--set", "run_id=cut"),
+    )
+    process = subprocess.Popen(neurogrid(*command), stderr=subprocess.PIPE, text=True, start_new_session=True)
+    wait_for((tmp_path / "w" / moment.format(id="cut")).exists, process)
+    os.killpg(process.pid, signal.SIGINT)
+    _, words = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in words
+    assert words.index("What this run will do") < words.index("\nETL\n")
+    root = tmp_path / "w" / "runs" / "cut"
+    if started:
+        told = re.search(r"go on with: neurogrid (run --resume cut --warehouse \S+)", words)
+        assert told, words
+        before = {path.name: path.read_bytes() for path in root.glob("end.json")}
+        finished = run(*told[1].split())
+        assert before in ({}, {"end.json": (root / "end.json").read_bytes()})
+    else:
+        assert "give the same command again" in words
+        finished = run(*command)
+    assert finished["train"]["w_final_sha256"] == finished["evaluate"]["w_final_sha256"]
+    assert finished["train"]["w_final_sha256"] == said["train"]["w_final_sha256"]
+    assert (root / "report.html").stat().st_size > 0
+    run("audit", "cut", "--ended", "--warehouse", str(tmp_path / "w"))
+
+
+def test_a_run_killed_before_its_report_gets_it_without_training_or_evaluating_again(
+    whole: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    folder, said = whole
+    shutil.copytree(folder / "w", tmp_path / "w")
+    root = tmp_path / "w" / "runs" / "whole"
+    (root / "report.html").unlink()
+    kept = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    # No Spark can be started there, and none is needed.
+    finished = run("run", "--resume", "whole", "--warehouse", str(tmp_path / "w"), "--set", "spark.master=nowhere")
+    assert finished["train"] == said["train"] | {"path": str(root)}
+    assert finished["evaluate"] == json.loads((root / "evaluation.json").read_text())
+    assert (root / "report.html").stat().st_size > 0
+    assert all(path.read_bytes() == content for path, content in kept.items())
 
 
 def alive(pid: int) -> bool:
@@ -143,17 +199,22 @@ def test_a_run_that_has_ended_is_not_resumed(whole: tuple[Path, dict[str, Any]])
     assert "run whole has ended" in said["said"]
 
 
-def test_the_audit_names_what_was_changed(whole: tuple[Path, dict[str, Any]]) -> None:
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("rounds/round=0002.json", '"n_accepted_agents": ', '"n_accepted_agents": 1'),
+        ("evaluation.json", '"value": 0.', '"value": 0.0'),
+    ],
+)
+def test_the_audit_names_what_was_changed(
+    whole: tuple[Path, dict[str, Any]], tmp_path: Path, name: str, old: str, new: str
+) -> None:
     folder, _ = whole
-    root = folder / "w" / "runs" / "whole"
-    record = root / "rounds" / "round=0002.json"
-    original = record.read_text()
-    record.write_text(original.replace('"n_accepted_agents": ', '"n_accepted_agents": 1'))
-    try:
-        said = run("audit", "whole", "--warehouse", str(folder / "w"), code=1)["said"]
-    finally:
-        record.write_text(original)
-    assert "rounds/round=0002.json" in said
+    shutil.copytree(folder / "w" / "runs", tmp_path / "runs")
+    file = tmp_path / "runs" / "whole" / name
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new))
+    assert f"{name}: its content was changed" in run("audit", "whole", "--warehouse", str(tmp_path), code=1)["said"]
     run("audit", "whole", "--warehouse", str(folder / "w"))
 
 

@@ -42,12 +42,23 @@ def found(warehouse, manifest, weights) -> Evaluation:
 
 
 def test_spark_and_this_process_find_the_same(spark, warehouse, manifest, weights, found) -> None:
-    steps = []
+    steps: list[tuple[str, int]] = []
+    done: dict[str, list[tuple[int, int]]] = {}
+
+    def progress(count: int, total: int) -> None:
+        done.setdefault(steps[-1][0], []).append((count, total))
+
     there = evaluate(
-        spark, warehouse, manifest, {"federated": weights}, SETTINGS, lambda step, count: steps.append((step, count))
+        *(spark, warehouse, manifest, {"federated": weights}, SETTINGS),
+        lambda step, count: steps.append((step, count)),
+        progress,
     )
     assert json.dumps(there.to_dict()) == json.dumps(found.to_dict())
     assert steps == [("ridge", 1), ("training alone", 5), ("training pooled", 1), ("scoring", 7)]
+    for step, count in steps:
+        assert done[step][0] == (0, count)
+        assert done[step][-1] == (count, count)
+        assert done[step] == sorted(done[step])
 
 
 def test_errors_are_means_over_households_and_mase_is_by_hand(households, found) -> None:
@@ -119,6 +130,19 @@ def test_the_tables_name_every_method_and_json_has_no_nan(found) -> None:
         assert words in text
     assert "nan" not in text
     json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_the_tables_give_every_error_of_every_slot_of_the_horizon(found) -> None:
+    methods = found.parts["test"]["trained"].methods
+    lines = found.to_markdown().splitlines()
+    at = lines.index("Errors by slot of the horizon:")
+    assert lines[at + 2].count("MAE") == lines[at + 2].count("RMSE") == lines[at + 2].count("MASE") == 2
+    for slot, line in enumerate(lines[at + 4 : at + 7]):
+        assert line.startswith(f"| {slot + 1} | {120 * slot} to {120 * slot + 120} |")
+        for name in ("federated", "median_28_days"):
+            assert f" {methods[name].mae_by_slot[slot].value:.4f} (" in line
+            assert f" {methods[name].rmse_by_slot[slot].value:.4f} (" in line
+            assert f" {methods[name].mase_by_slot[slot].value:.3f} (" in line
 
 
 def test_a_missing_household_is_named_with_its_file(warehouse, manifest: Manifest, weights) -> None:

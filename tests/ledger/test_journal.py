@@ -175,8 +175,8 @@ def edit(path, change):
         (lambda run: (run / "config.yaml").unlink(), "config.yaml of run r1 is missing"),
         (lambda run: (run / "rounds/round=0002.json").unlink(), "record of round 2 of run r1 is missing, later ones"),
         (lambda run: (run / "rounds/round=0003.json").write_text("{"), "not JSON any more"),
-        (lambda run: (run / "W_global/round=0004/W.pt").write_bytes(b"x"), "checkpoint W_global/round=0004/W.pt"),
-        (lambda run: (run / "W_global/round=0000/W.pt").unlink(), "checkpoint W_global/round=0000/W.pt"),
+        (lambda run: (run / "W_global/round=0004/W.pt").write_bytes(b"x"), "W_global/round=0004/W.pt"),
+        (lambda run: (run / "W_global/round=0000/W.pt").unlink(), "W_global/round=0000/W.pt"),
     ],
 )
 def test_a_run_that_was_changed_is_not_resumed(tmp_path, spoil, words):

@@ -12,6 +12,7 @@ import torch
 from neurogrid.errors import UsageError
 from neurogrid.ledger import verify
 from neurogrid.ledger.chain import seal, to_text
+from neurogrid.ledger.records import read_end
 from neurogrid.storage import place
 
 
@@ -19,7 +20,13 @@ from neurogrid.storage import place
 def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole") / "r1"
     small_run.train(folder)
+    leave_evaluation(folder)
     return folder
+
+
+def leave_evaluation(folder):
+    run = place(str(folder))
+    (run / "evaluation.json").write(to_text(seal({"mae": 0.2}, read_end(run)["sha256"])))
 
 
 @pytest.fixture
@@ -59,6 +66,7 @@ def halve(path):
 RECORD, CHECKPOINT = "rounds/round=0003.json", "W_global/round=0003/W.pt"
 AUDIT, DISTRICTS = "audit/agent_round_audit/round=0003.parquet", "audit/district_round_summary/round=0003.parquet"
 METRICS, LAST = "round_metrics.parquet", f"rounds/round={small_run.ROUNDS:04d}.json"
+EVALUATION = "evaluation.json"
 CHANGED, GONE = "was changed", "is missing"
 TAMPERINGS = [
     ("an edited record", lambda r: edit_json(r / RECORD, loss_mean=0.001), {RECORD: "its content was changed"}),
@@ -94,6 +102,15 @@ TAMPERINGS = [
     ("an edited config", lambda r: (r / "config.yaml").write_text("seed: 12\n"), {"config.yaml": CHANGED}),
     ("other final weights", lambda r: add_one(r / "W_final.pt"), {"W_final.pt": CHANGED}),
     ("an edited summary", lambda r: edit_json(r / "run_summary.json", rounds=1), {"run_summary.json": CHANGED}),
+    ("an edited evaluation", lambda r: edit_json(r / EVALUATION, mae=0.1), {EVALUATION: "its content was changed"}),
+    ("an evaluation without hashes", lambda r: (r / EVALUATION).write_text("{}"), {EVALUATION: "its content was"}),
+    ("a truncated evaluation", lambda r: halve(r / EVALUATION), {EVALUATION: "is not JSON any more"}),
+    (
+        "another run's evaluation",
+        lambda r: (r / EVALUATION).write_text(to_text(seal({"mae": 0.1}, "0" * 64))),
+        {EVALUATION: "does not follow end.json"},
+    ),
+    ("a removed end", lambda r: (r / "end.json").unlink(), {EVALUATION: "does not follow end.json"}),
     ("an edited page", lambda r: (r / "run_summary.md").write_text("fine"), {"run_summary.md": CHANGED}),
 ]
 
@@ -109,6 +126,24 @@ def test_what_was_changed_is_named_and_nothing_else(run, tamper, expected):
 
 def test_a_run_as_it_was_written_has_no_problem(run):
     assert verify(place(str(run))).problems == ()
+
+
+def test_a_run_evaluated_before_evaluations_were_records_has_no_problem(run):
+    record = json.loads((run / "end.json").read_text())
+    content = {k: v for k, v in record.items() if k not in ("sha256", "previous_sha256", "followed_by")}
+    (run / "end.json").write_text(to_text(seal(content, record["previous_sha256"])))
+    (run / EVALUATION).write_text('{"mae": 0.2}')
+    found = verify(place(str(run)))
+    assert (found.problems, found.evaluation) == ((), "")
+
+
+def test_evaluating_anew_leaves_the_head_that_somebody_may_keep_elsewhere(run):
+    before = verify(place(str(run)))
+    (run / EVALUATION).write_text(to_text(seal({"mae": 0.3}, before.head)))
+    after = verify(place(str(run)))
+    assert after.problems == ()
+    assert after.head == before.head == json.loads((run / "end.json").read_text())["sha256"]
+    assert after.evaluation != before.evaluation
 
 
 def test_a_record_edited_and_sealed_again_no_longer_fits_the_next(run):
@@ -135,7 +170,7 @@ def test_a_chain_that_was_rewritten_whole_has_another_head(run, whole):
 
 
 def test_a_round_that_was_rolled_back_leaves_its_row_in_the_table(run):
-    for path in ("end.json", LAST):
+    for path in (EVALUATION, "end.json", LAST):
         (run / path).unlink()
     problems = verify(place(str(run))).problems
     assert problems == (f"round_metrics.parquet: has a row of round {small_run.ROUNDS}, of which there is no record",)
@@ -143,6 +178,7 @@ def test_a_round_that_was_rolled_back_leaves_its_row_in_the_table(run):
 
 @pytest.mark.parametrize("rounds", [1, 3])
 def test_a_table_one_round_behind_is_what_a_kill_leaves_and_no_tampering(run, rounds):
+    (run / EVALUATION).unlink()
     (run / "end.json").unlink()
     for number in range(rounds + 1, small_run.ROUNDS + 1):
         (run / "rounds" / f"round={number:04d}.json").unlink()

@@ -103,7 +103,8 @@ def make_warehouse(root: Path, count: int = 5) -> tuple[TaughtHousehold, ...]:
 
 
 def an_agent(household: str, agent_id: str) -> Agent:
-    return Agent(agent_id, (Part(household, "none"),), 0, 0, 0, FIRST, FIRST, FIRST, FIRST)
+    train_end, validation_end, last = (FIRST + int(share * DAYS * DAY) * STEP for share in (0.7, 0.8, 1.0))
+    return Agent(agent_id, (Part(household, "none"),), 0, 0, 0, FIRST, train_end, validation_end, last)
 
 
 def manifest(agents: tuple[str, ...], held_out: tuple[str, ...], idle: tuple[str, ...]) -> Manifest:

@@ -1,0 +1,86 @@
+"""What cannot work is refused here, before Spark starts or hours of ETL have gone by."""
+
+from datetime import timedelta
+
+from neurogrid.cli import runs, settings, teachers
+from neurogrid.config import Config, load, to_yaml
+from neurogrid.data.manifest import Manifest
+from neurogrid.data.sources import Source
+from neurogrid.data.windows import reach_slots
+from neurogrid.errors import UsageError
+from neurogrid.ledger.records import refuse_begun, refuse_ended
+from neurogrid.teacher.store import Teacher, refuse_other_windows
+
+
+def refuse_run(config: Config, source: Source) -> None:
+    """Refuses a whole run, from raw readings on, as far as can be told before they are read.
+
+    Raises:
+        UsageError: the run exists already, its teacher does not fit, or there are too few files.
+    """
+    refuse_begun(runs.folder(config, config.run_id))
+    teacher = teachers.named(config)
+    if teacher is not None:
+        cadence = config.etl.cadence_minutes or source.cadence_minutes
+        refuse_other_windows(teacher, settings.windows(config), cadence)
+    _refuse_too_few_files(config, len(source.listing(config.etl.listed_per_kind).files))
+
+
+def refuse_training(config: Config, manifest: Manifest, resume: str = "") -> Teacher | None:
+    """Refuses a training that its manifest or its folder makes impossible; returns the teacher that it starts from.
+
+    Raises:
+        UsageError: the run exists already, or has ended where it is to be gone on with; the rule cannot bear what is
+            asked of so few agents; nobody has a window to train on; the teacher does not fit.
+    """
+    run = runs.folder(config, resume or config.run_id)
+    if resume:
+        refuse_ended(run)
+    elif config.run_id:
+        refuse_begun(run)
+    if len(manifest.agents) < config.sampling.agents:
+        # The config's own check knows what was wished for; a manifest may hold fewer agents.
+        load(to_yaml(config), [f"sampling.agents={len(manifest.agents)}"], where="config with this manifest's agents")
+    teacher = teachers.find(config, manifest)
+    _refuse_without_windows(config, manifest)
+    return teacher
+
+
+def _refuse_too_few_files(config: Config, files: int) -> None:
+    section = config.sampling
+    held_out = round(files * section.held_out_share)
+    found = f"{files} household files in {config.source.path}, {held_out} of them to be held out"
+    if section.partition == "natural" and section.agents > files - held_out:
+        raise UsageError(
+            f"{section.agents} agents need {section.agents} households to train on, and {files - held_out} are there "
+            "at most",
+            found=found,
+            fix=f"take at most {files - held_out} agents (--agents), or a smaller sampling.held_out_share than "
+            f"{section.held_out_share:g}",
+        )
+    if section.clusters > files:
+        raise UsageError(
+            f"{section.clusters} clusters need at least as many households",
+            found=found,
+            fix=f"set sampling.clusters to at most {files}",
+        )
+
+
+def _refuse_without_windows(config: Config, manifest: Manifest) -> None:
+    """Refuses history and horizon that are longer than what the agents have to train on."""
+    windows = settings.windows(config)
+    slot = timedelta(minutes=manifest.cadence_minutes)
+    reach = reach_slots(windows, timedelta(days=1) // slot)
+    needed = reach + windows.horizon_slots
+    # An agent of several households' weeks is not judged: its first household may be the shortest.
+    whole = [(agent.train_end - agent.first) // slot for agent in manifest.agents if len(agent.parts) == 1]
+    able = len(manifest.agents) - sum(slots < needed for slots in whole)
+    if able < config.rounds.min_agents:
+        raise UsageError(
+            f"a window is longer than what there is to train on: {needed} slots of {manifest.cadence_minutes} min, "
+            f"{reach} before its start and {windows.horizon_slots} to forecast",
+            found=f"{able} of {len(manifest.agents)} agents have as many in their training period, "
+            f"{config.rounds.min_agents} needed; the longest has {max(whole)}",
+            fix="lower model.history_slots or model.horizon_slots, take a coarser etl.cadence_minutes, "
+            "or bring readings of a longer time",
+        )

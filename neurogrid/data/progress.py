@@ -1,0 +1,47 @@
+"""How far a Spark job of independent tasks is, told while it runs."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from pyspark.sql import SparkSession
+
+LOOK_EVERY_S = 0.2
+
+
+@contextmanager
+def watched(
+    spark: SparkSession, name: str, tasks: int, items: int, progress: Callable[[int, int], None]
+) -> Iterator[None]:
+    """Tells of the jobs started inside, from another thread, how much of the work is done.
+
+    Args:
+        spark: an open session.
+        name: of the work, for Spark's own pages.
+        tasks: how many tasks they have in all.
+        items: what the tasks work through together.
+        progress: called with items done, by the share of tasks that are, and items in all.
+    """
+    context = spark.sparkContext
+    tracker, group = context.statusTracker(), f"neurogrid-{time.monotonic_ns()}"
+    finished = threading.Event()
+
+    def watch() -> None:
+        while not finished.wait(LOOK_EVERY_S):
+            jobs = [tracker.getJobInfo(job) for job in tracker.getJobIdsForGroup(group)]
+            stages = [tracker.getStageInfo(stage) for job in jobs if job for stage in job.stageIds]
+            done = sum(stage.numCompletedTasks for stage in stages if stage)
+            progress(items * done // tasks, items)
+
+    thread = threading.Thread(target=watch, name="spark-progress", daemon=True)
+    context.setJobGroup(group, name, interruptOnCancel=True)
+    progress(0, items)
+    thread.start()
+    try:
+        yield
+    finally:
+        finished.set()
+        thread.join()
+        context.setLocalProperty("spark.jobGroup.id", None)
+    progress(items, items)

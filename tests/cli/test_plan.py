@@ -1,0 +1,53 @@
+"""What a run says that it will do: the agents' readings, and plainly so where more attack than the rule bears."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from neurogrid.cli.plan import show_training
+from neurogrid.config import load
+from neurogrid.data.manifest import Agent, Manifest
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def plan(agents: int, text: str, capsys: pytest.CaptureFixture[str]) -> str:
+    everyone = tuple(Agent(f"A{i:04}", (), 0, 0, 1000, NOW, NOW, NOW, NOW) for i in range(agents))
+    manifest = Manifest(1, 30, "natural", 3, 0.0, (), everyone, (), (), {})
+    show_training(load(text), manifest, 12345, "inline")
+    return capsys.readouterr().err
+
+
+def test_a_training_says_how_many_slots_its_agents_hold(capsys: pytest.CaptureFixture[str]) -> None:
+    said = plan(15, "", capsys)
+    assert "agents: 15 in 3 districts, 15,000 slots of 30 min" in said
+    assert "12,345 weights, 120 min ahead" in said
+
+
+@pytest.mark.parametrize(
+    ("agents", "text", "words"),
+    [
+        (
+            15,
+            "attack: {kind: noise, fraction: 0.4}",
+            "attackers above f: more attack than the 3 that trimmed_mean bears",
+        ),
+        (15, "{attack: {kind: scale, fraction: 0.1}, aggregation: {rule: mean}}", "than the 0 that mean bears"),
+        (60, "attack: {kind: noise, fraction: 0.3}", "18 of 60 agents, so 4.5 of a round's 15 on average"),
+        (60, "attack: {kind: noise, fraction: 0.3, placement: per_round}", "4 of the 15 agents of each round"),
+    ],
+)
+def test_more_attackers_than_the_rule_bears_are_said_plainly(
+    agents: int, text: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = plan(agents, text, capsys)
+    assert words in said
+    assert "attackers above f" in said
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "attack: {kind: noise, fraction: 0.2}", "{attack: {kind: none, fraction: 0.5}, aggregation: {rule: mean}}"],
+)
+def test_attackers_that_the_rule_bears_are_no_matter(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "above f" not in plan(15, text, capsys)

@@ -1,0 +1,53 @@
+"""What the shell completes, asked as a shell asks: the words typed so far in the environment, candidates on stdout."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+NEUROGRID = Path(sys.executable).with_name("neurogrid")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A warehouse with two runs, two manifests and a teacher, and a config that names it."""
+    root = tmp_path_factory.mktemp("shell")
+    for name in ("runs/monday", "runs/tuesday", "manifests/0a1b", "manifests/0a2c", "teachers/city"):
+        (root / "w" / name).mkdir(parents=True)
+    (root / "own.yaml").write_text(f"warehouse: {root}/w\n")
+    return root
+
+
+def complete(line: str, folder: Path) -> list[str]:
+    """What bash would offer for the last word of the line."""
+    environment = {
+        **os.environ,
+        "_NEUROGRID_COMPLETE": "complete_bash",
+        "COMP_WORDS": line,
+        "COMP_CWORD": str(len(line.split(" ")) - 1),
+    }
+    done = subprocess.run(
+        [NEUROGRID], env=environment, cwd=folder, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("neurogrid evaluate --warehouse {w} ", ["monday", "tuesday"]),
+        ("neurogrid evaluate -c {w}/../own.yaml t", ["tuesday"]),
+        ("neurogrid audit --warehouse {w} m", ["monday"]),
+        ("neurogrid train --warehouse {w} --resume mon", ["monday"]),
+        ("neurogrid run --warehouse {w} --manifest 0a", ["0a1b", "0a2c"]),
+        ("neurogrid train --warehouse {w} --teacher ", ["city"]),
+        ("neurogrid train --byzantine-attack s", ["scale", "sign_flip"]),
+        ("neurogrid report --warehouse ftp://host/w ", []),
+        ("neurogrid config s", ["show", "schema"]),
+    ],
+)
+def test_the_shell_is_offered_what_fits_and_never_an_error(line: str, offered: list[str], folder: Path) -> None:
+    assert complete(line.format(w=folder / "w"), folder) == offered
