@@ -5,6 +5,7 @@ becomes one line a round.
 """
 
 import math
+import os
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -54,6 +55,22 @@ def error(problem: NeuroGridError) -> None:
     first, *rest = str(problem).splitlines()
     console.print("[bold red]neurogrid:[/bold red]", end=" ")
     console.print("\n".join([first, *rest]), markup=False, soft_wrap=True)
+
+
+@contextmanager
+def waiting(label: str) -> Iterator[None]:
+    """A spinner while something starts that takes this process's stderr for its own words meanwhile."""
+    if not console.is_terminal:
+        say(f"  {label}")
+        yield
+        return
+    with os.fdopen(os.dup(2), "w") as terminal:
+        console.file = terminal
+        try:
+            with console.status(f"  {label}"):
+                yield
+        finally:
+            console.file = None  # type: ignore[assignment]
 
 
 def _progress(label: str) -> Progress:

@@ -46,7 +46,11 @@ Result = dict[str, Any]
 @contextmanager
 def session(config: Config) -> Iterator[SparkSession]:
     """The one Spark session of a command."""
-    with spark_session("neurogrid", config.spark.master, config.spark.options, settings.spark_log(config)) as spark:
+    master = config.spark.master
+    starting = spark_session("neurogrid", master, config.spark.options, settings.spark_log(config))
+    with ExitStack() as stack:
+        with show.waiting(f"starting Spark on {master}"):
+            spark = stack.enter_context(starting)
         yield spark
 
 
