@@ -49,7 +49,7 @@ REPORT = {
 RECORDS = {
     "quality/report.json": REPORT,
     "manifests/m1/manifest.json": {"silhouette": 0.2, "agents": [{}], "districts": 1, "held_out": [], "unused": [],
-                                   "clusters": []},
+                                   "clusters": [{"number": 0, "households": 1}]},
     "jobs/prod/etl.json": {"job": "etl", "state": "completed", "started": "2026-01-01T00:00:00+00:00",
                            "ended": "2026-01-01T00:01:00+00:00"},
     "teachers/t1/teacher.json": {"version": 1},

@@ -1,9 +1,12 @@
 """A hundred runs of a thousand rounds: how long a scrape takes, and how much memory that is."""
 
 import io
+import itertools
 import json
+import statistics
 import subprocess
 import sys
+import threading
 import time
 from urllib.request import Request, urlopen
 
@@ -40,8 +43,22 @@ def large(tmp_path_factory):
     return folder, json.loads((seed / "rounds" / "round=0002.json").read_text())
 
 
+ASKS = ("text/plain", "application/openmetrics-text;version=1.0.0")
+
+
+def scrape(port, accept, encoding):
+    """Seconds that an answer took."""
+    began = time.perf_counter()
+    with urlopen(
+        Request(f"http://127.0.0.1:{port}/metrics", headers={"Accept": accept, "Accept-Encoding": encoding})
+    ) as answer:
+        answer.read()
+    return time.perf_counter() - began
+
+
 @pytest.mark.slow
 def test_a_scrape_of_100_runs_of_1000_rounds_takes_under_50_ms_and_a_look_reads_only_what_is_new(large):
+    """By processor time, client included: what others do on this machine would show in any other."""
     folder, record = large
     work = exporter(folder, runs=RUNS)
     before = psutil.Process().memory_info().rss
@@ -50,14 +67,16 @@ def test_a_scrape_of_100_runs_of_1000_rounds_takes_under_50_ms_and_a_look_reads_
     print(f"first look {time.perf_counter() - began:.1f} s")
     grown = psutil.Process().memory_info().rss - before
     with serving(work, "127.0.0.1", 0) as port:
-        for accept in ("text/plain", "application/openmetrics-text;version=1.0.0"):
-            scrapes = []
+        for accept, encoding in itertools.product(ASKS, ("identity", "gzip")):
+            spent, walls = [], []
             for _ in range(21):
-                began = time.perf_counter()
-                urlopen(Request(f"http://127.0.0.1:{port}/metrics", headers={"Accept": accept})).read()
-                scrapes.append(time.perf_counter() - began)
-            print(f"{accept}: median {1000 * sorted(scrapes)[10]:.1f} ms, worst {1000 * max(scrapes):.1f} ms")
-            assert sorted(scrapes)[10] < 0.05
+                began_s = time.process_time()
+                walls.append(scrape(port, accept, encoding))
+                spent.append(time.process_time() - began_s)
+            print(
+                f"{accept} {encoding}: worst {1e3 * max(spent):.1f} ms of processor, {1e3 * max(walls):.1f} ms in all"
+            )
+            assert max(spent) < 0.05
         live = folder / "runs" / "r099" / "rounds" / f"round={ROUNDS + 1}.json"
         live.write_text(json.dumps(seal({**record, "round_id": ROUNDS + 1}, "")))
         began = time.perf_counter()
@@ -65,6 +84,30 @@ def test_a_scrape_of_100_runs_of_1000_rounds_takes_under_50_ms_and_a_look_reads_
         print(f"look with one new round {1000 * (time.perf_counter() - began):.1f} ms, grown {grown / 1e6:.0f} MB")
         assert b'neurogrid_run_last_round{run="r099"} 1001.0' in urlopen(f"http://127.0.0.1:{port}/metrics").read()
     assert grown < 150e6
+
+
+@pytest.mark.slow
+def test_a_scrape_does_not_wait_for_the_look_that_is_going_on(large):
+    """While the first look reads 100,000 rounds: each answer comes long before the look ends."""
+    work = exporter(large[0], runs=RUNS)
+    looking = threading.Thread(target=work.look)
+    walls = {each: [] for each in itertools.product(ASKS, ("identity", "gzip"))}
+    with serving(work, "127.0.0.1", 0) as port:
+        began = time.perf_counter()
+        looking.start()
+        while looking.is_alive():
+            for (accept, encoding), own in walls.items():
+                own.append(scrape(port, accept, encoding))
+            time.sleep(0.05)
+        look_s = time.perf_counter() - began
+    for (accept, encoding), own in walls.items():
+        median_ms, worst_ms = 1e3 * statistics.median(own), 1e3 * max(own)
+        print(f"in a look of {look_s:.1f} s, {accept} {encoding}: median {median_ms:.1f} ms, worst {worst_ms:.1f} ms")
+        assert len(own) >= 10
+        assert max(own) < look_s / 4
+        assert (
+            statistics.median(own) < 0.25
+        )  # a machine that is busy with other things; measured: see docs/monitoring.md
 
 
 @pytest.mark.slow

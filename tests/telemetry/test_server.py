@@ -16,15 +16,26 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families as text_families
 from pyarrow import fs
-from telemetry_run import EXPORTER, exporter, scraped, train, value
+from telemetry_run import EXPORTER, exporter, scraped, train, value, write_records
 
 from neurogrid.backends.certificate import certificate_for
 from neurogrid.errors import RunError
 from neurogrid.storage import Place, place
+from neurogrid.telemetry.catalogue import CATALOGUE
 from neurogrid.telemetry.exporter import Exporter
 from neurogrid.telemetry.incluster import PodApplications
+from neurogrid.telemetry.page import Format
 from neurogrid.telemetry.server import serving
+
+APPLICATION = {
+    "metadata": {"name": "prod-train", "labels": {"neurogrid.io/job": "train"},
+                 "creationTimestamp": "2026-01-01T00:00:00Z"},
+    "status": {"applicationState": {"state": "RUNNING"}, "executionAttempts": 2, "submissionAttempts": 1,
+               "executorState": {"e1": "RUNNING", "e2": "RUNNING", "e3": "FAILED"},
+               "lastSubmissionAttemptTime": "2026-01-01T00:00:05Z", "terminationTime": None},
+}  # fmt: skip
 
 
 def get(port, path, **headers):
@@ -92,15 +103,19 @@ def test_the_command_serves_until_it_is_stopped_and_ends_well(tmp_path):
         assert process.wait(10) == 0
 
 
-def test_promtool_finds_nothing_to_say_about_the_metrics_of_a_run_with_attackers(warehouse):
+def test_promtool_finds_nothing_to_say_about_a_page_on_which_every_metric_has_a_value(tmp_path, warehouse):
     promtool = shutil.which("promtool")
     if promtool is None:
-        pytest.skip("promtool is not installed (Debian's package prometheus has it)")
-    work = exporter(warehouse, per_agent=True)
+        pytest.skip("no promtool on the PATH: apt-get install prometheus")
+    shutil.copytree(warehouse, tmp_path / "w")
+    write_records(tmp_path / "w")
+    ended = {**APPLICATION, "status": {**APPLICATION["status"], "terminationTime": "2026-01-01T00:01:00Z"}}
+    settings = replace(EXPORTER, per_agent=True, namespace="ns")
+    work = Exporter(place(str(tmp_path / "w")), "0.1", settings, lambda: [ended])
     work.look()
-    with serving(work, "127.0.0.1", 0) as port:
-        page = get(port, "/metrics")[2]
-    assert b"neurogrid_agents_rejected_total{" in page
+    page = work.page(Format.TEXT, compressed=False)
+    families = {family.name: family for family in text_families(page.decode())}
+    assert [m.name for m in CATALOGUE if not families[m.name.removesuffix("_total")].samples] == []
     done = subprocess.run([promtool, "check", "metrics"], check=False, input=page, capture_output=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
@@ -116,15 +131,6 @@ def test_storage_that_is_not_this_machines_disk_gives_the_same_figures(warehouse
     ]
     assert ours[0] == ours[1]
     assert value(ours[0], "run_last_round", run="r1") == 6
-
-
-APPLICATION = {
-    "metadata": {"name": "prod-train", "labels": {"neurogrid.io/job": "train"},
-                 "creationTimestamp": "2026-01-01T00:00:00Z"},
-    "status": {"applicationState": {"state": "RUNNING"}, "executionAttempts": 2, "submissionAttempts": 1,
-               "executorState": {"e1": "RUNNING", "e2": "RUNNING", "e3": "FAILED"},
-               "lastSubmissionAttemptTime": "2026-01-01T00:00:05Z", "terminationTime": None},
-}  # fmt: skip
 
 
 @pytest.fixture
