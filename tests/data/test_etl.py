@@ -2,7 +2,10 @@
 
 import hashlib
 import json
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -146,6 +149,36 @@ def test_a_second_run_writes_the_same_bytes(spark: SparkSession, made: tuple[Pat
     before = hashes(warehouse)
     etl(spark, data, warehouse)
     assert hashes(warehouse) == before
+
+
+def new_stages(spark: SparkSession, work: Callable[[], object]) -> list[Any]:
+    """What Spark knows of the stages of the jobs that `work` started."""
+    store = spark.sparkContext._jsc.sc().statusStore()
+
+    def jobs() -> dict[int, Any]:
+        found = store.jobsList(None)
+        return {found.apply(i).jobId(): found.apply(i) for i in range(found.size())}
+
+    before = jobs()
+    work()
+    time.sleep(0.5)  # Spark hears of a task's end a little after the job has given its result
+    stages = [job.stageIds() for number, job in jobs().items() if number not in before]
+    return [store.lastStageAttempt(ids.apply(i)) for ids in stages for i in range(ids.size())]
+
+
+def test_nothing_is_shuffled_and_what_reaches_the_driver_does_not_grow_with_the_readings(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    sizes = []
+    for days in (20, 80):
+        make_heapo(tmp_path / f"{days}", SyntheticSettings(households=6, stations=2, days=days, seed=7))
+        (stage,) = new_stages(spark, lambda: etl(spark, tmp_path / f"{days}", tmp_path / f"w{days}"))  # noqa: B023
+        assert stage.numCompleteTasks() == stage.numTasks() > 1
+        assert stage.shuffleWriteBytes() == stage.shuffleReadBytes() == 0
+        sizes.append(stage.resultSize())
+    readings = sum(file.stat().st_size for file in (tmp_path / "w80" / "meters").rglob("*.parquet"))
+    assert 0 < sizes[1] < 1.2 * sizes[0]
+    assert sizes[1] < readings / 10, (sizes, readings)
 
 
 def test_each_kind_of_broken_file_is_listed_and_does_not_stop_the_rest(spark: SparkSession, tmp_path: Path) -> None:
