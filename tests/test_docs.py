@@ -1,5 +1,6 @@
 """What the docs say is so: pages made from code are in step, commands they name exist, make lists its targets."""
 
+import os
 import re
 import shlex
 import shutil
@@ -75,9 +76,35 @@ def test_every_example_config_can_be_used(example: Path) -> None:
     load(example.read_text())
 
 
+def make(*arguments: str) -> str:
+    program = shutil.which("make")
+    assert program
+    environment = {name: value for name, value in os.environ.items() if name not in ("TORCH_INDEX", "MAKEFLAGS")}
+    done = subprocess.run([program, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
 def test_make_help_lists_every_target_with_its_words() -> None:
-    make = shutil.which("make")
-    assert make
-    said = subprocess.run([make, "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for target in ("setup", "demo", "test", "results", "docs"):
-        assert re.search(rf"^  {target} +\S+", said, re.MULTILINE)
+    said = make("help")
+    rules = [(ROOT / "Makefile").read_text(), (ROOT / "k8s" / "cluster.mk").read_text()]
+    text = "\n".join(rules).replace("\\\n", " ")
+    made = re.findall(r"^([a-z][a-z0-9 -]*):(?!=)", text, re.MULTILINE) + re.findall(
+        r"^\.PHONY:(.*)$", text, re.MULTILINE
+    )
+    names = {name for group in made for name in group.split()}
+    assert {"setup", "demo", "test", "results", "deploy", "run-train"} <= names
+    for target in names:
+        assert re.search(rf"^  {target} +\S+ \S+", said, re.MULTILINE), target
+
+
+def test_torch_comes_from_the_index_that_is_named_and_from_pips_own_without_one() -> None:
+    def torch(*variables: str) -> str:
+        plan = make("-n", "-W", "requirements.lock", "setup", *variables)
+        (line,) = (line for line in plan.splitlines() if " torch==" in line)
+        return line
+
+    assert "--index-url https://torch.example/cpu " in torch("TORCH_INDEX=https://torch.example/cpu")
+    assert "--index-url" not in torch()
+    assert "--build-arg TORCH_INDEX=https://torch.example/cpu" in make(
+        "-n", "images", "TORCH_INDEX=https://torch.example/cpu"
+    )
