@@ -68,7 +68,7 @@ def resources() -> dashboard.Dashboard:
         .with_panel(
             graph(
                 "Executors by state",
-                count("executors"),
+                count("executors (pods)"),
                 "As the operator reports them.",
                 Query(of("sparkapplication_executors", "application, state", where=APP), "{{application}} {{state}}"),
                 width=12,

@@ -225,7 +225,7 @@ def run() -> dashboard.Dashboard:
         .with_panel(
             graph(
                 "Tasks",
-                count("tasks"),
+                count("tasks, updates"),
                 "Resident tasks alive at the end of the last round, and trainings that another task took over (all rounds).",
                 Query(of("round_executors", "run"), "alive"),
                 Query(of("agents_reassigned_total", "run"), "taken over"),

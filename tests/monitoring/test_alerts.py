@@ -1,7 +1,6 @@
 """The alerts: each has a test of its own that promtool runs, says how bad it is, what to do and where to look."""
 
 import re
-import shutil
 import subprocess
 from typing import Any
 from urllib.parse import parse_qs, urlparse
@@ -9,6 +8,7 @@ from urllib.parse import parse_qs, urlparse
 import pytest
 import yaml
 from panel_queries import ROOT, boards
+from programs import PROMETHEUS, needed
 
 MONITORING = ROOT / "monitoring"
 RULES = [
@@ -19,10 +19,8 @@ NAMES = [rule["alert"] for rule in RULES]
 
 
 def promtool(*arguments: str) -> str:
-    binary = shutil.which("promtool")
-    if binary is None:
-        pytest.skip("no promtool on the PATH: apt-get install prometheus")
-    done = subprocess.run([binary, *arguments], cwd=MONITORING, capture_output=True, text=True, check=False)
+    command = [needed("promtool", PROMETHEUS), *arguments]
+    done = subprocess.run(command, cwd=MONITORING, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -34,6 +34,33 @@ def test_every_panel_has_a_unit_a_description_and_words_for_no_data(uid: str) ->
             assert defaults["custom"]["axisLabel"], panel["title"]
 
 
+GRAFANAS = {"s": "s", "ratio": "percentunit", "bytes": "bytes", "J": "joule"}
+"""Of units that Grafana knows, its name for them; all others are words on the axis."""
+
+
+@pytest.mark.parametrize("uid", sorted(BOARDS))
+def test_an_axis_has_the_unit_of_the_metrics_that_are_drawn_on_it(uid: str) -> None:
+    for panel in panels(BOARDS[uid]):
+        if panel["type"] != "timeseries":
+            continue
+        defaults = panel["fieldConfig"]["defaults"]
+        for target in panel["targets"]:
+            # What is divided by is no part of the unit: rounds, the updates that were asked for.
+            for name in re.findall(r"neurogrid_\w+", target["expr"].split(" / ")[0]):
+                metric = next(
+                    (m for m in CATALOGUE if name.removesuffix("_bucket").removesuffix("_sum") == m.name), None
+                )
+                if metric is None or metric.name == "neurogrid_build_info":
+                    continue
+                if "rate(" in target["expr"] and metric.unit == "bytes":
+                    assert defaults["unit"] == "Bps", panel["title"]
+                elif metric.unit in GRAFANAS:
+                    assert defaults["unit"] == GRAFANAS[metric.unit], panel["title"]
+                else:
+                    assert defaults["unit"] in {"none", "short"}, panel["title"]
+                    assert metric.unit in defaults["custom"]["axisLabel"], (panel["title"], name)
+
+
 @pytest.mark.parametrize("uid", sorted(BOARDS))
 def test_panels_lie_beside_each_other_and_not_upon(uid: str) -> None:
     assert len({panel["id"] for panel in BOARDS[uid]["panels"]}) == len(BOARDS[uid]["panels"])

@@ -16,6 +16,7 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from programs import PROMETHEUS, needed
 from prometheus_client.parser import text_string_to_metric_families as text_families
 from pyarrow import fs
 from telemetry_run import EXPORTER, exporter, scraped, train, value, write_records
@@ -104,9 +105,7 @@ def test_the_command_serves_until_it_is_stopped_and_ends_well(tmp_path):
 
 
 def test_promtool_finds_nothing_to_say_about_a_page_on_which_every_metric_has_a_value(tmp_path, warehouse):
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        pytest.skip("no promtool on the PATH: apt-get install prometheus")
+    promtool = needed("promtool", PROMETHEUS)
     shutil.copytree(warehouse, tmp_path / "w")
     write_records(tmp_path / "w")
     ended = {**APPLICATION, "status": {**APPLICATION["status"], "terminationTime": "2026-01-01T00:01:00Z"}}
