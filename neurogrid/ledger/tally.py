@@ -44,7 +44,7 @@ def tally(record: Round) -> dict[str, Any]:
 
 def against_f(genesis: Mapping[str, Any], record: Mapping[str, Any]) -> int:
     """How many rejections count against f, by a round's record and its run's first one; see `suspected`."""
-    return suspected(genesis["rule"], ((own["reason"], own["agents"]) for own in record["rejections"]))
+    return suspected(genesis["rule"], ((own["reason"], own["agents"]) for own in record.get("rejections") or ()))
 
 
 def _counts(seconds: Sequence[float]) -> list[int]:

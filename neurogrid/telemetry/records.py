@@ -29,9 +29,14 @@ class UnreadableError(Exception):
 
 
 class Reads:
-    """How reading went since the exporter started, and what cannot be read now."""
+    """How reading went since the exporter started, and what cannot be read now.
 
-    def __init__(self) -> None:
+    Args:
+        alive: called before each read, by which others see that a long look goes on, and one whose reads fail slowly.
+    """
+
+    def __init__(self, alive: Callable[[], None]) -> None:
+        self._alive = alive
         self.done: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()
         self._unreadable: dict[str, set[str]] = {kind: set() for kind in KINDS}
@@ -76,6 +81,7 @@ class Reads:
         return self._read(kind, file, lambda content: _rows(content, columns))
 
     def _read(self, kind: str, file: Place, parse: Callable[[bytes], T]) -> T | None:
+        self._alive()
         try:
             content = file.read_bytes()
         except (FileNotFoundError, NotADirectoryError):

@@ -58,12 +58,12 @@ class Warehouse:
         page: where the readings go.
         newest: how many runs are shown.
         per_agent: whether each agent has metrics of its own.
-        alive: called after each step of a long look, by which others see that it goes on.
+        alive: see Reads.
     """
 
     def __init__(self, root: Place, page: Page, newest: int, per_agent: bool, alive: Callable[[], None]) -> None:
-        self._root, self._page, self._newest, self._per_agent, self._alive = root, page, newest, per_agent, alive
-        self.reads = Reads()
+        self._root, self._page, self._newest, self._per_agent = root, page, newest, per_agent
+        self.reads = Reads(alive)
         self._started: dict[str, tuple[float, object]] = {}
         self._shown: dict[str, _Run] = {}
         self._turn = 0
@@ -94,7 +94,6 @@ class Warehouse:
         self._page.keep("run/", {f"run/{name}" for name in newest})
         for name in reversed(newest):  # of a large warehouse the newest runs are there first
             self._follow(name)
-            self._alive()
         self._pieces.look()
         self.up = not self.reads.unreadable("warehouse")
 
@@ -124,7 +123,6 @@ class Warehouse:
                 continue
             if genesis is not None:
                 self._started[name] = (genesis.started_s, when)
-            self._alive()
 
     def _written(self, names: list[str]) -> dict[str, object] | None:
         """When each run's first record was written, by the storage's clock; None where storage does not answer."""
@@ -148,11 +146,11 @@ class Warehouse:
                 with suppress(UnreadableError):
                     run.figures.end = self.reads.json("end", run.place / "end.json", End.parse)
                     run.changed |= run.figures.end is not None
+            if run.agents is not None:
+                run.changed |= run.agents.retry()
             if run.next == 1 or run.table_broken:
                 self._table(run)
             self._rounds(run)
-            if run.agents is not None:
-                run.changed |= run.agents.retry()
         except UnreadableError:
             pass  # counted; what was read before it stands
         if run.changed:
@@ -219,7 +217,6 @@ class Warehouse:
                 else:
                     return
             run.next += 1
-            self._alive()
 
     def _retry(self, run: _Run) -> None:
         """Tries some of the broken rounds again, those first whose turn it is."""

@@ -1,5 +1,6 @@
 """Storage that fails and heals, records that break and go: the page keeps what it had, an error ends with its cause."""
 
+import os
 import shutil
 from dataclasses import replace
 
@@ -189,3 +190,39 @@ def test_a_newest_round_that_was_broken_and_is_gone_is_waited_for_and_one_betwee
     work.look()
     assert unreadable(work, "round") == 0
     assert value(scraped(work), "rounds_total", run="r1", result="aggregated") == 4
+
+
+def test_storage_that_fails_slowly_at_every_read_does_not_make_the_exporter_look_stuck(folder, faulty, monkeypatch):
+    """Each read that fails is progress: otherwise Kubernetes would start an exporter anew for its storage's faults."""
+    for number in range(20):
+        shutil.copytree(folder / "jobs" / "prod", folder / "jobs" / f"r{number}")
+    work, seen = over(faulty, folder), []
+
+    def fail(self, path, **settings):
+        seen.append(work._progress_s)
+        raise OSError("Input/output error")
+
+    work.look()
+    for name in ("runs/r1/run.json", *(f"jobs/r{number}/etl.json" for number in range(20))):
+        os.utime(folder / name)
+    monkeypatch.setattr(Faulty, "open_input_stream", fail)
+    work.look()
+    assert len(seen) > 20
+    assert len(set(seen)) == len(seen)
+
+
+def test_audits_that_cannot_be_read_are_progress_too(folder, faulty, monkeypatch):
+    work, seen = over(faulty, folder), []
+    original = Faulty.open_input_stream
+
+    def fail(self, path, **settings):
+        if "/audit/" not in path:
+            return original(self, path, **settings)
+        seen.append(work._progress_s)
+        raise OSError("Input/output error")
+
+    monkeypatch.setattr(Faulty, "open_input_stream", fail)
+    work.look()
+    work.look()
+    assert len(seen) == 12
+    assert len(set(seen)) == 12
