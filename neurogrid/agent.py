@@ -200,8 +200,7 @@ def model_shape(windows: WindowSettings) -> Shape:
 
 def as_tensors(batch: Batch) -> Windows:
     """The batch as torch sees it, without copying."""
-    history, known, target, surge = map(_tensor, (batch.history, batch.known, batch.target, batch.surge))
-    return Windows(history, known, target, surge)
+    return Windows(*map(_tensor, (batch.history, batch.known, batch.target, batch.surge, batch.surge_base)))
 
 
 def _tensor(array: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> Tensor:

@@ -88,19 +88,21 @@ class ModelSection(_Section):
     hidden: Count = Field(48, description="width of the LSTMs and of the forecast's head")
     layers: Count = Field(1, description="LSTM layers, each of encoder and decoder")
     surge_hidden: Count = Field(48, description="width of the surge head")
-    history_slots: Count = Field(48, description="slots that the model sees")
+    history_slots: Count = Field(24, description="slots that the model sees")
     horizon_slots: Count = Field(4, description="slots that it forecasts")
     known_future: bool = Field(
         True, description="the decoder sees what is known of the target slots: lags and profiles of past days"
     )
-    residual: bool = Field(True, description="forecast the difference from the 28-day median of the slot")
+    residual: bool = Field(
+        True, description="forecast the difference from the 28-day median of the slot, and from its usual surges"
+    )
 
 
 class LocalSection(_Section):
     """What an agent does in a round."""
 
     optimiser: Literal["adam", "sgd"] = Field("adam", description="its state is new each round")
-    steps: Count = Field(20, description="gradient steps a round")
+    steps: Count = Field(40, description="gradient steps a round")
     batch_size: Count = Field(64, description="windows a step")
     learning_rate: float = Field(3e-3, gt=0, description="in the first round")
     final_learning_rate_share: float = Field(

@@ -34,7 +34,7 @@ def windows(seed: int = 3, count: int = 64) -> Windows:
     def draw(*shape: int) -> Tensor:
         return torch.randn(shape, generator=random)
 
-    return Windows(draw(count, 6, 3), draw(count, 2, 4), draw(count, 2), (draw(count, 2) > 1).float())
+    return Windows(draw(count, 6, 3), draw(count, 2, 4), draw(count, 2), (draw(count, 2) > 1).float(), draw(count, 3))
 
 
 def teacher(folder: Path, seed: int = 7) -> Distillation:

@@ -82,7 +82,8 @@ class LstmTrainer:
             history = readings[origins[:, None] + np.arange(-SHAPE.history_slots, 0)]
             ahead = readings[origins[:, None] + np.arange(SHAPE.horizon_slots)]
             known, target = torch.from_numpy(ahead[:, :, 1 : 1 + SHAPE.known].copy()), torch.from_numpy(ahead[:, :, 0])
-            yield Windows(torch.from_numpy(history), known, target, torch.zeros_like(target))
+            surge, surge_base = torch.zeros_like(target), torch.zeros(len(target), SHAPE.horizon_slots + 1)
+            yield Windows(torch.from_numpy(history), known, target, surge, surge_base)
 
     def evaluate(self, agent: AgentId, weights: Vector) -> Mapping[str, float]:
         """Not measured."""

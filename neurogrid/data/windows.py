@@ -36,7 +36,8 @@ class WindowSettings:
         horizon_slots: slots to forecast.
         known_future: whether the decoder sees, of each target slot, also the load a day and a week before and the
             profiles of the days before; else the calendar alone.
-        residual: whether the model forecasts the difference from the 28-day median; else the load itself.
+        residual: whether the model forecasts differences: of the load from the 28-day median, and of surge logits from
+            the usual ones; else both themselves.
     """
 
     history_slots: int
@@ -67,6 +68,7 @@ class Batch:
         target_kwh, base_kwh: (B, h) float32, kWh a slot.
         scale: (B, 1) float32, kWh: the standard deviation of the household's load in its training period.
         surge: (B, h) float32, 1 where the target lies above the household's surge threshold.
+        surge_base: (B, h + 1) float32, logits that the model's are added to: see usual_surge_logits.
     """
 
     history: Array
@@ -76,6 +78,7 @@ class Batch:
     base_kwh: Array
     scale: Array
     surge: Array
+    surge_base: Array
 
     def __len__(self) -> int:
         return len(self.target)
@@ -267,6 +270,7 @@ def gather(shard: Shard, origins: Indices) -> Batch:
     target_kwh = shard.kwh[slots]
     usual = shard.profiles[slots]
     base_kwh = usual[..., MEDIAN] if settings.residual else np.broadcast_to(mean, slots.shape)
+    surge_base = usual_surge_logits(usual[..., SURGE_SHARE])
     return Batch(
         history=np.take(shard.features, origins[:, None] + np.arange(-settings.history_slots, 0), axis=0),
         known=_known(shard, slots, usual, (mean, std, shard.run_threshold[run, None]))
@@ -277,7 +281,23 @@ def gather(shard: Shard, origins: Indices) -> Batch:
         base_kwh=base_kwh,
         scale=std,
         surge=(target_kwh > shard.run_threshold[run, None]).astype(np.float32),
+        surge_base=surge_base if settings.residual else np.zeros_like(surge_base),
     )
+
+
+def usual_surge_logits(share: Array) -> Array:
+    """How likely a surge usually is: of each slot, then of any slot of the horizon, as if slots were independent.
+
+    Args:
+        share: (B, h) share of the days before on which the slot was a surge.
+
+    Returns:
+        (B, h + 1) float32 logits. Half a day of each kind is added, so that what never happened stays possible.
+    """
+    slots = np.concatenate([share, 1 - np.prod(1 - share, axis=1, keepdims=True)], axis=1)
+    half_day = np.float32(0.5 / PROFILE_DAYS)
+    logits: Array = np.log((slots + half_day) / (1 - slots + half_day))
+    return logits
 
 
 def _known(shard: Shard, slots: Indices, usual: Array, scales: tuple[Array, Array, Array]) -> Array:

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from neurogrid.data.windows import MEAN, MEDIAN, SURGE_SHARE, Indices, Shard, lag_days, lag_weeks
+from neurogrid.data.windows import MEAN, MEDIAN, Indices, Shard, lag_days, lag_weeks
 
 Array = npt.NDArray[np.float32]
 NAIVE = ("persistence", "yesterday", "last_week", "mean_28_days", "median_28_days")
@@ -26,14 +26,3 @@ def surge_persistence(shard: Shard, origins: Indices) -> npt.NDArray[np.bool_]:
     """Whether the last slot before the origin was above the threshold: (B,)."""
     run = np.searchsorted(shard.run_start, origins, side="right") - 1
     return np.asarray(shard.kwh[origins - 1] > shard.run_threshold[run])
-
-
-def usual_surge_logits(shard: Shard, origins: Indices) -> Array:
-    """Logits of the share of the 28 days before on which each slot, and of any of them, was a surge: (B, h + 1).
-
-    Any: as if slots were independent.
-    """
-    share = shard.profiles[origins[:, None] + np.arange(shard.settings.horizon_slots), SURGE_SHARE].astype(np.float64)
-    share = np.clip(np.concatenate([share, 1 - np.prod(1 - share, axis=1, keepdims=True)], axis=1), 1e-6, 1 - 1e-6)
-    logits: Array = np.log(share / (1 - share)).astype(np.float32)
-    return logits

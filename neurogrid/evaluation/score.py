@@ -8,7 +8,17 @@ import numpy.typing as npt
 import torch
 
 from neurogrid.data.household import Household
-from neurogrid.data.windows import Batch, Indices, Period, Shard, WindowSettings, build_shard, gather
+from neurogrid.data.windows import (
+    SURGE_SHARE,
+    Batch,
+    Indices,
+    Period,
+    Shard,
+    WindowSettings,
+    build_shard,
+    gather,
+    usual_surge_logits,
+)
 from neurogrid.evaluation import naive, ridge
 from neurogrid.evaluation.metrics import Counts, Floats, confusion, count_scores, mase_scale_kwh
 from neurogrid.fl.update import Vector
@@ -119,7 +129,8 @@ def _score_part(
             note(method, forecast_kwh, batch)
         for method, solution in coefficients.items():
             note(method, batch.base_kwh + batch.scale * ridge.predict(batch, solution), batch)
-        logits = {"usual_share": naive.usual_surge_logits(shard, chunk)}
+        slots = chunk[:, None] + np.arange(shard.settings.horizon_slots)
+        logits = {"usual_share": usual_surge_logits(shard.profiles[slots, SURGE_SHARE])}
         for method, vector in weights.items():
             forecast, logits[method] = _run(model, vector, batch)
             note(method, batch.base_kwh + batch.scale * forecast, batch)
@@ -135,7 +146,7 @@ def _run(model: Forecaster, weights: Vector, batch: Batch) -> tuple[npt.NDArray[
     load(model, weights)
     with torch.inference_mode():
         forecast, logits = model(torch.from_numpy(batch.history), torch.from_numpy(batch.known))
-    return forecast.numpy(), logits.numpy()
+    return forecast.numpy(), logits.numpy() + batch.surge_base
 
 
 def _persistence(surging: npt.NDArray[np.bool_], labels: npt.NDArray[np.float32]) -> Counts:

@@ -38,7 +38,7 @@ class Forecaster(nn.Module):
     """A model of the coming slots.
 
     `forward(history, known)` takes (B, H, F) and (B, h, K), scaled, and gives the forecast (B, h), in units of
-    `Batch.target`, and surge logits (B, h + 1): of each slot, then of any slot of the horizon.
+    `Batch.target`, and surge logits (B, h + 1), to be added to `Batch.surge_base`: of each slot, then of any of them.
     """
 
     def __init__(self, settings: ModelSettings, shape: Shape) -> None:
@@ -58,7 +58,7 @@ class Forecaster(nn.Module):
 def initialise(model: Forecaster, seed: int) -> None:
     """Uniform in +-1/sqrt(fan-in) as torch does, but zero in layers marked by `starts_at_zero`, and from `seed` only.
 
-    With its last layer at zero a model starts as the profile whose residual it forecasts.
+    With its last layers at zero a model starts as the profile and the usual surges whose residuals it forecasts.
     """
     random = torch.Generator().manual_seed(seed)
     with torch.no_grad():

@@ -26,12 +26,16 @@ class LossSettings:
 
 
 class Windows(NamedTuple):
-    """A batch as tensors: inputs as in Forecaster, targets (B, h) scaled, surges (B, h), 1 where there is one."""
+    """A batch as tensors: inputs as in Forecaster, targets (B, h) scaled, surges (B, h), 1 where there is one.
+
+    `surge_base` (B, h + 1) are the logits that the model's surge logits are added to.
+    """
 
     history: Tensor
     known: Tensor
     target: Tensor
     surge: Tensor
+    surge_base: Tensor
 
 
 def forecast_loss(
@@ -53,7 +57,9 @@ def forecast_loss(
     if not settings.surge_weight:
         return error
     labels = torch.cat([windows.surge, windows.surge.amax(dim=1, keepdim=True)], dim=1)
-    return error + settings.surge_weight * functional.binary_cross_entropy_with_logits(logits, labels)
+    return error + settings.surge_weight * functional.binary_cross_entropy_with_logits(
+        windows.surge_base + logits, labels
+    )
 
 
 def point_loss(forecast: Tensor, target: Tensor, settings: LossSettings) -> Tensor:

@@ -18,6 +18,7 @@ from neurogrid.data.windows import (
     lag_days,
     profiles,
     reach_slots,
+    usual_surge_logits,
     window_origins,
 )
 
@@ -140,7 +141,7 @@ def test_a_shard_of_several_parts_gives_each_window_its_own_households_scale_and
     for period in PERIODS:
         together = gather(shard, shard.origins[period])
         apart = [gather(single, single.origins[period]) for single in alone]
-        for name in ("history", "known", "target", "target_kwh", "base_kwh", "scale", "surge"):
+        for name in ("history", "known", "target", "target_kwh", "base_kwh", "scale", "surge", "surge_base"):
             np.testing.assert_array_equal(
                 getattr(together, name), np.concatenate([getattr(batch, name) for batch in apart])
             )
@@ -178,3 +179,14 @@ def test_scaled_target_and_base_give_the_load_back(known_future: bool, residual:
     assert batch.known.shape == (len(batch), 4, window.known)
     np.testing.assert_allclose(batch.base_kwh + batch.scale * batch.target, batch.target_kwh, atol=1e-5)
     np.testing.assert_array_equal(batch.surge, batch.target_kwh > np.float32(0.9))
+    assert batch.surge_base.shape == (len(batch), 5)
+    assert batch.surge_base.any() == residual
+
+
+def test_usual_surges_are_those_of_the_28_days_before_and_none_is_impossible() -> None:
+    found = usual_surge_logits(np.array([[0, 0], [0.5, 0.5], [1, 0]], np.float32))
+    said = 1 / (1 + np.exp(-found.astype(np.float64)))
+    half = 0.5 / 28
+    whole = 1 + 2 * half
+    expected = np.array([[0, 0, 0], [0.5, 0.5, 0.75], [1, 0, 1]])
+    np.testing.assert_allclose(said, (expected + half) / whole, rtol=1e-5)

@@ -22,6 +22,7 @@ def windows(count: int, seed: int = 0) -> Windows:
         torch.randn(count, 6, 12, generator=random),
         torch.randn(count, 6, generator=random),
         (torch.rand(count, 6, generator=random) < 0.1).float(),
+        torch.randn(count, 7, generator=random),
     )
 
 
@@ -96,7 +97,12 @@ def test_losses_are_what_their_formulas_say(loss: str, by_hand) -> None:
     found = forecast_loss(model, LossSettings(loss, 0.5, 0.0), batch)  # the model still forecasts 0
     assert found.item() == pytest.approx(by_hand(batch.target.numpy()), rel=1e-5)
     with_surge = forecast_loss(model, LossSettings(loss, 0.5, 2.0), batch)
-    assert (with_surge - found).item() == pytest.approx(2 * np.log(2), rel=1e-5)
+    # Its surge logits are 0 too, so what counts is the base: that of each slot, then of any.
+    surge, base = batch.surge.numpy(), batch.surge_base.numpy()
+    said = 1 / (1 + np.exp(-base))
+    happened = np.concatenate([surge, surge.max(axis=1, keepdims=True)], axis=1)
+    entropy = -np.log(np.where(happened == 1, said, 1 - said)).mean()
+    assert (with_surge - found).item() == pytest.approx(2 * entropy, rel=1e-4)
 
 
 def test_models_are_the_same_in_a_fresh_process() -> None:
