@@ -97,6 +97,14 @@ class Completion:
         record = _read(self._file(self._job.name, self._job.generation))
         return record if record and record["state"] == COMPLETED and not self._job.scheduled else None
 
+    def begun(self) -> tuple[dict[str, Record], dict[str, str]]:
+        """Results of the steps that this very run had done before its driver was started again, and what they made."""
+        record = _read(self._file(self._job.name, self._job.generation))
+        same = record is not None and record.get("application") == self._job.application
+        if not record or not same or record["state"] == COMPLETED or not record.get("done"):
+            return {}, {}
+        return dict(record["done"]), dict(record["made"])
+
     def wait(self) -> dict[str, str]:
         """Waits for the job that this one comes after; what that one and those before it made, by kind.
 
@@ -132,13 +140,20 @@ class Completion:
                 show.say(f"waiting for job {job.after}: {self._state(record)}, for {now - began:.0f} s")
             time.sleep(max(0.0, min(_POLL_S, began + limit_s - now)))
 
-    def write(self, state: str, result: Mapping[str, Any], made: Mapping[str, str]) -> None:
+    def write(
+        self,
+        state: str,
+        result: Mapping[str, Any],
+        made: Mapping[str, str],
+        done: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
         """Replaces this job's record.
 
         Args:
             state: completed, failed or running.
             result: what the step gave back, or the words of its failure.
             made: ids of what this job and those before it made: manifest, teacher, run.
+            done: results of the steps that are done, of a job that has not ended.
         """
         record = {
             "job": self._job.name,
@@ -146,7 +161,9 @@ class Completion:
             "state": state,
             "started": self._started,
             "ended": None if state == RUNNING else _now(),
+            "application": self._job.application,
             "made": dict(made),
+            "done": lines.plain(done or {}),
             "result": lines.plain(result),
         }
         text = json.dumps(record, indent=1, default=str) + "\n"

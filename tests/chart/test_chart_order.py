@@ -1,7 +1,7 @@
 """Which job waits for which, and which of them run again when values change."""
 
 import pytest
-from rendering import SYNTHETIC, Chart, all_of, application, environment, merged
+from rendering import SYNTHETIC, Chart, all_of, application, environment, find, merged
 
 from neurogrid.cli.completion import Job
 
@@ -107,3 +107,20 @@ def test_a_job_waits_as_long_as_the_one_before_it_may_take_to_start_again(
 ) -> None:
     variables = environment(application(chart, "sample", {"jobs": {"etl": {"restart": restart}}}))
     assert Job.from_environment("sample", variables).after_retry_s == pause_s
+
+
+def test_a_pipeline_recurs_as_one_driver_that_has_what_each_of_its_steps_needs(chart: Chart) -> None:
+    alone = {job: {"enabled": False} for job in ("etl", "sample", "train", "evaluate")}
+    nightly = {"enabled": True, "step": "pipeline", "schedule": "@daily"}
+    values = {"jobs": {**alone, "nightly": nightly}, "tracing": {"endpoint": "http://collector:4318"}}
+    documents = chart.render(merged(SYNTHETIC, values))
+    assert not all_of(documents, "SparkApplication")
+    scheduled = find(documents, "ScheduledSparkApplication", "ng-nightly")["spec"]["template"]
+    assert scheduled["mainApplicationFile"].endswith("/pipeline.py")
+    driver, executor = (scheduled[role]["template"]["spec"] for role in ("driver", "executor"))
+    assert driver["initContainers"][0]["args"][0] == "synth"
+    for pod in (driver, executor):
+        assert "/data" in {mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
+    assert environment({"spec": scheduled})["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://collector:4318"
+    egress = find(documents, "NetworkPolicy", "ng-nightly-driver")["spec"]["egress"]
+    assert {"ports": [{"protocol": "TCP", "port": 4318}]} in egress

@@ -13,6 +13,7 @@ STRICT = {"jobDefaults": {"spread": {"whenUnsatisfiable": "DoNotSchedule"}}}
 S3 = {"storage": {"kind": "s3", "s3": {"bucket": "meters"}}}
 ALLOCATION = {"dynamicAllocation": {"enabled": True}}
 
+NIGHTLY = {"enabled": True, "step": "pipeline", "schedule": "@daily"}
 TEACHER_ON_GPUS = {"enabled": True, "executor": {"gpu": {"quantity": 1}}}
 
 PAIRS = {
@@ -62,6 +63,18 @@ PAIRS = {
     "two schedules": (
         {"jobs": {job: {"schedule": "@daily"} for job in ("etl", "sample")}},
         "last time's completion would count for this time",
+    ),
+    "pipeline without readings": (
+        {"data": {"kind": "none"}, "jobs": {"etl": {"enabled": False}, "nightly": NIGHTLY}},
+        "jobs.nightly has no readings",
+    ),
+    "tasks of a pipeline": (
+        {"jobs": {"nightly": {**NIGHTLY, "config": {"backend": {"tasks": 5}}}}},
+        "jobs.nightly: more tasks than the executors have slots",
+    ),
+    "allocation of a pipeline": (
+        {"jobs": {"nightly": {**NIGHTLY, **ALLOCATION}}},
+        "dynamic allocation is not sound for step pipeline",
     ),
     "warehouse": ({"config": {"warehouse": "s3://a"}}, "config.warehouse is not yours to set"),
     "path": ({"jobs": {"etl": {"config": {"source": {"path": "x"}}}}}, "config.source.path is not yours to set"),

@@ -126,6 +126,17 @@ def test_only_a_record_of_the_same_generation_means_that_a_job_is_done(tmp_path:
     assert Completion(where, job()).done() is None
 
 
+def test_a_driver_that_is_started_again_knows_the_steps_of_this_run_and_of_no_other(tmp_path: Path) -> None:
+    where, done = place(str(tmp_path)), {"etl": {"files": 3}}
+    tonight = {"SCHEDULED": "true", "APPLICATION": "city-nightly-17"}
+    for state in (RUNNING, FAILED):
+        Completion(where, job("nightly", **tonight)).write(state, {}, {"manifest": "m1"}, done)
+        assert Completion(where, job("nightly", **tonight)).begun() == (done, {"manifest": "m1"})
+        assert Completion(where, job("nightly", SCHEDULED="true", APPLICATION="city-nightly-18")).begun() == ({}, {})
+    Completion(where, job("nightly", **tonight)).write(COMPLETED, {}, {"manifest": "m1"})
+    assert Completion(where, job("nightly", **tonight)).begun() == ({}, {})
+
+
 def test_what_a_job_makes_has_one_name_for_all_starts_of_its_driver() -> None:
     assert job("train").default_id == "city-train-g1"
     assert job("train", APPLICATION="city-train").default_id == "city-train-g1"

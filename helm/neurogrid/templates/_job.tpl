@@ -32,7 +32,7 @@ neurogrid.io/job: {{ .name }}
 
 {{/* Where the job's driver sends traces; only a training has any. Arguments: root, job. */}}
 {{- define "neurogrid.job.traces" -}}
-{{- if eq .job.step "train" -}}{{ .root.Values.tracing.endpoint }}{{- end -}}
+{{- if include "neurogrid.job.does" (dict "job" .job "step" "train") -}}{{ .root.Values.tracing.endpoint }}{{- end -}}
 {{- end }}
 
 {{- define "neurogrid.job.mounts" -}}
@@ -44,7 +44,7 @@ neurogrid.io/job: {{ .name }}
 - name: work
   mountPath: /opt/spark/work-dir
 {{- include "neurogrid.warehouse.mount" .root }}
-{{- if and (eq .job.step "etl") (include "neurogrid.data.claim" .root) }}
+{{- if and (include "neurogrid.job.does" (dict "job" .job "step" "etl")) (include "neurogrid.data.claim" .root) }}
 - name: data
   mountPath: /data
   readOnly: true
@@ -63,7 +63,7 @@ neurogrid.io/job: {{ .name }}
 - name: work
   emptyDir: {}
 {{- include "neurogrid.warehouse.volume" .root }}
-{{- if eq .job.step "etl" }}
+{{- if include "neurogrid.job.does" (dict "job" .job "step" "etl") }}
 {{- with include "neurogrid.data.claim" .root }}
 - name: data
   persistentVolumeClaim:
@@ -74,7 +74,7 @@ neurogrid.io/job: {{ .name }}
 
 {{/* Makes or fetches the raw readings before the ETL's driver starts; does nothing where they are there already. */}}
 {{- define "neurogrid.job.data" -}}
-{{- if and (eq .job.step "etl") (has .root.Values.data.kind (list "synthetic" "fetch")) }}
+{{- if and (include "neurogrid.job.does" (dict "job" .job "step" "etl")) (has .root.Values.data.kind (list "synthetic" "fetch")) }}
 initContainers:
   - name: data
     image: {{ include "neurogrid.image" .root | quote }}

@@ -8,6 +8,11 @@
 {{- toJson $job -}}
 {{- end }}
 
+{{/* True when the step is one of the job's: a pipeline does several, one after another. Arguments: job, step. */}}
+{{- define "neurogrid.job.does" -}}
+{{- if or (eq .job.step .step) (and (eq .job.step "pipeline") (has .step (list "etl" "sample" "train" "evaluate"))) -}}true{{- end -}}
+{{- end }}
+
 {{/* The job that this one waits for: jobs that are switched off are passed over. Arguments: root, name, depth. */}}
 {{- define "neurogrid.after" -}}
 {{- $after := (include "neurogrid.job" . | fromJson).after -}}
@@ -51,7 +56,9 @@
 {{- $decides := omit $config "backend" "spark" -}}
 {{- if eq $job.step "etl" -}}
   {{- $decides = pick $config "source" "etl" -}}
-  {{- if eq .root.Values.data.kind "existing" -}}{{- $_ := set $decides "data" (pick .root.Values.data "existingClaim" "subPath") -}}{{- end -}}
+{{- end -}}
+{{- if and (include "neurogrid.job.does" (dict "job" $job "step" "etl")) (eq .root.Values.data.kind "existing") -}}
+  {{- $_ := set $decides "data" (pick .root.Values.data "existingClaim" "subPath") -}}
 {{- end -}}
 {{- if eq $job.step "sample" -}}
   {{- $decides = pick $config "source" "etl" "sampling" "seed" -}}

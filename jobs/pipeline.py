@@ -1,0 +1,3 @@
+from neurogrid.cli.job import main
+
+main("pipeline")
