@@ -41,6 +41,7 @@ find . -depth -type d \( -name tests -o -name test -o -name testing -o -name inc
   -exec rm -rf {} +
 find . -type f \( -name '*.a' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.pxi' -o -name '*.pyi' -o -name '*.h' -o -name '*.hpp' -o -name '*.cmake' \) -delete
 find torch/bin -type f -not -name torch_shm_manager -delete # import torch asks for that one
+rm -f "$venv"/bin/pip* # of the module that goes here
 rm -rf torch/share torch/utils/benchmark pip pip-*.dist-info setuptools setuptools-*.dist-info pkg_resources _distutils_hack distutils-precedence.pth
 # Arrow's tests, and the copies of one library under three names that a wheel holds instead of links.
 rm -rf pyarrow/_pyarrow_cpp_tests*.so pyarrow/includes pyarrow/src pyarrow/conftest.py
