@@ -141,13 +141,14 @@ def _result_of(text: str) -> Object:
 
 def _refuse_too_few_slots(job: str, template: Object, config: Config, executors: int) -> None:
     slots = executors * applications.cores(template)
-    wanted = {"train": ("backend.tasks", config.backend.tasks), "teacher": ("teacher.ranks", config.teacher.ranks)}
-    key, tasks = wanted.get(applications.step(template), ("", 0))
-    if tasks > slots:
+    tasks, ranks = ("backend.tasks", config.backend.tasks), ("teacher.ranks", config.teacher.ranks)
+    wanted = {"train": tasks, "pipeline": tasks, "teacher": ranks}
+    key, needed = wanted.get(applications.step(template), ("", 0))
+    if needed > slots:
         raise UsageError(
             f"{job} would wait for ever: {key} is more than its executors have slots",
-            found=f"{key} {tasks}; {executors} executors of {applications.cores(template)} cores are {slots} slots",
-            fix=f"set {key}={slots}, or give --executors {-(-tasks // applications.cores(template))}",
+            found=f"{key} {needed}; {executors} executors of {applications.cores(template)} cores are {slots} slots",
+            fix=f"set {key}={slots}, or give --executors {-(-needed // applications.cores(template))}",
         )
 
 

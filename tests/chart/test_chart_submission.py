@@ -69,6 +69,16 @@ def test_a_number_that_was_set_for_the_next_run_is_asked_for(chart: Chart) -> No
     assert kept.on[name]["spec"]["dynamicAllocation"]["maxExecutors"] == 4
 
 
+@pytest.mark.parametrize(
+    ("job", "key"), [("train", "backend.tasks"), ("night", "backend.tasks"), ("teacher", "teacher.ranks")]
+)
+def test_more_tasks_than_the_run_has_slots_are_refused(chart: Chart, job: str, key: str) -> None:
+    kept, cluster, release = installed(chart, {"jobs": {"night": {"step": "pipeline"}}})
+    with pytest.raises(UsageError, match=f"{job} would wait for ever: {key}"):
+        do_submit(cluster, release, job, None, [f"{key}=5"], 2)
+    assert not kept.on
+
+
 def test_helms_own_run_is_not_stopped_to_be_scaled(chart: Chart) -> None:
     kept, cluster, release = installed(chart)
     kept.create_application(find(chart.render(SYNTHETIC), "SparkApplication", "ng-train"))
