@@ -8,7 +8,7 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -105,7 +105,7 @@ def bench_rounds(agents: Sequence[int], backends: Sequence[str], rounds: int) ->
         "overhead: the backend's part of a round less the longest sum of training seconds of one task",
         "overhead_ratio: to the bare exchange of the same bytes, without TLS, in turn with the rounds",
         "throughput_share: agents a second of the backend over those of as many bare processes, in turn",
-        "peak_memory: driver, JVM and workers summed, pages they share counted in each",
+        "peak_memory: driver, JVM and workers summed, pages they share counted once (proportional set size)",
     ]
     return ResultTable("Rounds", COLUMNS, tuple(rows), tuple(notes))
 
@@ -136,16 +136,25 @@ class _Memory:
 
     others: set[int]
     peak: int = 0
+    most_resident: int = 0
     listens: bool = True
 
     def look(self) -> None:
-        here, total = psutil.Process(), 0
-        for process in (here, *here.children(recursive=True)):
-            if process.pid not in self.others:
-                with suppress(psutil.Error):  # it ended just now
-                    total += process.memory_info().rss
-        if self.listens:
-            self.peak = max(self.peak, total)
+        here = psutil.Process()
+        own = [process for process in (here, *here.children(recursive=True)) if process.pid not in self.others]
+        resident = _sum(own, lambda process: process.memory_info().rss)
+        # What processes share is told apart only where more is resident than before: it takes the kernel milliseconds.
+        if self.listens and resident > self.most_resident:
+            self.most_resident = resident
+            self.peak = max(self.peak, _sum(own, lambda process: process.memory_full_info().pss))
+
+
+def _sum(processes: Sequence[psutil.Process], figure: Callable[[psutil.Process], int]) -> int:
+    total = 0
+    for process in processes:
+        with suppress(psutil.Error):  # it ended just now
+            total += figure(process)
+    return total
 
 
 @dataclass
