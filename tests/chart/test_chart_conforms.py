@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -116,6 +117,11 @@ def space(chart: Chart) -> Iterator[str]:
         pytest.skip("KUBECONFIG names no cluster, or kubectl is not on the PATH")
     crds = subprocess.run(["helm", "show", "crds", str(chart.path)], capture_output=True, text=True, check=True).stdout
     assert kubectl("apply", "--server-side", "-f", "-", text=crds).returncode == 0
+    assert kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", "-", text=crds).returncode == 0
+    # Established kinds are not yet those that the server tells its clients of.
+    deadline = time.monotonic() + 60
+    while kubectl("get", "sparkapplications", "--all-namespaces").returncode and time.monotonic() < deadline:
+        time.sleep(0.5)
     assert kubectl("create", "namespace", "dry-run").returncode == 0
     # Admission looks a pod's account up, also in a dry run.
     assert kubectl("create", "serviceaccount", "dry-executor", "-n", "dry-run").returncode == 0
