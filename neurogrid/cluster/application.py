@@ -23,6 +23,7 @@ LOCKED = frozenset(
         *("spark.driver.port", "spark.driver.blockManager.port", "spark.blockManager.port", "spark.ui.port"),
         *("spark.authenticate", "spark.authenticate.secret", "spark.network.crypto.enabled"),
         *("spark.network.crypto.cipher", "spark.io.encryption.enabled", "spark.task.cpus"),
+        *("spark.executor.cores", "spark.executor.instances", "spark.dynamicAllocation.enabled"),
     }
 )
 """Spark's settings that are the release's alone; the chart's template neurogrid.job.locked has the same names."""

@@ -335,3 +335,5 @@ def test_the_notes_say_what_to_do_next(chart: Chart) -> None:
         assert words in notes
     idle = chart.notes({"jobs": {job: {"enabled": False} for job in ("etl", "sample", "train", "evaluate")}})
     assert "neurogrid k8s submit etl" in idle
+    assert "port-forward ng-train-driver 4040" in notes
+    assert "train" not in idle.partition("Spark's UI")[2].partition("\n\n")[0]

@@ -13,6 +13,13 @@ from neurogrid.cluster.release import Release, find_release
 from neurogrid.errors import ConfigError, UsageError
 
 Object = dict[str, Any]
+LEFT = {
+    "spark.authenticate.secret",
+    "spark.executor.cores",
+    "spark.executor.instances",
+    "spark.dynamicAllocation.enabled",
+}
+"""Left to Spark, and to what the operator makes of the job's other values."""
 ALLOCATION = {"enabled": True, "minExecutors": 1, "maxExecutors": 8}
 
 
@@ -101,7 +108,7 @@ def test_what_the_release_decides_cannot_be_set_for_a_run(chart: Chart, key: str
 
 
 @pytest.mark.parametrize("key", sorted(LOCKED))
-def test_sparks_ports_authentication_and_encryption_are_set_by_nobody_but_the_release(chart: Chart, key: str) -> None:
+def test_sparks_ports_security_and_slots_are_set_by_nobody_but_the_release(chart: Chart, key: str) -> None:
     for values in ({"jobs": {"etl": {"sparkConf": {key: "9"}}}}, {"config": {"spark": {"options": {key: "9"}}}}):
         assert f"may not set {key}" in chart.refusal(merged(SYNTHETIC, values))
     kept, cluster, release = installed(chart)
@@ -112,7 +119,7 @@ def test_sparks_ports_authentication_and_encryption_are_set_by_nobody_but_the_re
 
 def test_the_release_sets_all_that_nobody_else_may(chart: Chart) -> None:
     conf = find(chart.render(SYNTHETIC), "SparkApplication", "ng-train")["spec"]["sparkConf"]
-    assert set(conf) >= LOCKED - {"spark.authenticate.secret"}
+    assert {key for key in LOCKED if key not in conf} == LEFT
     same = {"jobs": {"train": {"sparkConf": {"spark.authenticate": "true"}}}}
     assert find(chart.render(merged(SYNTHETIC, same)), "SparkApplication", "ng-train")["spec"]["sparkConf"] == conf
 

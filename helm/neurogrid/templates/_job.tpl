@@ -184,14 +184,17 @@ spec:
     {{- include "neurogrid.job.volumes" . | nindent 4 }}
 {{- end }}
 
-{{/* What Spark is set to and nobody may set otherwise: NetworkPolicies know the ports, and the refusals what a task takes.
-     The secret is Spark's own to make, in memory; neurogrid/cluster/application.py has the same names. */}}
+{{/* What Spark is set to and nobody may set otherwise: NetworkPolicies know the ports, and the refusals how many slots there are.
+     What is empty here is left to Spark (the secret) or to values of the job; neurogrid/cluster/application.py has the same names. */}}
 {{- define "neurogrid.job.locked" -}}
 spark.driver.port: "7078"
 spark.driver.blockManager.port: "7079"
 spark.blockManager.port: "7079"
 spark.ui.port: "4040"
 spark.task.cpus: "1"
+spark.executor.cores: ""
+spark.executor.instances: ""
+spark.dynamicAllocation.enabled: ""
 spark.authenticate: "true"
 spark.authenticate.secret: ""
 spark.network.crypto.enabled: "true"
@@ -235,7 +238,8 @@ spark.io.encryption.enabled: "true"
 {{- $_ := set $conf "spark.task.resource.gpu.amount" "1" -}}
 {{- end -}}
 {{- end -}}
-{{- mustMergeOverwrite $conf (omit (include "neurogrid.job.locked" .root | fromYaml) "spark.authenticate.secret") .job.sparkConf | toYaml -}}
+{{- range $key, $ours := include "neurogrid.job.locked" .root | fromYaml -}}{{- if $ours -}}{{- $_ := set $conf $key $ours -}}{{- end -}}{{- end -}}
+{{- mustMergeOverwrite $conf .job.sparkConf | toYaml -}}
 {{- end }}
 
 {{/* One role's cores and memory. Argument: its values. */}}
