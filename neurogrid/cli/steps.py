@@ -311,13 +311,13 @@ def do_evaluate(config: Config, spark: SparkSession | None, run_id: str, manifes
     weights = from_state_dict(where, unpack(final))  # type: ignore[arg-type]
     with show.bar("evaluation") as bar:
         found = evaluate(spark, warehouse, manifest, {"federated": weights}, settings.evaluation(config), bar.step, bar)
-    content = {"w_final_sha256": weights_sha256(weights), **found.to_dict()}
+    record = seal({"w_final_sha256": weights_sha256(weights), **found.to_dict()}, end["sha256"])
     (run / "evaluation.md").write(found.to_markdown())
     # Last, and a record of the run's chain: what is there is whole, and `audit` tells whether it was changed.
-    (run / "evaluation.json").write(to_text(seal(content, end["sha256"])))
-    show.scores(content["parts"]["test"])
+    (run / "evaluation.json").write(to_text(record))
+    show.scores(record["parts"]["test"])
     show.facts([("in full", f"{run}/evaluation.md")])
-    return content
+    return record
 
 
 def do_report(warehouse_uri: str, run_id: str) -> Result:
