@@ -4,8 +4,8 @@ import json
 import os
 import shutil
 import subprocess
-import time
 import tarfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
