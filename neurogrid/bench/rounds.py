@@ -20,6 +20,7 @@ from neurogrid.backends.inline import InlineBackend
 from neurogrid.backends.spark import SparkBackend
 from neurogrid.bench.agents import IdleFactory, LstmFactory, start
 from neurogrid.bench.bare import BareExchange, BareTraining
+from neurogrid.bench.goals import verdicts
 from neurogrid.bench.table import Cell, ResultTable
 from neurogrid.fl.attack import AttackSettings
 from neurogrid.fl.clip import ClipSettings
@@ -107,7 +108,7 @@ def bench_rounds(agents: Sequence[int], backends: Sequence[str], rounds: int) ->
         "throughput_share: agents a second of the backend over those of as many bare processes, in turn",
         "peak_memory: driver, JVM and workers summed, pages they share counted once (proportional set size)",
     ]
-    return ResultTable("Rounds", COLUMNS, tuple(rows), tuple(notes))
+    return ResultTable("Rounds", COLUMNS, tuple(rows), (*verdicts(COLUMNS, rows), *notes))
 
 
 def _row(case: Case, backend: Backend, agents: int, rounds: int) -> tuple[Cell, ...]:
