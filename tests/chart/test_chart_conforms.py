@@ -122,6 +122,8 @@ def space(chart: Chart) -> Iterator[str]:
     deadline = time.monotonic() + 60
     while kubectl("get", "sparkapplications", "--all-namespaces").returncode and time.monotonic() < deadline:
         time.sleep(0.5)
+    crd = ["crd/sparkapplications.sparkoperator.k8s.io", "crd/scheduledsparkapplications.sparkoperator.k8s.io"]
+    assert kubectl("wait", "--for=condition=Established", "--timeout=60s", *crd).returncode == 0
     assert kubectl("create", "namespace", "dry-run").returncode == 0
     # Admission looks a pod's account up, also in a dry run.
     assert kubectl("create", "serviceaccount", "dry-executor", "-n", "dry-run").returncode == 0
