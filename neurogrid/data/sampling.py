@@ -230,6 +230,8 @@ def _dealt_hands(households: list[Profile], clusters: list[int], settings: Sampl
         Week(i, block, clusters[i], stage)
         for i, profile in enumerate(households)
         for block, stage in enumerate(_stages(_meta(profile)))
+        # No window starts in a household's first week: the slot of a week before is among what a forecast is made of.
+        if block > 0
     ]
     hands: list[_Hand] = []
     for hand in deal_weeks(weeks, settings.agents, settings.partition, settings.dirichlet_alpha, settings.seed):
