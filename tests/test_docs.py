@@ -59,6 +59,28 @@ def test_every_command_in_a_code_block_can_be_typed_as_it_stands(page: str, line
     command.make_context(command.name, words)  # raises where a flag is unknown or a value cannot be
 
 
+def commands_with(flag: str) -> dict[str, bool]:
+    """Every command, and whether it takes the flag."""
+    found, left = {}, [("", get_command(app))]
+    while left:
+        name, command = left.pop()
+        if hasattr(command, "commands"):
+            left += [(f"{name} {inner}".strip(), one) for inner, one in command.commands.items()]
+        else:
+            found[name] = any(flag in parameter.opts for parameter in command.params)
+    return found
+
+
+def test_every_command_gives_its_result_as_json_but_those_that_have_none() -> None:
+    assert {name for name, takes in commands_with("--json").items() if not takes} == {"exporter", "k8s logs"}
+
+
+def test_every_step_of_a_run_takes_the_config_that_the_others_take() -> None:
+    takes = commands_with("--config")
+    steps = ("run", "etl", "sample", "teach", "train", "evaluate", "report", "audit", "config show", "bench results")
+    assert all(takes[step] for step in steps)
+
+
 def targets(rule: Path) -> set[str]:
     names = re.findall(r"^([a-z][a-z0-9 -]*):.*## ", rule.read_text(), re.MULTILINE)
     return {name for group in names for name in group.split()}
