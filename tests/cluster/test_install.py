@@ -282,7 +282,9 @@ def test_readings_are_fetched_from_a_web_server_of_the_cluster(first: Release, s
 
 def test_executors_of_etl_become_more_with_the_work(second: Release) -> None:
     second.wait_completed("etl")
-    assert "new desired total will be 2 for" in second.log("etl")
+    path = "jsonpath={.status.executorState}"
+    states = json.loads(second.kubectl("get", "sparkapplication", "second-etl", "-o", path))
+    assert len(states) == 2, states
 
 
 def test_a_job_whose_predecessor_never_completes_fails_and_says_so(second: Release) -> None:

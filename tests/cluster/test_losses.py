@@ -113,9 +113,9 @@ def test_an_executor_whose_node_is_drained_hands_in_what_it_has_done_and_is_repl
             log.kill()
     assert slowest_s < 15
     assert whole(rounds)
-    # The hook ran: the executor was told so, and its task saw it and left by itself.
-    assert "Received decommission" in said or "decommission" in said.lower(), said[-3000:]
-    assert "the executor is leaving" in release.log("train")
+    # The hook told the executor, and its task saw it and left by itself.
+    assert "decommission" in said.lower(), said[-3000:]
+    assert "the executor is leaving" in said, said[-3000:]
     assert replaced(release, victim, 120) < 120
     kubectl("uncordon", NODE)
 
@@ -147,14 +147,20 @@ def test_a_round_whose_node_is_cut_off_ends_within_30_s_and_its_executor_is_repl
     assert time.monotonic() - began < 120
 
 
+def process(*words: str) -> psutil.Process:
+    """The one process of this machine, which the second node's are too, whose command has these words."""
+    (found,) = [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if (command := process.info["cmdline"]) and command[0] == words[0] and set(words) <= set(command)
+    ]
+    return found
+
+
 @contextmanager
 def kubelet_stopped() -> Iterator[None]:
     """While the second node's kubelet stands still, so that it does not end what it should have ended long ago."""
-    (kubelet,) = [
-        process
-        for process in psutil.process_iter(["cmdline"])
-        if (command := process.info["cmdline"] or [""])[0].endswith("kubelet") and NODE in command
-    ]
+    kubelet = process("kubelet", NODE)
     kubelet.suspend()
     try:
         yield
@@ -162,17 +168,20 @@ def kubelet_stopped() -> Iterator[None]:
         kubelet.resume()
 
 
-def test_an_executor_that_comes_back_from_the_lost_node_is_refused_and_changes_nothing(
+def test_an_executor_that_comes_back_from_the_lost_node_is_turned_away_and_changes_nothing(
     release: Release, cut_off: str
 ) -> None:
     began = len(release.rounds("train"))
     refusal = f"pod {cut_off} was lost and replaced, and has come back: refused"
-    assert refusal not in release.log("train")
+    # It has outlived the cut, and knows of nothing.
+    lost = process("java", "--podName", cut_off)
     with kubelet_stopped():
         nodes("heal")
-        wait_for("the return", 90, lambda: refusal in release.log("train"))
+        # Its task is refused, or its Spark hears before that that it is not wanted any more, and ends.
+        wait_for("the refusal", 90, lambda: not lost.is_running() or refusal in release.log("train"))
         release.wait_round("train", len(release.rounds("train")) + 3)
     kubectl("wait", f"node/{NODE}", "--for=condition=Ready", "--timeout=120s")
+    wait_for("its end", 60, lambda: not lost.is_running())
     rounds = release.rounds("train")[began:]
     assert whole(rounds)
     assert all(r["executors"] == 2 for r in rounds)
