@@ -43,8 +43,7 @@ for command in (run, etl, sample, teach, train, evaluate, report, audit, synth, 
 
 def main() -> None:
     """Runs the command line; every error a person can make ends in words and an exit code, never in a traceback."""
-    # A pod or a supervisor ends a run with SIGTERM: leave as cleanly as after Ctrl-C.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, _end)
     try:
         app()
     except NeuroGridError as problem:
@@ -60,6 +59,14 @@ def main() -> None:
         if isinstance(end.__context__, TyperException):
             _print_error(UsageError(end.__context__.format_message()))
         raise
+
+
+def _end(*_: object) -> None:
+    """A supervisor ends a run with SIGTERM: leaves as cleanly as after Ctrl-C."""
+    # A shell that puts a command in the background has it ignore Ctrl-C.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.raise_signal(signal.SIGINT)
 
 
 def _print_error(problem: NeuroGridError) -> None:

@@ -18,7 +18,7 @@ import pytest
 SMALL = """
 sampling: {agents: 9, districts: 3, clusters: 2, held_out_share: 0.2, min_observed_slots: 200}
 model: {hidden: 8, surge_hidden: 8, history_slots: 16, horizon_slots: 4}
-local: {steps: 4, batch_size: 16}
+local: {steps: 20, batch_size: 16}
 rounds: {count: 4, agents_per_round: 9, panel_agents: 3}
 aggregation: {byzantine_share: 0.25}
 attack: {kind: noise, fraction: 0.25}
@@ -106,7 +106,12 @@ def test_a_run_stopped_in_its_rounds_leaves_no_process_and_resumes_to_the_same_w
     folder, said = whole
     run_id = f"stopped-{how.name}"
     command = neurogrid(*train(folder, run_id, "--set", f"backend.kind={backend}", "--set", "spark.master=local[2]"))
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    # Who is ended by SIGTERM was often put in the background by a shell, which has it ignore Ctrl-C.
+    ignored = signal.signal(signal.SIGINT, signal.SIG_IGN if how == signal.SIGTERM else signal.default_int_handler)
+    try:
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    finally:
+        signal.signal(signal.SIGINT, ignored)
     root = folder / "w" / "runs" / run_id
     wait_for((root / "rounds" / "round=0001.json").exists, process)
     family = [process.pid, *(child.pid for child in psutil.Process(process.pid).children(recursive=True))]
