@@ -34,6 +34,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]
         archive.addfile(member, io.BytesIO(b"three"))
     with tarfile.open(root / "evil.tar.gz", "w:gz") as archive:
         archive.addfile(tarfile.TarInfo("../../outside.csv"), io.BytesIO())
+    with tarfile.open(root / "link.tar.gz", "w:gz") as archive:
+        link = tarfile.TarInfo("way-out")
+        link.type, link.linkname = tarfile.SYMTYPE, "/"
+        archive.addfile(link)
     (root / "bad.zip").write_text("no archive")
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(root))) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -56,6 +60,7 @@ def test_files_come_as_they_are_and_archives_are_unpacked(site: tuple[str, Path]
         ("/none.csv", RunError, "cannot fetch"),
         ("/bad.zip", RunError, "cannot unpack"),
         ("/evil.tar.gz", RunError, "cannot unpack"),
+        ("/link.tar.gz", RunError, "cannot unpack"),
         ("/", InputError, "cannot fetch"),
     ],
 )
