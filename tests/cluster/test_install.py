@@ -8,6 +8,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,12 @@ from strangers import Bystander, addresses, open_ports, put, reachable, reached
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 Install = Callable[..., Release]
 
-# Epochs and rounds enough that they are still under way while strangers knock at every port.
+# Epochs enough that they are still under way while strangers knock at every port.
 TEACHER = {"share": 0.2, "apart": False, "epoch_windows": 4096, "ranks": 2, "batch_size": 32} | {
     "epochs": 40,
     "patience_epochs": 0,
 }
-ROUNDS = 60
+ROUNDS = 12
 TAUGHT = merged(CONFIG, {"rounds": {"count": ROUNDS}, "teacher": TEACHER})
 FIRST = {
     "config": TAUGHT,
@@ -37,7 +38,13 @@ JOBS = ("etl", "sample", "teacher", "train")
 
 
 @pytest.fixture(scope="module")
-def first(install: Install) -> Release:
+def expected(cluster: None, beside: Callable[[dict[str, Any]], Callable[[], Laptop]]) -> Callable[[], Laptop]:
+    """The laptop's result, worked out beside the cluster's."""
+    return beside(TAUGHT)
+
+
+@pytest.fixture(scope="module")
+def first(install: Install, expected: Callable[[], Laptop]) -> Release:
     """Installed; its jobs run by themselves."""
     return install("first", FIRST)
 
@@ -100,10 +107,8 @@ def test_an_install_runs_every_job_to_completed(first: Release, trained: dict[st
     assert trained["rounds"] == ROUNDS
 
 
-def test_the_weights_are_the_laptops_bit_for_bit(
-    trained: dict[str, Any], laptop: Callable[[dict[str, Any]], Laptop]
-) -> None:
-    assert trained["w_final_sha256"] == laptop(TAUGHT).weights
+def test_the_weights_are_the_laptops_bit_for_bit(trained: dict[str, Any], expected: Callable[[], Laptop]) -> None:
+    assert trained["w_final_sha256"] == expected().weights
 
 
 def test_helm_test_checks_the_finished_run(first: Release, trained: dict[str, Any]) -> None:
@@ -166,57 +171,88 @@ def test_strangers_reach_no_port_of_exporter_history_server_and_operator(
     assert reached(bystanders, servers(first)) == set()
 
 
+class TestTrainingThatGoesOn:
+    """What a training's pods answer, and to whom, while its rounds go on for as long as it takes to ask."""
+
+    @pytest.fixture(scope="class")
+    def training(self, first: Release, trained: dict[str, Any]) -> Iterator[list[dict[str, Any]]]:
+        """The pods of a training with endless rounds, driver first, then two executors."""
+
+        def k8s(*arguments: str) -> str:
+            where = ["-n", first.namespace, "--release", first.name]
+            command = [sys.executable, "-m", "neurogrid", "k8s", *arguments, *where]
+            return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+
+        endless = ["--set", "rounds.count=100000", "--executors", "2"]
+        run = json.loads(k8s("submit", "train", *endless, "--json"))["run"]
+        wait_for("executors", 300, lambda: len(first.ready("train")) == 2)
+        log = ["logs", f"{run}-driver", "-c", "spark-kubernetes-driver"]
+        wait_for("a round", 300, lambda: '{"neurogrid": "round"' in first.kubectl(*log))
+        yield [json.loads(first.kubectl("get", "pod", f"{run}-driver", "-o", "json")), *first.ready("train")]
+        k8s("cancel", run, "--delete")
+
+    def test_strangers_reach_no_port_of_driver_and_executors(
+        self, first: Release, training: list[dict[str, Any]], bystanders: tuple[Bystander, Bystander]
+    ) -> None:
+        assert reached(bystanders, addresses(training)) == set()
+
+    def test_an_executor_reaches_what_it_has_to_and_nothing_else(
+        self, first: Release, training: list[dict[str, Any]]
+    ) -> None:
+        own, (driver, _, other) = training[1]["metadata"]["name"], addresses(training)
+        allowed = {f"{driver}:7078", f"{driver}:7079", f"{driver}:7080", f"{other}:7079"}
+        assert open_ports(first.namespace, own, [driver, other]) == allowed
+        elsewhere = [f"{server}:{port}" for server in servers(first) for port in (9108, 18080, 8080, 8081)]
+        assert reachable(first.namespace, own, [*elsewhere, "kubernetes.default.svc:443"]) == set()
+
+    def test_the_ui_answers_through_the_port_forward_that_the_notes_show(
+        self, first: Release, training: list[dict[str, Any]]
+    ) -> None:
+        notes = helm("get", "notes", first.name, "-n", first.namespace)
+        (shown,) = [line.split() for line in notes.splitlines() if line.endswith(" first-train-driver 4040")]
+        command = [*shown[:-2], training[0]["metadata"]["name"], ":4040"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as forward:
+            try:
+                assert forward.stdout is not None
+                port = re.search(r"127\.0\.0\.1:(\d+)", forward.stdout.readline())
+                assert port
+                connection = http.client.HTTPConnection("127.0.0.1", int(port[1]), timeout=60)
+                connection.request("GET", "/api/v1/applications")
+                said = json.loads(connection.getresponse().read())
+                connection.close()
+            finally:
+                forward.terminate()
+        assert [f"{application['name']}-driver" for application in said] == [command[-2]]
+
+    def test_executors_hold_a_secret_of_their_own_application(
+        self, teaching: list[dict[str, Any]], training: list[dict[str, Any]]
+    ) -> None:
+        known = [secrets(teaching[1:]), secrets(training[1:])]
+        assert [len(secret) for secret in known] == [1, 1]
+        assert known[0] != known[1]
+
+    def test_an_executor_without_the_secret_is_refused_by_the_driver(
+        self, first: Release, training: list[dict[str, Any]]
+    ) -> None:
+        """From a pod whose connections the policies let through."""
+        backend = 'java -Xmx64m -cp "/opt/spark/jars/*" org.apache.spark.executor.CoarseGrainedExecutorBackend'
+        who = (
+            '--driver-url "$SPARK_DRIVER_URL" --executor-id 99 --cores 1 --app-id x --hostname x --resourceProfileId 0'
+        )
+        script = f"unset _SPARK_AUTH_SECRET; {backend} {who} 2>&1; echo exit $?"
+        said = first.kubectl("exec", training[1]["metadata"]["name"], "--", "sh", "-c", script)
+        assert "Expected SaslMessage, received something else" in said
+        assert said.endswith("exit 1\n")
+
+
 @pytest.fixture(scope="module")
-def scaled(first: Release, trained: dict[str, Any], bystanders: tuple[Bystander, Bystander]) -> dict[str, str]:
+def scaled(first: Release, trained: dict[str, Any]) -> dict[str, str]:
     """Which run each job had before the training was asked for anew, with two executors; the new one is under way."""
     before = first.submissions()
     first.helm("upgrade", {"jobs": {"train": {"executor": {"instances": 2}, "rerun": "scaled"}}})
     wait_for("the training runs again", 300, lambda: first.submissions()["train"] != before["train"])
     wait_for("two executors", 600, lambda: len(first.ready("train")) == 2)
     return before
-
-
-def test_strangers_reach_no_port_of_a_driver_and_executors_in_rounds(
-    first: Release, scaled: dict[str, str], bystanders: tuple[Bystander, Bystander]
-) -> None:
-    first.wait_round("train", 1)
-    executors = first.pods("train", "executor")
-    own, (one, other) = executors[0]["metadata"]["name"], addresses(executors)
-    (home,) = addresses(first.pods("train", "driver"))
-    assert reached(bystanders, [home, one, other]) == set()
-    # Someone listens there: an executor reaches its driver, and the other executor, where it has to and nowhere else.
-    allowed = {f"{home}:7078", f"{home}:7079", f"{home}:7080", f"{other}:7079"}
-    assert open_ports(first.namespace, own, [home, other]) == allowed
-    elsewhere = [f"{server}:{port}" for server in servers(first) for port in (9108, 18080, 8080, 8081)]
-    assert reachable(first.namespace, own, [*elsewhere, "kubernetes.default.svc:443"]) == set()
-    assert first.state("train") == "RUNNING", "nobody was there to be reached"
-
-
-def test_the_ui_of_a_running_job_answers_through_the_port_forward_that_the_notes_show(
-    first: Release, scaled: dict[str, str]
-) -> None:
-    notes = helm("get", "notes", first.name, "-n", first.namespace)
-    (shown,) = [line.split() for line in notes.splitlines() if line.endswith("-driver 4040")]
-    with subprocess.Popen([*shown[:-1], ":4040"], stdout=subprocess.PIPE, text=True) as forward:
-        try:
-            assert forward.stdout is not None
-            port = re.search(r"127\.0\.0\.1:(\d+)", forward.stdout.readline())
-            assert port
-            connection = http.client.HTTPConnection("127.0.0.1", int(port[1]), timeout=60)
-            connection.request("GET", "/api/v1/applications")
-            said = json.loads(connection.getresponse().read())
-            connection.close()
-        finally:
-            forward.terminate()
-    assert [application["name"] for application in said] == ["first-train"]
-
-
-def test_executors_hold_a_secret_of_their_own_application_to_speak_to_the_driver(
-    first: Release, teaching: list[dict[str, Any]], scaled: dict[str, str]
-) -> None:
-    training, before = secrets(first.pods("train", "executor")), secrets(teaching[1:])
-    assert len(training) == len(before) == 1
-    assert training != before
 
 
 def test_two_executors_give_the_same_weights_as_one(
