@@ -51,7 +51,8 @@ def meters(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 def neighbour(install: Callable[..., Release]) -> tuple[Release, set[str]]:
     """Another release in another namespace, with an operator of its own; and what it is made of."""
     off = {job: {"enabled": False} for job in JOBS}
-    release = install("neighbour", {"jobs": off})
+    idle = {"controller": {"resources": {"requests": {"cpu": "10m"}}}}
+    release = install("neighbour", {"jobs": off, "spark-operator": idle})
     ready = ["get", "deployment", "-o", "jsonpath={.items[*].status.readyReplicas}"]
     wait_for("its operator", 120, lambda: release.kubectl(*ready) == "1")
     return release, objects(release.namespace)
@@ -93,6 +94,8 @@ def city(
         "storage": {"kind": "s3", "s3": {"bucket": "meters", "prefix": "city", "endpoint": url, "secret": "keys"}},
         "network": {"storage": {"to": [{"ipBlock": {"cidr": f"{host}/32"}}], "ports": [int(port)]}},
         "jobs": {"teacher": {"enabled": True}, "evaluate": {"enabled": True}, MINUTELY: minutely},
+        # Six drivers wait for their turn, and ask for their cores all the while.
+        "jobDefaults": {"driver": {"coreRequest": "50m"}},
         # `make deploy` says for which namespace.
         "spark-operator": {"spark": {"jobNamespaces": ["nowhere"]}},
     }
