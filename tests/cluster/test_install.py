@@ -171,25 +171,26 @@ def test_strangers_reach_no_port_of_exporter_history_server_and_operator(
     assert reached(bystanders, servers(first)) == set()
 
 
+@pytest.fixture(scope="class")
+def training(first: Release, trained: dict[str, Any]) -> Iterator[list[dict[str, Any]]]:
+    """The pods of a training with endless rounds, driver first, then two executors."""
+
+    def k8s(*arguments: str) -> str:
+        where = ["-n", first.namespace, "--release", first.name]
+        command = [sys.executable, "-m", "neurogrid", "k8s", *arguments, *where]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+
+    endless = ["--set", "rounds.count=100000", "--executors", "2"]
+    run = json.loads(k8s("submit", "train", *endless, "--json"))["run"]
+    wait_for("executors", 300, lambda: len(first.ready("train")) == 2)
+    log = ["logs", f"{run}-driver", "-c", "spark-kubernetes-driver"]
+    wait_for("a round", 300, lambda: '{"neurogrid": "round"' in first.kubectl(*log))
+    yield [json.loads(first.kubectl("get", "pod", f"{run}-driver", "-o", "json")), *first.ready("train")]
+    k8s("cancel", run, "--delete")
+
+
 class TestTrainingThatGoesOn:
     """What a training's pods answer, and to whom, while its rounds go on for as long as it takes to ask."""
-
-    @pytest.fixture(scope="class")
-    def training(self, first: Release, trained: dict[str, Any]) -> Iterator[list[dict[str, Any]]]:
-        """The pods of a training with endless rounds, driver first, then two executors."""
-
-        def k8s(*arguments: str) -> str:
-            where = ["-n", first.namespace, "--release", first.name]
-            command = [sys.executable, "-m", "neurogrid", "k8s", *arguments, *where]
-            return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
-
-        endless = ["--set", "rounds.count=100000", "--executors", "2"]
-        run = json.loads(k8s("submit", "train", *endless, "--json"))["run"]
-        wait_for("executors", 300, lambda: len(first.ready("train")) == 2)
-        log = ["logs", f"{run}-driver", "-c", "spark-kubernetes-driver"]
-        wait_for("a round", 300, lambda: '{"neurogrid": "round"' in first.kubectl(*log))
-        yield [json.loads(first.kubectl("get", "pod", f"{run}-driver", "-o", "json")), *first.ready("train")]
-        k8s("cancel", run, "--delete")
 
     def test_strangers_reach_no_port_of_driver_and_executors(
         self, first: Release, training: list[dict[str, Any]], bystanders: tuple[Bystander, Bystander]
