@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
@@ -89,6 +90,7 @@ def spark_session(
         ) from error
     interrupted = threading.Event()
     _stop_quietly_on_ctrl_c(interrupted)
+    _accumulate_quietly(spark.sparkContext)
     try:
         try:
             yield spark
@@ -124,6 +126,21 @@ def _stop_quietly_on_ctrl_c(interrupted: threading.Event) -> None:
     root = logging.getLogger()
     if _not_py4j not in root.filters:
         root.addFilter(_not_py4j)
+
+
+def _accumulate_quietly(context: SparkContext) -> None:
+    """Spark's server of accumulators prints a traceback when the JVM goes first, as it may after Ctrl-C.
+
+    A JVM that has gone is raised by the call that needs it as well.
+    """
+    server = context._accumulatorServer
+    say = server.handle_error
+
+    def handle_error(request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError | EOFError):
+            say(request, client_address)
+
+    server.handle_error = handle_error
 
 
 def _not_py4j(record: logging.LogRecord) -> bool:
