@@ -107,6 +107,8 @@ class Dispatcher:
             self._changed.notify_all()
         elif said == "weights" and current:
             resident.weights_s = now
+            if ticket is not None:
+                self._feed(ticket)
         elif said == "losses" and current and ticket is not None and ticket.do == "evaluate":
             self._evaluated(ticket, resident, message)
         elif said == "dropped":
@@ -195,8 +197,9 @@ class Dispatcher:
             if not queue.in_hand(resident.task):
                 self._hand_out(ticket, resident, size)
         for resident in live:
-            # Not at the end of the round: an agent behind another is one that an idle task cannot take.
-            if queue.waiting > len(live) and 0 < queue.in_hand(resident.task) <= size:
+            # Not while the first ones are on their way, which they would hold up. Not at the end of the round: an agent
+            # behind another is one that an idle task cannot take.
+            if resident.weights_s and queue.waiting > len(live) and 0 < queue.in_hand(resident.task) <= size:
                 self._hand_out(ticket, resident, size)
 
     def _hand_out(self, ticket: Ticket, resident: Resident, size: int) -> None:

@@ -1,8 +1,9 @@
 """The task's side of the exchange: runs in a Spark task for the whole training, trains what the driver hands it.
 
-The protocol is described in exchange.py. A task reads in one thread, tells that it lives in another, trains in its
-main thread. When its stream breaks (the driver gave it up, or the network did) it comes back as a new arrival with
-the shards it has in memory; when it cannot, it fails, and Spark tries the task again elsewhere.
+The protocol is described in exchange.py. A task reads in one thread, tells that it lives in another, sends its deltas
+in a third, so that it need not wait for a driver that is busy, and trains in its main thread. When its stream breaks
+(the driver gave it up, or the network did) it comes back as a new arrival with the shards it has in memory; when it
+cannot, it fails, and Spark tries the task again elsewhere.
 """
 
 import contextlib
@@ -25,10 +26,13 @@ from pyspark import TaskContext
 
 from neurogrid.backends.answers import failure, figures, misnamed, misshapen
 from neurogrid.backends.exchange import Hello, down_schema, parse, up_schema, vectors, vectors_array
+from neurogrid.backends.memory import keep_freed_memory
 from neurogrid.fl.update import AgentId, Trainer, TrainerFactory, Update, Vector
 
-_FLUSH_S = 0.02
+_FLUSH_S = 0.1
 """Deltas wait at most this long for others to share their message."""
+_QUEUED = 2  # messages of deltas that may wait to be sent; each holds up to batch_bytes of memory
+_DRAIN_S = 10.0  # for what is queued to be sent, when a task leaves
 _CLIENT_OPTIONS = [("grpc.use_local_subchannel_pool", 1)]  # a connection of its own, so that it can be cut alone
 
 
@@ -68,6 +72,7 @@ class Leaving(Exception):  # noqa: N818 - not an error of the user's
 
 def reside(invitation: Invitation, factory: TrainerFactory, partition: int, _: Iterator[Any]) -> Iterator[int]:
     """The body of a resident task: `functools.partial` of it goes to mapPartitionsWithIndex."""
+    keep_freed_memory()
     context = TaskContext.get()
     attempt = context.attemptNumber() if context is not None else 0
     process = psutil.Process()
@@ -102,6 +107,7 @@ class TaskStream:
         self._invitation = invitation
         self._hello = hello
         self._inbox: queue.SimpleQueue[tuple[dict[str, Any], pa.RecordBatch | None] | None] = queue.SimpleQueue()
+        self._outbox: queue.Queue[tuple[dict[str, Any], pa.RecordBatch | None] | None] = queue.Queue(_QUEUED)
         self._write_lock = threading.Lock()
         self._closed = threading.Event()
         self._dropped = 0  # the newest ticket that the driver has closed
@@ -125,13 +131,15 @@ class TaskStream:
         self._threads = [
             threading.Thread(target=self._read, name="exchange-read", daemon=True),
             threading.Thread(target=self._beat, name="exchange-beat", daemon=True),
+            threading.Thread(target=self._send, name="exchange-send", daemon=True),
         ]
         for thread in self._threads:
             thread.start()
         return self
 
     def __exit__(self, *exc: object) -> None:
-        # Both threads end before the reader and the writer go: they must not be used after that.
+        # All threads end before the reader and the writer go: they must not be used after that.
+        self._drain()
         self._closed.set()
         with contextlib.suppress(pa.ArrowException, OSError), self._write_lock:
             self._writer.done_writing()
@@ -152,6 +160,10 @@ class TaskStream:
                 self._writer.write_metadata(metadata)
             else:
                 self._writer.write_with_metadata(batch, metadata)
+
+    def say_later(self, message: dict[str, Any], batch: pa.RecordBatch | None) -> None:
+        """Queues a message; waits only while as many are before it as may wait. One that cannot be sent is lost."""
+        self._outbox.put((message, batch))
 
     def work(self, trainer: Trainer) -> None:
         """Does what the driver says until it says stop. Raises StreamBroken when the driver says nothing more."""
@@ -223,8 +235,6 @@ class TaskStream:
             for number in itertools.count(1):
                 chunk = self._reader.read_chunk()
                 message = parse(chunk.app_metadata) | {"number": number}
-                if chunk.data is not None:
-                    self.say({"say": "weights", "ticket": message["ticket"]})
                 if message["do"] == "drop":
                     self._dropped = message["ticket"]
                 elif message["do"] == "return":
@@ -233,9 +243,32 @@ class TaskStream:
                 elif message["do"] == "stop":
                     self._stopping = True
                 self._inbox.put((message, chunk.data))
+                if chunk.data is not None:  # said last: the training does not wait for it
+                    self.say({"say": "weights", "ticket": message["ticket"]})
         except (StopIteration, pa.ArrowException, OSError, ValueError):
             self._closed.set()
             self._inbox.put(None)
+
+    def _drain(self) -> None:
+        sender = self._threads[-1]
+        try:
+            self._outbox.put(None, timeout=_DRAIN_S)
+            sender.join(_DRAIN_S)
+        except queue.Full:
+            pass
+        if sender.is_alive():
+            self._reader.cancel()  # ends a write to a driver that does not read
+            self._outbox.put(None)
+
+    def _send(self) -> None:
+        while (item := self._outbox.get()) is not None:
+            if self._closed.is_set():
+                continue  # nobody hears it, but who fills the queue must not wait
+            try:
+                self.say(*item)
+            except (pa.ArrowException, OSError):
+                self._closed.set()
+                self._inbox.put(None)
 
     def _beat(self) -> None:
         with contextlib.suppress(pa.ArrowException, OSError):
@@ -298,7 +331,7 @@ class _Outgoing:
                 vectors_array(self._deltas[: len(self._index)]),
             ]
             batch = pa.RecordBatch.from_arrays(columns, schema=up_schema(self._n_weights))
-        self._stream.say(message, batch)
+        self._stream.say_later(message, batch)
         self._clear()
 
 

@@ -24,6 +24,7 @@ from pyspark.sql import SparkSession
 from neurogrid.backends.certificate import certificate_for
 from neurogrid.backends.dispatch import Dispatcher
 from neurogrid.backends.exchange import ExchangeServer, ExchangeSettings, Hello, Stream
+from neurogrid.backends.memory import keep_freed_memory
 from neurogrid.backends.pods import LEAVING, LostPods
 from neurogrid.backends.resident import Invitation, reside
 from neurogrid.errors import RunError, UsageError
@@ -76,6 +77,7 @@ class SparkBackend:
             UsageError: more tasks are asked for than there are free slots.
             RunError: the trainer cannot be made, or no task became ready in time.
         """
+        keep_freed_memory()
         settings = self._settings
         tasks = self._tasks()
         self._closing.clear()

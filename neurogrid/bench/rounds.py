@@ -35,6 +35,7 @@ from neurogrid.storage import place
 CORES = 2
 SPARK_LOG = Path("build/bench/spark.log")
 WARM_UP_ROUNDS = 2
+_FEW_AGENTS, _MANY = 100, 10
 DISTRICTS = 3
 EXCHANGE = ExchangeSettings(
     tasks=CORES,
@@ -78,7 +79,13 @@ class Case:
 
 
 def bench_rounds(agents: Sequence[int], backends: Sequence[str], rounds: int) -> ResultTable:
-    """Measures `rounds` rounds of each number of agents on each backend (`inline`, `spark`), after warm-up."""
+    """Measures rounds of each number of agents on each backend (`inline`, `spark`), after warm-up.
+
+    Args:
+        agents: numbers of agents.
+        backends: of `inline` and `spark`.
+        rounds: measured of each number; up to 100 agents ten times as many.
+    """
     rows: list[tuple[Cell, ...]] = []
     notes: list[str] = []
     weights, _ = start()
@@ -102,7 +109,8 @@ def bench_rounds(agents: Sequence[int], backends: Sequence[str], rounds: int) ->
                     notes.append(f"{case.backend}, {case.training}: all {case.tasks} tasks ready after {seconds:.1f} s")
                     rows += [_row(case, backend, n, rounds) for n in agents]
     notes += [
-        f"{weights.size:,} weights; medians of {rounds} rounds after {WARM_UP_ROUNDS} of warm-up",
+        f"{weights.size:,} weights; medians of {rounds} rounds after {WARM_UP_ROUNDS} of warm-up, "
+        f"of {_MANY} times as many up to {_FEW_AGENTS} agents",
         "overhead: the backend's part of a round less the longest sum of training seconds of one task",
         "overhead_ratio: to the bare exchange of the same bytes, without TLS, in turn with the rounds",
         "throughput_share: agents a second of the backend over those of as many bare processes, in turn",
@@ -127,7 +135,9 @@ def _row(case: Case, backend: Backend, agents: int, rounds: int) -> tuple[Cell, 
         memory = stack.enter_context(_peak_memory({*exchange.pids, *training.pids}))
         turns = _Turns(ledger, training, exchange, memory)
         state = State(0, weights, weights * 0)
-        federate(state, federation, _round_settings(agents, WARM_UP_ROUNDS + rounds), backend, [turns])
+        # A short round is little of a sample.
+        measured = rounds * (_MANY if agents <= _FEW_AGENTS else 1)
+        federate(state, federation, _round_settings(agents, WARM_UP_ROUNDS + measured), backend, [turns])
     return (case.backend, case.training, agents, *turns.cells(agents, trains=case.training != "none"))
 
 
@@ -138,14 +148,14 @@ class _Memory:
     others: set[int]
     peak: int = 0
     most_resident: int = 0
-    listens: bool = True
+    stop: threading.Event = field(default_factory=threading.Event)
 
     def look(self) -> None:
         here = psutil.Process()
         own = [process for process in (here, *here.children(recursive=True)) if process.pid not in self.others]
         resident = _sum(own, lambda process: process.memory_info().rss)
         # What processes share is told apart only where more is resident than before: it takes the kernel milliseconds.
-        if self.listens and resident > self.most_resident:
+        if resident > self.most_resident:
             self.most_resident = resident
             self.peak = max(self.peak, _sum(own, lambda process: process.memory_full_info().pss))
 
@@ -177,16 +187,14 @@ class _Turns:
         self.ledger.flush()
         persisted = time.perf_counter()
         self.memory.look()
-        self.memory.listens = False
+        exchange_s, training_s = self.exchange.round(), self.training.round(record.round_id, state.weights)
+        if record.round_id == WARM_UP_ROUNDS:
+            self.memory.stop.set()
         if record.round_id > WARM_UP_ROUNDS:
             self.records.append(record)
             self.persist_s.append(persisted - began)
-            self.exchange_s.append(self.exchange.round())
-            self.training_s.append(self.training.round(record.round_id, state.weights))
-        else:
-            self.exchange.round()
-            self.training.round(record.round_id, state.weights)
-        self.memory.listens = True
+            self.exchange_s.append(exchange_s)
+            self.training_s.append(training_s)
 
     def cells(self, agents: int, *, trains: bool) -> tuple[Cell, ...]:
         """The row's figures, medians in ms, from send_ms on."""
@@ -217,11 +225,14 @@ class _Turns:
 
 @contextmanager
 def _peak_memory(others: set[int]) -> Iterator[_Memory]:
-    """Looks at the memory now and then; a round also looks at its own end, however short it is."""
-    memory, stop = _Memory(others), threading.Event()
+    """Looks at the memory now and then until warm-up is over, since looking takes time that others need.
+
+    A round also looks at its own end, outside of what is timed.
+    """
+    memory = _Memory(others)
 
     def watch() -> None:
-        while not stop.wait(0.25):
+        while not memory.stop.wait(0.25):
             memory.look()
 
     thread = threading.Thread(target=watch, daemon=True)
@@ -229,7 +240,7 @@ def _peak_memory(others: set[int]) -> Iterator[_Memory]:
     try:
         yield memory
     finally:
-        stop.set()
+        memory.stop.set()
         thread.join()
 
 

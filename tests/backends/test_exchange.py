@@ -21,7 +21,7 @@ from neurogrid.backends.exchange import (
     vectors,
     vectors_array,
 )
-from neurogrid.backends.resident import Invitation, reside
+from neurogrid.backends.resident import Invitation, TaskStream, reside
 from neurogrid.errors import RunError
 from neurogrid.fl.update import Update
 
@@ -279,3 +279,32 @@ def test_a_round_without_any_task_ends_with_words(driver):
 def test_a_certificate_says_nothing_of_its_key():
     assert "PRIVATE" not in repr(certificate_for(["localhost", "10.0.0.1"]))
     assert TOKEN not in repr(Invitation("grpc://x", b"pem", TOKEN, D, 1.0, 1, 1.0))
+
+
+class DeafDriver(flight.FlightServerBase):
+    """Takes streams and reads nothing from them."""
+
+    def __init__(self):
+        self.may_end = threading.Event()
+        super().__init__("grpc://127.0.0.1:0")
+
+    def do_exchange(self, context, descriptor, reader, writer):
+        writer.begin(down_schema(D))
+        self.may_end.wait()
+
+
+def test_a_task_trains_on_while_the_driver_does_not_read_and_ends_all_the_same(monkeypatch):
+    monkeypatch.setattr("neurogrid.backends.resident._DRAIN_S", 0.2)
+    server = DeafDriver()
+    invitation = Invitation(f"grpc://127.0.0.1:{server.port}", None, TOKEN, D, heartbeat_s=60, rows=3, return_s=0.5)
+    batch = rows([0] * 100_000)  # far more than the channel holds
+    try:
+        with TaskStream(invitation, HELLO) as stream:
+            began = time.monotonic()
+            for _ in range(3):  # one is being sent and does not get there, two wait
+                stream.say_later(updates(1, 0), batch)
+            assert time.monotonic() - began < 5
+        assert not [thread for thread in threading.enumerate() if thread.name.startswith("exchange-")]
+    finally:
+        server.may_end.set()
+        server.shutdown()
