@@ -95,9 +95,9 @@ def service(release: Release, backend: dict[str, Any]) -> str:
 
 
 def applications(asker: Bystander, url: str) -> list[dict[str, Any]]:
-    """What the UI or the history server there says of its applications."""
-    said: list[dict[str, Any]] = json.loads(asker.run("python", "-c", _ASK, f"{url}/api/v1/applications"))
-    return said
+    """What the UI or the history server there says of its applications; nothing while Spark starts."""
+    said = asker.run("python", "-c", _ASK, f"{url}/api/v1/applications")
+    return [] if said.startswith("Spark is starting up") else list(json.loads(said))
 
 
 def test_an_ingress_leads_its_controller_to_the_ui_of_a_job_that_runs_and_nobody_else(
@@ -107,7 +107,8 @@ def test_an_ingress_leads_its_controller_to_the_ui_of_a_job_that_runs_and_nobody
     url = leads_to(nightly)[f"night-nightly.{DOMAIN}"]
     address = urlsplit(url).netloc
     wait_for("Spark's UI", 600, lambda: reachable(controller.namespace, controller.name, [address]), 0.5)
-    assert [application["name"] for application in applications(controller, url)] == ["night-nightly"]
+    shown = wait_for("its application", 120, lambda: applications(controller, url), 0.5)
+    assert [application["name"] for application in shown] == ["night-nightly"]
     assert reachable(collector.namespace, collector.name, [address]) == set()
     assert nightly.state("nightly") == "RUNNING", "nobody was there to be reached"
 
