@@ -47,13 +47,13 @@ panel-pictures: setup ## docs/monitoring-*.png of a real run with attackers; nee
 	$(BIN)/python monitoring/source/pictures.py docs
 
 test: setup ## the tests, under five minutes
-	$(BIN)/python -m pytest -q -m "not slow and not cluster"
+	$(BIN)/python -m pytest -q --durations=15 -m "not slow and not cluster"
 
 slow: setup ## the tests that take longer
-	$(BIN)/python -m pytest -q -m "slow and not cluster"
+	$(BIN)/python -m pytest -q --durations=25 -m "slow and not cluster"
 
 cluster-test: setup $(CHART)/charts ## the chart, and what needs the cluster in KUBECONFIG with the image on its nodes; 40 minutes
-	$(BIN)/python -m pytest -q tests/chart tests/cluster
+	$(BIN)/python -m pytest -q --durations=25 tests/chart tests/cluster
 
 check: setup ## lint and types
 	$(BIN)/ruff check .

@@ -68,6 +68,17 @@ def test_a_wrong_value_is_refused_before_anything_is_made(namespace: str, tmp_pa
     assert "wrong" not in helm("list", "-n", namespace)
 
 
+def test_a_second_operator_for_the_namespace_is_refused_before_anything_is_made(first: Release, tmp_path: Path) -> None:
+    (tmp_path / "values.yaml").write_text(yaml.safe_dump(values(first.namespace)))
+    where = ["-n", first.namespace, "-f", str(tmp_path / "values.yaml")]
+    said = helm("install", "other", str(CHART), *where, code=1)
+    assert f"both would submit the jobs of namespace {first.namespace}" in said
+    assert f"deployment {first.namespace}/first-spark-operator-controller, which watches {first.namespace}" in said
+    assert not first.kubectl(
+        "get", "all,configmap,networkpolicy", "-l", "app.kubernetes.io/instance=other", "-o", "name"
+    )
+
+
 @pytest.fixture(scope="module")
 def bystanders(first: Release) -> Iterator[tuple[Bystander, Bystander]]:
     """One stranger in the release's namespace, and one in another."""
