@@ -107,7 +107,7 @@ class TaskStream:
         self._invitation = invitation
         self._hello = hello
         self._inbox: queue.SimpleQueue[tuple[dict[str, Any], pa.RecordBatch | None] | None] = queue.SimpleQueue()
-        self._outbox: queue.Queue[tuple[dict[str, Any], pa.RecordBatch | None] | None] = queue.Queue(_QUEUED)
+        self._outbox: queue.Queue[_Updates | None] = queue.Queue(_QUEUED)
         self._write_lock = threading.Lock()
         self._closed = threading.Event()
         self._dropped = 0  # the newest ticket that the driver has closed
@@ -161,9 +161,10 @@ class TaskStream:
             else:
                 self._writer.write_with_metadata(batch, metadata)
 
-    def say_later(self, message: dict[str, Any], batch: pa.RecordBatch | None) -> None:
-        """Queues a message; waits only while as many are before it as may wait. One that cannot be sent is lost."""
-        self._outbox.put((message, batch))
+    def hand_in(self, updates: "_Updates") -> None:
+        """Queues updates; waits only while as many are before them as may wait. What cannot be sent is lost."""
+        if updates.done or updates.failed:
+            self._outbox.put(updates)
 
     def work(self, trainer: Trainer) -> None:
         """Does what the driver says until it says stop. Raises StreamBroken when the driver says nothing more."""
@@ -189,7 +190,7 @@ class TaskStream:
 
     def _train(self, trainer: Trainer, message: dict[str, Any], weights: Vector) -> None:
         ticket, round_number = message["ticket"], message["round"]
-        outgoing = _Outgoing(self, ticket, min(self._invitation.rows, len(message["work"])), weights.size)
+        updates = _Updates(ticket)
         for index, agent in message["work"]:
             if self._over(ticket):
                 return
@@ -200,12 +201,16 @@ class TaskStream:
             self._at = (ticket, index)
             began = time.perf_counter()
             update, held, reason, retry = _train_one(trainer, agent, round_number, weights)
-            outgoing.busy_s += time.perf_counter() - began
+            ended = time.perf_counter()
+            updates.busy_s += ended - began
             if update is None:
-                outgoing.failed.append([index, reason, retry])
+                updates.failed.append([index, reason, retry])
             else:
-                outgoing.add(index, update, held)
-        outgoing.flush()
+                updates.done.append(_Done(index, update, held, ended))
+            if len(updates.done) == self._invitation.rows or ended - updates.since_s > _FLUSH_S:
+                self.hand_in(updates)
+                updates = _Updates(ticket)
+        self.hand_in(updates)
 
     def _evaluate(self, trainer: Trainer, message: dict[str, Any], weights: Vector) -> None:
         ticket = message["ticket"]
@@ -265,7 +270,7 @@ class TaskStream:
             if self._closed.is_set():
                 continue  # nobody hears it, but who fills the queue must not wait
             try:
-                self.say(*item)
+                self.say(*item.message(self._invitation.n_weights))
             except (pa.ArrowException, OSError):
                 self._closed.set()
                 self._inbox.put(None)
@@ -280,59 +285,50 @@ class TaskStream:
                     self._inbox.put(None)
 
 
-class _Outgoing:
-    """Deltas on their way into one message."""
+@dataclass(frozen=True)
+class _Done:
+    """What an agent gave; `ended_s` is when its training ended."""
 
-    def __init__(self, stream: TaskStream, ticket: int, rows: int, n_weights: int) -> None:
-        self._stream, self._ticket, self._rows, self._n_weights = stream, ticket, rows, n_weights
-        self.busy_s = 0.0
-        self.failed: list[list[Any]] = []
-        self._clear()
+    index: int
+    update: Update
+    held: bool
+    ended_s: float
 
-    def _clear(self) -> None:
-        self._index: list[int] = []
-        self._updates: list[Update] = []
-        self._held: list[bool] = []
-        self._ended: list[float] = []
-        self._since = time.perf_counter()
-        self.busy_s = 0.0
-        self.failed = []
 
-    def add(self, index: int, update: Update, held: bool) -> None:
-        if not self._index:
-            # Fresh memory for each message: gRPC may still read the last one's.
-            self._deltas = np.empty((self._rows, self._n_weights), np.float32)
-        np.copyto(self._deltas[len(self._index)], update.delta)
-        self._index.append(index)
-        self._updates.append(update)
-        self._held.append(held)
-        self._ended.append(time.perf_counter())
-        if len(self._index) == self._rows or time.perf_counter() - self._since > _FLUSH_S:
-            self.flush()
+@dataclass
+class _Updates:
+    """What agents gave, on its way into one message."""
 
-    def flush(self) -> None:
-        if not self._index and not self.failed:
-            return
+    ticket: int
+    since_s: float = field(default_factory=time.perf_counter)
+    busy_s: float = 0.0
+    done: list[_Done] = field(default_factory=list)
+    failed: list[list[Any]] = field(default_factory=list)
+
+    def message(self, n_weights: int) -> tuple[dict[str, Any], pa.RecordBatch | None]:
+        """The message, which says how old each delta is by now. The deltas are copied into one column."""
         now = time.perf_counter()
         message = {
             "say": "updates",
-            "ticket": self._ticket,
+            "ticket": self.ticket,
             "busy_s": self.busy_s,
-            "metrics": [figures(update.metrics) for update in self._updates],
-            "held": self._held,
-            "ages_s": [now - ended for ended in self._ended],
+            "metrics": [figures(done.update.metrics) for done in self.done],
+            "held": [done.held for done in self.done],
+            "ages_s": [now - done.ended_s for done in self.done],
             "failed": self.failed,
         }
-        batch = None
-        if self._index:
-            columns = [
-                pa.array(self._index, pa.int32()),
-                pa.array([int(update.windows) for update in self._updates], pa.int64()),
-                vectors_array(self._deltas[: len(self._index)]),
-            ]
-            batch = pa.RecordBatch.from_arrays(columns, schema=up_schema(self._n_weights))
-        self._stream.say_later(message, batch)
-        self._clear()
+        if not self.done:
+            return message, None
+        # Fresh memory for each message: gRPC may still read the last one's.
+        deltas = np.empty((len(self.done), n_weights), np.float32)
+        for row, done in zip(deltas, self.done, strict=True):
+            np.copyto(row, done.update.delta)
+        columns = [
+            pa.array([done.index for done in self.done], pa.int32()),
+            pa.array([int(done.update.windows) for done in self.done], pa.int64()),
+            vectors_array(deltas),
+        ]
+        return message, pa.RecordBatch.from_arrays(columns, schema=up_schema(n_weights))
 
 
 def _train_one(

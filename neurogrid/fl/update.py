@@ -24,7 +24,7 @@ class Update:
 
     Attributes:
         agent: who trained.
-        delta: (d,) float32, weights after less weights before.
+        delta: (d,) float32, weights after less weights before; nobody writes to it any more.
         windows: number of training windows the agent says it holds.
         metrics: named figures of the training, e.g. `loss` (mean over its steps) and `train_s`.
     """

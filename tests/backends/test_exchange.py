@@ -21,7 +21,7 @@ from neurogrid.backends.exchange import (
     vectors,
     vectors_array,
 )
-from neurogrid.backends.resident import Invitation, TaskStream, reside
+from neurogrid.backends.resident import Invitation, TaskStream, _Done, _Updates, reside
 from neurogrid.errors import RunError
 from neurogrid.fl.update import Update
 
@@ -281,6 +281,9 @@ def test_a_certificate_says_nothing_of_its_key():
     assert TOKEN not in repr(Invitation("grpc://x", b"pem", TOKEN, D, 1.0, 1, 1.0))
 
 
+LARGE = 4 << 20  # weights, whose 16 MiB are far more than the channel holds
+
+
 class DeafDriver(flight.FlightServerBase):
     """Takes streams and reads nothing from them."""
 
@@ -289,20 +292,20 @@ class DeafDriver(flight.FlightServerBase):
         super().__init__("grpc://127.0.0.1:0")
 
     def do_exchange(self, context, descriptor, reader, writer):
-        writer.begin(down_schema(D))
+        writer.begin(down_schema(LARGE))
         self.may_end.wait()
 
 
 def test_a_task_trains_on_while_the_driver_does_not_read_and_ends_all_the_same(monkeypatch):
     monkeypatch.setattr("neurogrid.backends.resident._DRAIN_S", 0.2)
     server = DeafDriver()
-    invitation = Invitation(f"grpc://127.0.0.1:{server.port}", None, TOKEN, D, heartbeat_s=60, rows=3, return_s=0.5)
-    batch = rows([0] * 100_000)  # far more than the channel holds
+    invitation = Invitation(f"grpc://127.0.0.1:{server.port}", None, TOKEN, LARGE, heartbeat_s=60, rows=3, return_s=0.5)
+    done = [_Done(0, Update("A", np.zeros(LARGE, np.float32), 1, {}), True, 0.0)]
     try:
         with TaskStream(invitation, HELLO) as stream:
             began = time.monotonic()
             for _ in range(3):  # one is being sent and does not get there, two wait
-                stream.say_later(updates(1, 0), batch)
+                stream.hand_in(_Updates(1, done=done))
             assert time.monotonic() - began < 5
         assert not [thread for thread in threading.enumerate() if thread.name.startswith("exchange-")]
     finally:
