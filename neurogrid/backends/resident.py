@@ -110,6 +110,7 @@ class TaskStream:
         self._outbox: queue.Queue[_Updates | None] = queue.Queue(_QUEUED)
         self._write_lock = threading.Lock()
         self._closed = threading.Event()
+        self._failure: Exception | None = None  # of the thread that sends
         self._dropped = 0  # the newest ticket that the driver has closed
         self._stopping = False
         self._leaving = False
@@ -174,7 +175,7 @@ class TaskStream:
             if self._leaving:
                 raise Leaving("the executor is leaving; the driver hands what is left to others")
             if item is None:
-                raise StreamBroken
+                raise self._failure or StreamBroken
             message, batch = item
             if batch is not None:
                 # A copy: the trainer may want to wrap it in a tensor, and what Arrow owns is read-only.
@@ -271,7 +272,8 @@ class TaskStream:
                 continue  # nobody hears it, but who fills the queue must not wait
             try:
                 self.say(*item.message(self._invitation.n_weights))
-            except (pa.ArrowException, OSError):
+            except Exception as error:  # raised in the main thread: a task that cannot send must not go on beating
+                self._failure = error
                 self._closed.set()
                 self._inbox.put(None)
 

@@ -311,3 +311,12 @@ def test_a_task_trains_on_while_the_driver_does_not_read_and_ends_all_the_same(m
     finally:
         server.may_end.set()
         server.shutdown()
+
+
+def test_a_task_that_cannot_make_a_message_ends_with_the_reason(driver):
+    invitation = Invitation(driver.location, driver.certificate.pem, TOKEN, D, heartbeat_s=60, rows=3, return_s=0.5)
+    wrong = Update("A", np.zeros(D + 1, np.float32), 1, {})
+    with TaskStream(invitation, HELLO) as stream:
+        stream.hand_in(_Updates(1, done=[_Done(0, wrong, True, 0.0)]))
+        with pytest.raises(ValueError, match="broadcast"):
+            stream.work(Trainer())
