@@ -109,14 +109,19 @@ def bench_rounds(agents: Sequence[int], backends: Sequence[str], rounds: int) ->
                     notes.append(f"{case.backend}, {case.training}: all {case.tasks} tasks ready after {seconds:.1f} s")
                     rows += [_row(case, backend, n, rounds) for n in agents]
     notes += [
-        f"{weights.size:,} weights; medians of {rounds} rounds after {WARM_UP_ROUNDS} of warm-up, "
-        f"of {_MANY} times as many up to {_FEW_AGENTS} agents",
+        f"{weights.size:,} weights; {medians(rounds)}",
         "overhead: the backend's part of a round less the longest sum of training seconds of one task",
         "overhead_ratio: to the bare exchange of the same bytes, without TLS, in turn with the rounds",
         "throughput_share: agents a second of the backend over those of as many bare processes, in turn",
         "peak_memory: driver, JVM and workers summed, pages they share counted once (proportional set size)",
     ]
     return ResultTable("Rounds", COLUMNS, tuple(rows), (*verdicts(COLUMNS, rows), *notes))
+
+
+def medians(rounds: int) -> str:
+    """How many rounds a row is the median of, in words."""
+    many = f"of {_MANY} times as many up to {_FEW_AGENTS} agents"
+    return f"medians of {rounds} rounds after {WARM_UP_ROUNDS} of warm-up, {many}"
 
 
 def _row(case: Case, backend: Backend, agents: int, rounds: int) -> tuple[Cell, ...]:

@@ -7,7 +7,7 @@ from pyspark.sql import SparkSession
 from neurogrid.backends.exchange import ExchangeSettings
 from neurogrid.backends.spark import SparkBackend
 from neurogrid.bench.agents import IdleFactory, LstmFactory, start
-from neurogrid.bench.rounds import COLUMNS, Case, _row
+from neurogrid.bench.rounds import COLUMNS, Case, _row, medians
 from neurogrid.bench.table import Cell, ResultTable
 
 
@@ -21,5 +21,5 @@ def bench_spark(spark: SparkSession, exchange: ExchangeSettings, agents: Sequenc
             tasks = backend.tasks
             case = Case("spark", training, factory, tasks, exchange)
             rows += [_row(case, backend, number, rounds) for number in agents]
-    notes = (f"{tasks} resident tasks on {spark.sparkContext.master}", f"{weights.size:,} weights; {rounds} rounds")
+    notes = (f"{tasks} resident tasks on {spark.sparkContext.master}", f"{weights.size:,} weights; {medians(rounds)}")
     return ResultTable("Rounds on a cluster", COLUMNS, tuple(rows), notes)
