@@ -134,8 +134,8 @@ def test_a_run_stopped_in_its_rounds_leaves_no_process_and_resumes_to_the_same_w
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("moment", "started"),
-    [("meters", False), ("runs/{id}/end.json", True)],  # in its rounds: the test above
-    ids=["etl", "evaluation"],
+    [("meters", False), ("runs/{id}/rounds/round=0001.json", True), ("runs/{id}/end.json", True)],
+    ids=["etl", "rounds", "evaluation"],
 )
 def test_a_whole_run_stopped_in_any_step_is_finished_by_what_it_says(
     whole: tuple[Path, dict[str, Any]], tmp_path: Path, moment: str, started: bool

@@ -19,7 +19,7 @@ from releases import CONFIG, Laptop, Release, kubectl, merged, wait_for
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 
-LOSSY = merged(CONFIG, {"rounds": {"count": int(os.environ.get("NEUROGRID_LOSSY_ROUNDS", "150"))}})
+LOSSY = merged(CONFIG, {"rounds": {"count": int(os.environ.get("NEUROGRID_LOSSY_ROUNDS", "200"))}})
 NODE = "node2"
 
 
