@@ -4,6 +4,7 @@ Called by the threads of the streams (`arrived`, `received`, `left`), by a watch
 (`run`). One lock guards the state; deltas are copied outside of it, each into its own row.
 """
 
+import math
 import threading
 import time
 from collections import Counter
@@ -22,6 +23,7 @@ from neurogrid.fl.update import AgentId, Matrix, Vector, Worked
 
 _LOST_ROUNDS = 2
 """An agent that was lost in this many rounds is not tried again: each try costs up to two tasks."""
+_BEHIND_S = 0.1  # an agent that takes longer waits for an idle task rather than behind another
 _LONGEST_WAIT_S = 60.0  # a lock cannot wait for infinity, a round may
 
 
@@ -105,10 +107,6 @@ class Dispatcher:
         elif said == "unfit":
             self._unfit = str(message.get("reason"))[:MAX_REASON]
             self._changed.notify_all()
-        elif said == "weights" and current:
-            resident.weights_s = now
-            if ticket is not None:
-                self._feed(ticket)
         elif said == "losses" and current and ticket is not None and ticket.do == "evaluate":
             self._evaluated(ticket, resident, message)
         elif said == "dropped":
@@ -117,7 +115,7 @@ class Dispatcher:
                 if ticket is not None and resident.alive:
                     ticket.queue.join(resident.task)
                     self._feed(ticket)
-        elif said not in ("weights", "losses"):
+        elif said != "losses":
             raise ValueError(f"unknown message {str(said)[:40]!r}")
 
     def _updates(self, resident: Resident, message: dict[str, Any], batch: pa.RecordBatch | None, now: float) -> None:
@@ -129,6 +127,7 @@ class Dispatcher:
             assert ticket.deltas is not None
             for index, reason, retry in sent.failed:
                 ticket.queue.fail(resident.task, index, reason, retry=retry)
+            resident.weights_s = min(resident.weights_s, now - sent.began_s)
             mine = self._accept(ticket, resident, sent, now - ticket.began_s)
             # What is accepted stays so, even if the task is lost during the copy; `_close` waits for the copy.
             self._copying += 1
@@ -192,14 +191,16 @@ class Dispatcher:
         queue, live = ticket.queue, self._workers()
         if not queue.waiting:
             return
-        size = chunk_size(queue.waiting, queue.total, len(live), self._agent_s.get(ticket.do), self._max_rows)
+        agent_s = self._agent_s.get(ticket.do)
+        size = chunk_size(queue.waiting, queue.total, len(live), agent_s, self._max_rows)
         for resident in live:
             if not queue.in_hand(resident.task):
                 self._hand_out(ticket, resident, size)
         for resident in live:
-            # Not while the first ones are on their way, which they would hold up. Not at the end of the round: an agent
-            # behind another is one that an idle task cannot take.
-            if resident.weights_s and queue.waiting > len(live) and 0 < queue.in_hand(resident.task) <= size:
+            # At the end of the round only behind the last quick agent of a task: what waits behind one that takes long
+            # is what an idle task cannot take.
+            most = size if queue.waiting > len(live) else int(agent_s is not None and agent_s < _BEHIND_S)
+            if 0 < queue.in_hand(resident.task) <= most:
                 self._hand_out(ticket, resident, size)
 
     def _hand_out(self, ticket: Ticket, resident: Resident, size: int) -> None:
@@ -211,11 +212,12 @@ class Dispatcher:
             "ticket": ticket.number,
             "round": ticket.round,
             "work": [[index, ticket.agents[index]] for index in picked],
+            "waiting": ticket.queue.waiting,
         }
         if resident.ticket == ticket.number:
             resident.stream.send(message)
             return
-        resident.ticket, resident.weights_s, resident.busy_s = ticket.number, 0.0, 0.0
+        resident.ticket, resident.weights_s, resident.busy_s = ticket.number, math.inf, 0.0
         ticket.bytes_down += ticket.weights.nbytes
         resident.stream.send(message, ticket.weights)
 
@@ -349,8 +351,8 @@ class Dispatcher:
         ticket.queue.expire()
         self._ticket = None
         self._changed.wait_for(lambda: not self._copying)
-        took_part = [r for r in self._residents.values() if r.ticket == ticket.number and r.weights_s]
-        ticket.send_s = max((r.weights_s - ticket.began_s for r in took_part), default=0.0)
+        began = [r.weights_s for r in self._residents.values() if r.ticket == ticket.number]
+        ticket.send_s = max((began_s - ticket.began_s for began_s in began if began_s < math.inf), default=0.0)
         ticket.executors = sum(r.alive and r.ready for r in self._residents.values())
         if ticket.do == "train":
             self._lost_rounds.update(ticket.agents[index] for index in ticket.queue.losses())

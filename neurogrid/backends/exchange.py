@@ -8,9 +8,10 @@ the wire is pickled.
 
 Driver to task, schema {weights: fixed_size_list<float32>[d]}:
 
-    {"do": "train" | "evaluate", "ticket", "round", "work": [[index, agent], ...]}
-                        train these agents, in this order. A batch of one row with the weights comes with the first
-                        message of a ticket. A ticket is one call of `run` or `evaluate` and never used again.
+    {"do": "train" | "evaluate", "ticket", "round", "work": [[index, agent], ...], "waiting"}
+                        train these agents, in this order; `waiting` others are in nobody's hand. A batch of one row
+                        with the weights comes with the first message of a ticket. A ticket is one call of `run` or
+                        `evaluate` and never used again.
     {"do": "return", "ticket", "agents": [index, ...]}  leave these to others, if they are still to be done
     {"do": "drop", "ticket"}    forget what is still to be done of this ticket: it has closed
     {"do": "stop"}      end the task, the training is over
@@ -21,11 +22,11 @@ Task to driver, schema {agent: int32, windows: int64, delta: fixed_size_list<flo
     {"say": "unfit", "reason"}  the trainer cannot be made here
     {"say": "beat", "ticket", "at": index | null}
                         still here, sent every `heartbeat_s` whatever the task does; `at` is the agent it is busy with
-    {"say": "weights", "ticket"}    the ticket's weights have arrived
-    {"say": "updates", "ticket", "busy_s", "metrics": [{name: number}, ...], "held": [bool, ...],
+    {"say": "updates", "ticket", "began_s", "busy_s", "metrics": [{name: number}, ...], "held": [bool, ...],
      "ages_s": [seconds, ...], "failed": [[index, reason, retry], ...]}
                         a batch of deltas, one row an agent, and who gave none; `busy_s` is what all of them took,
-                        `ages_s` how long ago each one's training ended
+                        `began_s` how long ago the ticket's weights were there, `ages_s` how long ago each one's
+                        training ended
     {"say": "losses", "ticket", "busy_s", "losses": [[index, {name: number}], ...]}    the answer to "evaluate"
     {"say": "dropped", "ticket"}    the task is free again after a "drop"
 

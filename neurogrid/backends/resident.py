@@ -29,8 +29,10 @@ from neurogrid.backends.exchange import Hello, down_schema, parse, up_schema, ve
 from neurogrid.backends.memory import keep_freed_memory
 from neurogrid.fl.update import AgentId, Trainer, TrainerFactory, Update, Vector
 
-_FLUSH_S = 0.1
-"""Deltas wait at most this long for others to share their message."""
+_FLUSH_S = 0.2
+"""Deltas of so much work are handed in, though others could share their message."""
+_ASK_S = 0.005
+"""Deltas of so much work are handed in when the last agent in hand is begun."""
 _QUEUED = 2  # messages of deltas that may wait to be sent; each holds up to batch_bytes of memory
 _DRAIN_S = 10.0  # for what is queued to be sent, when a task leaves
 _CLIENT_OPTIONS = [("grpc.use_local_subchannel_pool", 1)]  # a connection of its own, so that it can be cut alone
@@ -116,6 +118,7 @@ class TaskStream:
         self._leaving = False
         self._returned: dict[tuple[int, int], int] = {}  # (ticket, index) of agents left to others: said in message ...
         self._at: tuple[int, int | None] = (0, None)  # the agent under way
+        self._updates = _Updates(0, 0.0)  # what is to be handed in
 
     def __enter__(self) -> "TaskStream":
         invitation = self._invitation
@@ -164,8 +167,7 @@ class TaskStream:
 
     def hand_in(self, updates: "_Updates") -> None:
         """Queues updates; waits only while as many are before them as may wait. What cannot be sent is lost."""
-        if updates.done or updates.failed:
-            self._outbox.put(updates)
+        self._outbox.put(updates)
 
     def work(self, trainer: Trainer) -> None:
         """Does what the driver says until it says stop. Raises StreamBroken when the driver says nothing more."""
@@ -173,6 +175,7 @@ class TaskStream:
         while True:
             item = self._inbox.get()
             if self._leaving:
+                self._flush()
                 raise Leaving("the executor is leaving; the driver hands what is left to others")
             if item is None:
                 raise self._failure or StreamBroken
@@ -181,6 +184,7 @@ class TaskStream:
                 # A copy: the trainer may want to wrap it in a tensor, and what Arrow owns is read-only.
                 self._returned.clear()
                 weights = vectors(batch.column(0), self._invitation.n_weights)[0].copy()
+                self._updates = _Updates(message["ticket"], time.perf_counter())
             if message["do"] == "stop":
                 return
             if message["do"] == "drop":
@@ -191,27 +195,36 @@ class TaskStream:
 
     def _train(self, trainer: Trainer, message: dict[str, Any], weights: Vector) -> None:
         ticket, round_number = message["ticket"], message["round"]
-        updates = _Updates(ticket)
-        for index, agent in message["work"]:
-            if self._over(ticket):
+        for place, (index, agent) in enumerate(message["work"], start=1):
+            if self._over(ticket) or self._leaving:
                 return
-            if self._leaving:
-                break
             if self._returned.get((ticket, index), 0) > message["number"]:
                 continue  # left to others after it was handed to us
             self._at = (ticket, index)
+            if message["waiting"] and place == len(message["work"]) and self._inbox.empty():
+                # There is no other behind it here: while it is trained, the driver hears that and hands us more.
+                self._flush(after_s=_ASK_S)
             began = time.perf_counter()
             update, held, reason, retry = _train_one(trainer, agent, round_number, weights)
             ended = time.perf_counter()
-            updates.busy_s += ended - began
+            self._updates.busy_s += ended - began
             if update is None:
-                updates.failed.append([index, reason, retry])
+                self._updates.failed.append([index, reason, retry])
             else:
-                updates.done.append(_Done(index, update, held, ended))
-            if len(updates.done) == self._invitation.rows or ended - updates.since_s > _FLUSH_S:
-                self.hand_in(updates)
-                updates = _Updates(ticket)
-        self.hand_in(updates)
+                self._updates.done.append(_Done(index, update, held, ended))
+            if len(self._updates.done) == self._invitation.rows:
+                self._flush()
+            else:
+                self._flush(after_s=_FLUSH_S)
+        if self._inbox.empty():
+            self._flush()
+
+    def _flush(self, after_s: float = 0.0) -> None:
+        """Hands in what there is, if it took `after_s` of work."""
+        updates = self._updates
+        if (updates.done or updates.failed) and updates.busy_s >= after_s:
+            self._updates = _Updates(updates.ticket, updates.began_s)
+            self.hand_in(updates)
 
     def _evaluate(self, trainer: Trainer, message: dict[str, Any], weights: Vector) -> None:
         ticket = message["ticket"]
@@ -249,8 +262,6 @@ class TaskStream:
                 elif message["do"] == "stop":
                     self._stopping = True
                 self._inbox.put((message, chunk.data))
-                if chunk.data is not None:  # said last: the training does not wait for it
-                    self.say({"say": "weights", "ticket": message["ticket"]})
         except (StopIteration, pa.ArrowException, OSError, ValueError):
             self._closed.set()
             self._inbox.put(None)
@@ -299,10 +310,10 @@ class _Done:
 
 @dataclass
 class _Updates:
-    """What agents gave, on its way into one message."""
+    """What agents gave, on its way into one message; `began_s` is when the ticket's weights were here."""
 
     ticket: int
-    since_s: float = field(default_factory=time.perf_counter)
+    began_s: float
     busy_s: float = 0.0
     done: list[_Done] = field(default_factory=list)
     failed: list[list[Any]] = field(default_factory=list)
@@ -313,6 +324,7 @@ class _Updates:
         message = {
             "say": "updates",
             "ticket": self.ticket,
+            "began_s": now - self.began_s,
             "busy_s": self.busy_s,
             "metrics": [figures(done.update.metrics) for done in self.done],
             "held": [done.held for done in self.done],

@@ -132,12 +132,14 @@ class SparkBackend:
                 deltas[row] = deltas[index]
             answer = ticket.answers[index]
             updates.append(Update(plan.agents[index], deltas[row], answer.windows, answer.metrics))
-        wall_s = time.perf_counter() - began
+        # What is sent while another task trains already is no part of the round's length.
+        beyond_s = max(0.0, time.perf_counter() - began - ticket.train_s)
+        send_s = min(ticket.send_s, beyond_s)
         return RoundResult(
             updates=tuple(updates),
             deltas=deltas[: len(updates)],
             missing={plan.agents[index]: reason for index, reason in sorted(ticket.queue.missing.items())},
-            phases=Phases(ticket.send_s, ticket.train_s, max(0.0, wall_s - ticket.send_s - ticket.train_s)),
+            phases=Phases(send_s, ticket.train_s, beyond_s - send_s),
             bytes_down=ticket.bytes_down,
             bytes_up=ticket.bytes_up,
             executors=ticket.executors,

@@ -1,5 +1,6 @@
 """What the driver keeps of a task and of a round under way, and the strict reading of what tasks send."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,7 +26,7 @@ class Resident:
         alive: False when it is lost or has left.
         behind: whether it may still be busy with a ticket that has closed.
         ticket: the last ticket whose weights it was sent.
-        weights_s: when it said that they had arrived.
+        weights_s: when they were there, as far as is known: the messages that say how long ago took time themselves.
         busy_s: what it has trained for, in this ticket.
         at: the ticket and the agent with which it was busy at its last sign of life.
     """
@@ -37,7 +38,7 @@ class Resident:
     alive: bool = True
     behind: bool = False
     ticket: int = 0
-    weights_s: float = 0.0
+    weights_s: float = math.inf
     busy_s: float = 0.0
     at: tuple[int, Any] = (0, None)
 
@@ -85,7 +86,7 @@ class Ticket:
 class Sent:
     """A message of updates, its lists checked against each other; what stands in `metrics` is not checked yet.
 
-    `ages_s` says how long before the message was sent each agent's training ended.
+    `ages_s` says how long before the message was sent each agent's training ended, `began_s` when the weights came.
     """
 
     agents: list[int]
@@ -96,6 +97,7 @@ class Sent:
     ages_s: list[float]
     failed: list[tuple[int, str, bool]]
     busy_s: float
+    began_s: float
     nbytes: int
 
 
@@ -115,7 +117,8 @@ def updates(message: dict[str, Any], batch: pa.RecordBatch | None, n_weights: in
     if not len(agents) == len(metrics) == len(held) == len(ages_s):
         raise ValueError("updates whose lists differ in length")
     nbytes = 0 if batch is None else batch.nbytes
-    return Sent(agents, windows, deltas, metrics, held, ages_s, failures(message), busy_s(message), nbytes)
+    began_s = _seconds(message.get("began_s"), "began_s")
+    return Sent(agents, windows, deltas, metrics, held, ages_s, failures(message), busy_s(message), began_s, nbytes)
 
 
 def failures(message: dict[str, Any]) -> list[tuple[int, str, bool]]:

@@ -20,6 +20,7 @@ from neurogrid.backends.exchange import (
     up_schema,
     vectors,
     vectors_array,
+    weights_batch,
 )
 from neurogrid.backends.resident import Invitation, TaskStream, _Done, _Updates, reside
 from neurogrid.errors import RunError
@@ -124,8 +125,8 @@ def rows(agents, value=9.0, windows=1):
 
 
 def updates(ticket, count, **other):
-    message = {"say": "updates", "ticket": ticket, "busy_s": 0.1, "metrics": [{}] * count, "held": [True] * count}
-    return {**message, "ages_s": [0.0] * count, "failed": [], **other}
+    message = {"say": "updates", "ticket": ticket, "began_s": 0.1, "busy_s": 0.1, "metrics": [{}] * count}
+    return {**message, "held": [True] * count, "ages_s": [0.0] * count, "failed": [], **other}
 
 
 def wait_until(condition, timeout_s=5.0):
@@ -204,6 +205,7 @@ def test_a_task_with_deltas_of_another_width_is_refused(driver):
         (updates(1, 0, held=None), None),
         (updates(1, 0, failed=[[1]]), None),
         (updates(1, 0, busy_s="long"), None),
+        (updates(1, 0, began_s=-1.0), None),
         (updates(1, 1, ages_s=["young"]), rows([0])),
         (updates(1, 1, ages_s=[]), rows([0])),
     ],
@@ -245,6 +247,34 @@ def test_updates_of_agents_that_a_task_was_not_given_and_of_other_rounds_change_
     assert result[0].answers == {}
     assert not result[0].deltas.any()
     assert result[0].queue.missing == {0: "wrong shape: metric loss is str, not a number", 1: "late", 2: "late"}
+
+
+@pytest.mark.parametrize(("agent_s", "behind"), [(0.01, True), (0.5, False)])
+def test_the_last_agent_is_handed_out_behind_another_only_if_they_are_quick(driver, agent_s, behind):
+    with RawTask(driver) as task:
+        task.say({"say": "ready"})
+        wait_until(lambda: driver.dispatcher.ready == 1)
+        trains = threading.Thread(target=driver.train, kwargs={"agents": ("A", "B", "C", "D")})
+        trains.start()
+        answered = []
+
+        def answer(index):
+            answered.append(index)
+            task.say(updates(1, 1, busy_s=agent_s), rows([index]))
+
+        task.hear(), task.hear()  # one, and one behind it
+        answer(0)
+        assert task.hear()[0] == {
+            "do": "train", "ticket": 1, "round": 2, "work": [[2, "C"]], "waiting": 1
+        }  # fmt: skip
+        answer(1)
+        later = threading.Timer(0.5, answer, [2])
+        later.start()
+        assert task.hear()[0]["work"] == [[3, "D"]]
+        assert (2 not in answered) == behind
+        later.join()
+        answer(3)
+        trains.join()
 
 
 def test_a_task_that_falls_silent_is_given_up_and_refused_when_it_comes_back(driver):
@@ -296,6 +326,49 @@ class DeafDriver(flight.FlightServerBase):
         self.may_end.wait()
 
 
+class ScriptedDriver(flight.FlightServerBase):
+    """Hands out three agents and notes what comes back."""
+
+    def __init__(self, waiting):
+        super().__init__("grpc://127.0.0.1:0")
+        self.waiting = waiting
+        self.trained = []
+        self.handed_in = []
+
+    def do_exchange(self, context, descriptor, reader, writer):
+        writer.begin(down_schema(D))
+        work = {"do": "train", "ticket": 1, "round": 1, "work": [[0, "A"], [1, "B"], [2, "C"]], "waiting": self.waiting}
+        writer.write_with_metadata(weights_batch(np.ones(D, np.float32)), json.dumps(work).encode())
+        while sum(count for count, _ in self.handed_in) < 3:
+            chunk = reader.read_chunk()
+            if json.loads(bytes(chunk.app_metadata))["say"] == "updates":
+                self.handed_in.append((chunk.data.num_rows, len(self.trained)))
+        writer.write_metadata(b'{"do": "stop"}')
+
+    def make_trainer(self):
+        trainer = Trainer()
+        train = trainer.train
+
+        def slowly(agent, round_number, weights):
+            time.sleep(0.1 if agent == "C" else 0.01)
+            self.trained.append(agent)
+            return train(agent, round_number, weights)
+
+        trainer.train = slowly
+        return trainer
+
+
+@pytest.mark.parametrize(("waiting", "handed_in"), [(4, [(2, 2), (1, 3)]), (0, [(3, 3)])])
+def test_a_task_hands_in_what_it_has_when_it_begins_its_last_agent_while_others_wait(waiting, handed_in):
+    driver = ScriptedDriver(waiting)
+    invitation = Invitation(f"grpc://127.0.0.1:{driver.port}", None, TOKEN, D, heartbeat_s=60, rows=9, return_s=0.5)
+    try:
+        assert list(reside(invitation, driver.make_trainer, 0, iter(()))) == [0]
+    finally:
+        driver.shutdown()
+    assert driver.handed_in == handed_in
+
+
 def test_a_task_trains_on_while_the_driver_does_not_read_and_ends_all_the_same(monkeypatch):
     monkeypatch.setattr("neurogrid.backends.resident._DRAIN_S", 0.2)
     server = DeafDriver()
@@ -305,7 +378,7 @@ def test_a_task_trains_on_while_the_driver_does_not_read_and_ends_all_the_same(m
         with TaskStream(invitation, HELLO) as stream:
             began = time.monotonic()
             for _ in range(3):  # one is being sent and does not get there, two wait
-                stream.hand_in(_Updates(1, done=done))
+                stream.hand_in(_Updates(1, 0.0, done=done))
             assert time.monotonic() - began < 5
         assert not [thread for thread in threading.enumerate() if thread.name.startswith("exchange-")]
     finally:
@@ -317,6 +390,6 @@ def test_a_task_that_cannot_make_a_message_ends_with_the_reason(driver):
     invitation = Invitation(driver.location, driver.certificate.pem, TOKEN, D, heartbeat_s=60, rows=3, return_s=0.5)
     wrong = Update("A", np.zeros(D + 1, np.float32), 1, {})
     with TaskStream(invitation, HELLO) as stream:
-        stream.hand_in(_Updates(1, done=[_Done(0, wrong, True, 0.0)]))
+        stream.hand_in(_Updates(1, 0.0, done=[_Done(0, wrong, True, 0.0)]))
         with pytest.raises(ValueError, match="broadcast"):
             stream.work(Trainer())
