@@ -1,4 +1,4 @@
-"""Keeps the memory of a round's messages for the next round's."""
+"""Keeps the memory of a round's messages for the next round's, and returns it when there is no next."""
 
 import ctypes
 
@@ -20,3 +20,10 @@ def keep_freed_memory() -> None:
         # One alone makes it worse: whichever is set ends glibc's own adjustment of both.
         mallopt(_M_MMAP_THRESHOLD, _LARGEST_BYTES)
         mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+
+
+def return_freed_memory() -> None:
+    """Gives what this process has freed back to the kernel, where its malloc is glibc's."""
+    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if malloc_trim is not None:
+        malloc_trim(0)

@@ -18,7 +18,7 @@ MAX_LOSSES = 2
 """An agent whose task is lost this many times is given up: it may be what kills them."""
 
 _QUICK_S = 0.003
-_CHUNK_S = 0.2
+_CHUNK_S = 0.4
 
 
 class _State(Enum):
@@ -33,7 +33,7 @@ def chunk_size(waiting: int, total: int, tasks: int, agent_s: float | None, max_
     """How many agents to hand to a task at once.
 
     Half of a fair share of what waits (guided self-scheduling), so that nobody hoards at the end of a round; but at
-    least a few milliseconds of work, so that quick agents do not drown in messages, and at most 200 ms of it.
+    least a few milliseconds of work, so that quick agents do not drown in messages, and at most 400 ms of it.
 
     Args:
         waiting: agents that nobody has in hand.

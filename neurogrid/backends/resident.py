@@ -26,10 +26,10 @@ from pyspark import TaskContext
 
 from neurogrid.backends.answers import failure, figures, misnamed, misshapen
 from neurogrid.backends.exchange import Hello, down_schema, parse, up_schema, vectors, vectors_array
-from neurogrid.backends.memory import keep_freed_memory
+from neurogrid.backends.memory import keep_freed_memory, return_freed_memory
 from neurogrid.fl.update import AgentId, Trainer, TrainerFactory, Update, Vector
 
-_FLUSH_S = 0.2
+_FLUSH_S = 0.4
 """Deltas of so much work are handed in, though others could share their message."""
 _ASK_S = 0.005
 """Deltas of so much work are handed in when the last agent in hand is begun."""
@@ -94,6 +94,7 @@ def reside(invitation: Invitation, factory: TrainerFactory, partition: int, _: I
                 stream.say({"say": "ready"})
                 broken_since = None
                 stream.work(trainer)
+            return_freed_memory()  # Spark keeps this process for other tasks
             return iter([partition])
         except (StreamBroken, pa.ArrowException, OSError) as error:
             broken_since = broken_since or time.monotonic()

@@ -24,7 +24,7 @@ from pyspark.sql import SparkSession
 from neurogrid.backends.certificate import certificate_for
 from neurogrid.backends.dispatch import Dispatcher
 from neurogrid.backends.exchange import ExchangeServer, ExchangeSettings, Hello, Stream
-from neurogrid.backends.memory import keep_freed_memory
+from neurogrid.backends.memory import keep_freed_memory, return_freed_memory
 from neurogrid.backends.pods import LEAVING, LostPods
 from neurogrid.backends.resident import Invitation, reside
 from neurogrid.errors import RunError, UsageError
@@ -175,6 +175,7 @@ class SparkBackend:
         self._processes.clear()
         self._dispatcher = None
         self._buffer = np.empty((0, self._n_weights), np.float32)
+        return_freed_memory()
 
     # The exchange.
 

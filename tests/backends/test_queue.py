@@ -109,7 +109,7 @@ def test_wrong_shapes_are_not_tried_again():
         (15, 0.4, 1),  # an agent takes longer than a chunk may
         (15, 1e-5, 8),  # so quick that each task takes its share at once
         (1000, 1e-5, 50),  # as much as a message may carry
-        (100, 0.01, 20),  # 200 ms of work
+        (100, 0.02, 20),  # 400 ms of work
         (3, 0.005, 1),  # the end of the round
     ],
 )
