@@ -212,7 +212,6 @@ class Dispatcher:
             "ticket": ticket.number,
             "round": ticket.round,
             "work": [[index, ticket.agents[index]] for index in picked],
-            "waiting": ticket.queue.waiting,
         }
         if resident.ticket == ticket.number:
             resident.stream.send(message)

@@ -8,10 +8,9 @@ the wire is pickled.
 
 Driver to task, schema {weights: fixed_size_list<float32>[d]}:
 
-    {"do": "train" | "evaluate", "ticket", "round", "work": [[index, agent], ...], "waiting"}
-                        train these agents, in this order; `waiting` others are in nobody's hand. A batch of one row
-                        with the weights comes with the first message of a ticket. A ticket is one call of `run` or
-                        `evaluate` and never used again.
+    {"do": "train" | "evaluate", "ticket", "round", "work": [[index, agent], ...]}
+                        train these agents, in this order. A batch of one row with the weights comes with the first
+                        message of a ticket. A ticket is one call of `run` or `evaluate` and never used again.
     {"do": "return", "ticket", "agents": [index, ...]}  leave these to others, if they are still to be done
     {"do": "drop", "ticket"}    forget what is still to be done of this ticket: it has closed
     {"do": "stop"}      end the task, the training is over

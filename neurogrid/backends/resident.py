@@ -202,7 +202,7 @@ class TaskStream:
             if self._returned.get((ticket, index), 0) > message["number"]:
                 continue  # left to others after it was handed to us
             self._at = (ticket, index)
-            if message["waiting"] and place == len(message["work"]) and self._inbox.empty():
+            if place == len(message["work"]) and self._inbox.empty():
                 # There is no other behind it here: while it is trained, the driver hears that and hands us more.
                 self._flush(after_s=_ASK_S)
             began = time.perf_counter()

@@ -264,9 +264,7 @@ def test_the_last_agent_is_handed_out_behind_another_only_if_they_are_quick(driv
 
         task.hear(), task.hear()  # one, and one behind it
         answer(0)
-        assert task.hear()[0] == {
-            "do": "train", "ticket": 1, "round": 2, "work": [[2, "C"]], "waiting": 1
-        }  # fmt: skip
+        assert task.hear()[0] == {"do": "train", "ticket": 1, "round": 2, "work": [[2, "C"]]}
         answer(1)
         later = threading.Timer(0.5, answer, [2])
         later.start()
@@ -329,15 +327,14 @@ class DeafDriver(flight.FlightServerBase):
 class ScriptedDriver(flight.FlightServerBase):
     """Hands out three agents and notes what comes back."""
 
-    def __init__(self, waiting):
+    def __init__(self):
         super().__init__("grpc://127.0.0.1:0")
-        self.waiting = waiting
         self.trained = []
         self.handed_in = []
 
     def do_exchange(self, context, descriptor, reader, writer):
         writer.begin(down_schema(D))
-        work = {"do": "train", "ticket": 1, "round": 1, "work": [[0, "A"], [1, "B"], [2, "C"]], "waiting": self.waiting}
+        work = {"do": "train", "ticket": 1, "round": 1, "work": [[0, "A"], [1, "B"], [2, "C"]]}
         writer.write_with_metadata(weights_batch(np.ones(D, np.float32)), json.dumps(work).encode())
         while sum(count for count, _ in self.handed_in) < 3:
             chunk = reader.read_chunk()
@@ -358,15 +355,14 @@ class ScriptedDriver(flight.FlightServerBase):
         return trainer
 
 
-@pytest.mark.parametrize(("waiting", "handed_in"), [(4, [(2, 2), (1, 3)]), (0, [(3, 3)])])
-def test_a_task_hands_in_what_it_has_when_it_begins_its_last_agent_while_others_wait(waiting, handed_in):
-    driver = ScriptedDriver(waiting)
+def test_a_task_hands_in_what_it_has_when_it_begins_the_last_agent_that_it_was_given():
+    driver = ScriptedDriver()
     invitation = Invitation(f"grpc://127.0.0.1:{driver.port}", None, TOKEN, D, heartbeat_s=60, rows=9, return_s=0.5)
     try:
         assert list(reside(invitation, driver.make_trainer, 0, iter(()))) == [0]
     finally:
         driver.shutdown()
-    assert driver.handed_in == handed_in
+    assert driver.handed_in == [(2, 2), (1, 3)]  # rows of a message, agents trained when it came
 
 
 def test_a_task_trains_on_while_the_driver_does_not_read_and_ends_all_the_same(monkeypatch):
