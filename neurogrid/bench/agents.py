@@ -16,6 +16,7 @@ from neurogrid.fl.update import AgentId, Layout, Trainer, Update, Vector
 from neurogrid.fl.weights import FlatModel, flatten, layout
 from neurogrid.models import Forecaster, LossSettings, ModelSettings, Shape, Windows, build, forecast_loss
 
+MOST_AGENTS = 10_000
 SLOTS = 60 * 96  # of 15 minutes: 60 days an agent
 SHAPE = Shape(history_slots=48, features=11, horizon_slots=8, known=7)
 MODEL = ModelSettings(name="city_lstm", hidden=80, layers=1, surge_hidden=40)
@@ -106,14 +107,16 @@ class IdleFactory:
 
 
 class IdleTrainer:
-    """Answers with the same delta each time."""
+    """Answers with a part of one drawn vector, each agent with another: equal deltas take the server longer."""
 
     def __init__(self, n_weights: int) -> None:
-        self._delta = generator(1, "delta").standard_normal(n_weights, np.float32)
+        self._n_weights = n_weights
+        self._drawn = generator(1, "delta").standard_normal(n_weights + MOST_AGENTS, np.float32)
 
     def train(self, agent: AgentId, round_number: int, weights: Vector) -> Update:
         """At once."""
-        return Update(agent, self._delta, SLOTS, {"loss": 1.0, "train_s": 0.0})
+        first = int(agent[1:]) % MOST_AGENTS
+        return Update(agent, self._drawn[first : first + self._n_weights], SLOTS, {"loss": 1.0, "train_s": 0.0})
 
     def evaluate(self, agent: AgentId, weights: Vector) -> Mapping[str, float]:
         """Not measured."""
