@@ -16,7 +16,7 @@ def test_the_bare_exchange_moves_every_delta():
 
 
 def test_the_bare_loop_trains_every_agent_in_as_many_processes():
-    with BareTraining(IdleFactory(10), ["A", "B", "C"], 2) as training:
+    with BareTraining(IdleFactory(10), ["A1", "A2", "A3"], 2) as training:
         assert len(training.pids) == 2
         assert 0 < training.round(1, np.zeros(10, np.float32)) < 1
 
