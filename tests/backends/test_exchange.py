@@ -266,7 +266,7 @@ def test_the_last_agent_is_handed_out_behind_another_only_if_they_are_quick(driv
         answer(0)
         assert task.hear()[0] == {"do": "train", "ticket": 1, "round": 2, "work": [[2, "C"]]}
         answer(1)
-        later = threading.Timer(0.5, answer, [2])
+        later = threading.Timer(1.0, answer, [2])
         later.start()
         assert task.hear()[0]["work"] == [[3, "D"]]
         assert (2 not in answered) == behind
@@ -347,7 +347,9 @@ class ScriptedDriver(flight.FlightServerBase):
         train = trainer.train
 
         def slowly(agent, round_number, weights):
-            time.sleep(0.1 if agent == "C" else 0.01)
+            time.sleep(0.01)
+            if agent == "C":
+                wait_until(lambda: self.handed_in)
             self.trained.append(agent)
             return train(agent, round_number, weights)
 
