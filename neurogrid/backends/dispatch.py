@@ -89,9 +89,9 @@ class Dispatcher:
             self._updates(resident, message, batch, now)
         else:
             with self._changed:
-                self._said(resident, said, message, now)
+                self._said(resident, said, message)
 
-    def _said(self, resident: Resident, said: object, message: dict[str, Any], now: float) -> None:
+    def _said(self, resident: Resident, said: object, message: dict[str, Any]) -> None:
         ticket = self._ticket
         current = ticket is not None and message.get("ticket") == ticket.number
         if said == "beat":

@@ -16,7 +16,7 @@ from neurogrid.fl.update import AgentId, Layout, Trainer, Update, Vector
 from neurogrid.fl.weights import FlatModel, flatten, layout
 from neurogrid.models import Forecaster, LossSettings, ModelSettings, Shape, Windows, build, forecast_loss
 
-MOST_AGENTS = 10_000
+MOST_AGENTS = 10_000  # that have a delta of their own when they only answer
 SLOTS = 60 * 96  # of 15 minutes: 60 days an agent
 SHAPE = Shape(history_slots=48, features=11, horizon_slots=8, known=7)
 MODEL = ModelSettings(name="city_lstm", hidden=80, layers=1, surge_hidden=40)
