@@ -60,7 +60,7 @@ check: setup ## lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-results: setup ## docs/results.md from the real readings in NEUROGRID_DATA; 40 minutes
+results: setup ## docs/results.md from the real readings in NEUROGRID_DATA; 20 minutes
 	$(BIN)/neurogrid bench results --data-dir $(NEUROGRID_DATA) --seeds 21,22 --out docs/results.md
 
 bench: setup ## docs/benchmarks.md: rounds and ETL, each against a peer in the same run; 20 minutes
