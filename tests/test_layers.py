@@ -21,7 +21,7 @@ ANY = {"*"}
 MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "errors": (set(), set()),
     "storage": ({"errors"}, {"pyarrow"}),
-    "session": ({"errors"}, {"pyspark"}),
+    "session": ({"errors"}, {"pyspark", "py4j", "psutil"}),
     "config": ({"errors"}, {"pydantic", "yaml"}),
     "fl": (set(), {"numpy", "torch", "threadpoolctl"}),
     "models": (set(), {"numpy", "torch"}),

@@ -1,8 +1,11 @@
 """What a Spark session says, and does not say, when its JVM goes."""
 
+import signal
 import subprocess
 import sys
+import time
 
+import psutil
 import pytest
 
 JVM_GOES = """
@@ -25,3 +28,61 @@ def test_a_jvm_that_goes_is_raised_and_not_printed_by_a_thread_beside() -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("raised ")
     assert "Exception occurred during processing of request" not in done.stderr
+
+
+STARTS = """
+from neurogrid.session import spark_session
+with spark_session("stopped", "local[1]", {}):
+    print("started", flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after_s", [0.0, 0.7, 1.5, 2.2])
+def test_ctrl_c_while_spark_starts_leaves_no_process(after_s: float) -> None:
+    with subprocess.Popen([sys.executable, "-c", STARTS], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as python:
+        process = psutil.Process(python.pid)
+        while not process.children():
+            time.sleep(0.02)
+        time.sleep(after_s)
+        started = process.children(recursive=True)
+        python.send_signal(signal.SIGINT)
+        # A JVM that is left holds the pipe open.
+        assert python.communicate(timeout=20)[0] == b""
+    assert python.returncode == -signal.SIGINT
+    psutil.wait_procs(started, timeout=5)
+    assert not [left for left in started if left.is_running() and left.status() != psutil.STATUS_ZOMBIE]
+
+
+FAILS = """
+from neurogrid.session import spark_session
+def full(number):
+    raise OSError(28, "No space left on device")
+with spark_session("full", "local[1]", {}) as spark:
+    spark.sparkContext.parallelize([1], 1).map(full).collect()
+"""
+
+
+@pytest.mark.slow
+def test_a_job_that_fails_is_told_by_what_its_task_raised() -> None:
+    done = subprocess.run([sys.executable, "-c", FAILS], check=False, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-2:]
+    assert last == [
+        "neurogrid.errors.RunError: a Spark job failed",
+        "  found: OSError: [Errno 28] No space left on device",
+    ]
+
+
+WARM = """
+from neurogrid.session import spark_session
+with spark_session("flags", "local[1]", {}) as spark:
+    runtime = spark._jvm.java.lang.management.ManagementFactory.getRuntimeMXBean()
+    print(*runtime.getInputArguments())
+"""
+
+
+@pytest.mark.slow
+def test_a_local_jvm_compiles_simply() -> None:
+    done = subprocess.run([sys.executable, "-c", WARM], check=True, capture_output=True, text=True, timeout=120)
+    assert "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC" in done.stdout
