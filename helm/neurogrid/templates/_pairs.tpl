@@ -1,4 +1,4 @@
-{{- /* Refuses pairs of config keys that the driver would refuse (neurogrid/config.py), before anything is made.
+{{- /* Refuses pairs of config keys that the driver would refuse (neurogrid/config), before anything is made.
        Takes job, its name, config, whole, and learns, whether it trains without a job before it that makes a teacher. */}}
 {{- define "neurogrid.config.pairs" }}
 {{- $config := .config }}

@@ -1,17 +1,32 @@
-"""The one YAML config: every key with its default, its unit and what it means. Only the command line reads it."""
+"""Every key of the config with its default, its unit and what it means."""
 
-import difflib
-from collections.abc import Iterator, Mapping, Sequence
+import re
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from neurogrid.errors import ConfigError
+
+def _name(value: Any) -> str:
+    """The name of a folder, so neither `.` nor `..`; empty where one is to be made up."""
+    name = str(value)  # YAML takes one of digits for a number
+    if not re.fullmatch(r"([A-Za-z0-9_-][A-Za-z0-9._-]*)?", name):
+        raise ValueError("a name is made of letters, digits, _, - and ., and does not begin with a dot")
+    return name
+
+
+def _master(value: str) -> str:
+    if not re.fullmatch(r"local(\[[^\]]+\])?|local-cluster\[[^\]]+\]|yarn|(spark|k8s)://.+", value):
+        raise ValueError(
+            "no Spark master: one is local[2], local[*], spark://host:7077, k8s://https://host:6443 or yarn"
+        )
+    return value
+
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0)]
+Name = Annotated[str, BeforeValidator(_name)]
+Master = Annotated[str, AfterValidator(_master)]
 
 
 class _Section(BaseModel):
@@ -21,7 +36,7 @@ class _Section(BaseModel):
 class SparkSection(_Section):
     """Where Spark runs."""
 
-    master: str = Field("local[*]", description="Spark master; a plain local[n] is made one that retries tasks")
+    master: Master = Field("local[*]", description="Spark master; a plain local[n] is made one that retries tasks")
     options: dict[str, str] = Field({}, description="further Spark settings, by their own names")
 
 
@@ -202,9 +217,7 @@ class BackendSection(_Section):
 class TeacherSection(_Section):
     """A model pretrained on households whose people agreed; see docs/teacher.md. Its loss is that of `local`."""
 
-    id: str = Field(
-        "", pattern=r"^[A-Za-z0-9._-]*$", description="name of the teacher; empty takes the time of its start"
-    )
+    id: Name = Field("", description="name of the teacher; empty takes the time of its start")
     households: list[Annotated[str, BeforeValidator(str)]] = Field(
         [], description="ids of the households to teach, whose people consented or whose readings are public"
     )
@@ -247,17 +260,17 @@ class EvaluationSection(_Section):
     )
     alone_steps: Count = Field(600, description="gradient steps of each household that trains alone")
     pooled_steps: Count = Field(6000, description="gradient steps of the pooled model")
-    learning_rates: list[float] = Field([1e-3, 3e-3], min_length=1, description="tried for both, best on validation")
+    learning_rates: list[Annotated[float, Field(gt=0)]] = Field(
+        [1e-3, 3e-3], min_length=1, description="tried for both, best on validation"
+    )
 
 
 class Config(_Section):
     """Everything that can be set."""
 
     warehouse: str = Field("warehouse", description="path or URI (s3://, gs://, hdfs://) of all that NeuroGrid writes")
-    seed: int = Field(1, ge=0, description="of everything that is drawn")
-    run_id: str = Field(
-        "", pattern=r"^[A-Za-z0-9._-]*$", description="name of the run; empty takes the time of its start"
-    )
+    seed: int = Field(1, ge=0, lt=2**63, description="of everything that is drawn")
+    run_id: Name = Field("", description="name of the run; empty takes the time of its start")
     spark: SparkSection = Field(SparkSection(), description="where Spark runs")
     source: SourceSection = Field(SourceSection(), description="the raw readings")
     etl: EtlSection = Field(EtlSection(), description="from raw files to clean tables")
@@ -276,6 +289,15 @@ class Config(_Section):
         """How many malicious agents the rule has to bear in a round."""
         asked = min(self.rounds.agents_per_round, self.sampling.agents)
         return int(self.aggregation.byzantine_share * asked + 1e-9)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_sections(cls, raw: Any) -> Any:
+        """A section whose keys are all commented out is None in YAML: it sets nothing."""
+        if not isinstance(raw, dict):
+            return raw
+        sections = {name for name, field in cls.model_fields.items() if isinstance(field.default, _Section)}
+        return {key: value for key, value in raw.items() if value is not None or key not in sections}
 
     @model_validator(mode="after")
     def _possible(self) -> "Config":
@@ -304,97 +326,3 @@ class Config(_Section):
                 f"sampling.districts {self.sampling.districts} is more than sampling.agents {self.sampling.agents}"
             )
         return self
-
-
-def load(text: str, overrides: Sequence[str] = (), *, where: str = "config", teacher_follows: bool = False) -> Config:
-    """Reads YAML and applies `a.b=c` overrides (values are YAML too).
-
-    `teacher_follows`: whether a teacher to learn from may be named later, by the job that makes it.
-
-    Raises:
-        ConfigError: it is no YAML mapping, a key is unknown, or a value cannot be used; all problems are listed.
-    """
-    raw = given(text, overrides, where=where)
-    try:
-        config = Config.model_validate(raw)
-    except ValidationError as error:
-        problems = [_explain(dict(problem)) for problem in error.errors(include_url=False)]
-        raise ConfigError(
-            f"{where} cannot be used",
-            found="; ".join(problems),
-            fix="neurogrid config schema lists every key with its meaning",
-        ) from error
-    if not teacher_follows:
-        refuse_guide_without_teacher(config)
-    return config
-
-
-def refuse_guide_without_teacher(config: Config) -> None:
-    """Raises ConfigError where agents are to learn from a teacher's forecasts, and none is named."""
-    if config.local.distill_weight and not config.rounds.teacher:
-        raise ConfigError(
-            "local.distill_weight needs a teacher to learn from",
-            found=f"local.distill_weight {config.local.distill_weight:g}, rounds.teacher is empty",
-            fix="name one in rounds.teacher (--teacher), or set local.distill_weight to 0",
-        )
-
-
-def given(text: str, overrides: Sequence[str] = (), *, where: str = "config") -> dict[str, Any]:
-    """What the YAML and the overrides say, and no default; not yet checked.
-
-    Raises:
-        ConfigError: it is no YAML mapping, or an override is no `a.b=c`.
-    """
-    try:
-        raw = yaml.safe_load(text) if text.strip() else {}
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{where} is not YAML", found=" ".join(str(error).split())) from error
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{where} must be a mapping of keys to values", found=f"{type(raw).__name__}: {text[:60]!r}")
-    for override in overrides:
-        _override(raw, override)
-    return raw
-
-
-def _override(raw: dict[str, Any], override: str) -> None:
-    key, equals, value = override.partition("=")
-    if not equals or not key.strip():
-        raise ConfigError("--set takes key=value", found=override, fix="for example --set rounds.count=20")
-    *folders, name = key.strip().split(".")
-    section = raw
-    for folder in folders:
-        inner = section.setdefault(folder, {})
-        if not isinstance(inner, dict):
-            raise ConfigError(f"--set {key}: {folder} is a value, not a section", found=str(inner))
-        section = inner
-    try:
-        section[name] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {key}: the value is not YAML", found=value) from error
-
-
-def keys(model: type[BaseModel] = Config, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every key with its pydantic field, sections before what is in them, in the order of the config."""
-    for name, field in model.model_fields.items():
-        yield prefix + name, field
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            yield from keys(inner, f"{prefix}{name}.")
-
-
-def _explain(problem: Mapping[str, Any]) -> str:
-    path = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        known = [key for key, _ in keys()]
-        same_name = [key for key in known if key.rsplit(".", 1)[-1] == path.rsplit(".", 1)[-1]]
-        near = same_name or difflib.get_close_matches(path, known, 1, 0.6)
-        return f"there is no key {path}" + (f" (did you mean {near[0]}?)" if near else "")
-    message = problem["msg"].removeprefix("Value error, ")
-    if not path:
-        return str(message)
-    return f"{path}: {message[0].lower()}{message[1:]}, found {problem['input']!r}"
-
-
-def to_yaml(config: Config) -> str:
-    """The whole config, defaults included, as YAML that `load` reads back to the same."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
