@@ -61,6 +61,7 @@ check: setup ## lint and types
 	$(BIN)/mypy
 
 results: setup ## docs/results.md from the real readings in NEUROGRID_DATA; 20 minutes
+	rm -rf build/results
 	$(BIN)/neurogrid bench results --data-dir $(NEUROGRID_DATA) --seeds 21,22 --out docs/results.md
 
 bench: setup ## docs/benchmarks.md: rounds and ETL, each against a peer in the same run; 20 minutes

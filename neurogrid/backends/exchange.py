@@ -50,6 +50,7 @@ import pyarrow as pa
 from pyarrow import flight
 
 from neurogrid.backends.certificate import Certificate
+from neurogrid.errors import UsageError
 from neurogrid.fl.update import Matrix, Vector
 
 PROTOCOL = 1
@@ -252,11 +253,18 @@ class ExchangeServer(flight.FlightServerBase):  # type: ignore[misc]
         self._lock = threading.Lock()
         if certificate is None and not ipaddress.ip_address(address[0]).is_loopback:
             raise ValueError(f"an exchange that listens on {address[0]} needs TLS")
-        super().__init__(
-            f"{'grpc+tls' if certificate else 'grpc'}://{address[0]}:{address[1]}",
-            tls_certificates=[(certificate.pem, certificate.key_pem)] if certificate else None,
-            middleware={"token": _TokenCheck(token)},
-        )
+        try:
+            super().__init__(
+                f"{'grpc+tls' if certificate else 'grpc'}://{address[0]}:{address[1]}",
+                tls_certificates=[(certificate.pem, certificate.key_pem)] if certificate else None,
+                middleware={"token": _TokenCheck(token)},
+            )
+        except (pa.ArrowException, OSError) as error:
+            raise UsageError(
+                f"the exchange cannot listen on {address[0]}, port {address[1] or 'any'}",
+                found=str(error),
+                fix="backend.bind_address must be an address of this machine; leave it out to find one",
+            ) from error
 
     def do_exchange(self, context: Any, descriptor: Any, reader: Any, writer: Any) -> None:
         """One task's stream, from its hello to its end. Reads here, writes in a thread that it joins."""

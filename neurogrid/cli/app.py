@@ -9,7 +9,7 @@ Exit codes: 0 done; 1 the work started and could not be finished; 2 a wrong comm
 import json
 import signal
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from typer.exceptions import TyperException
@@ -23,7 +23,7 @@ from neurogrid.cli.k8s import k8s_app
 from neurogrid.cli.readings import fetch, synth
 from neurogrid.cli.telemetry import exporter
 from neurogrid.cli.watch import watch
-from neurogrid.errors import NeuroGridError, UsageError
+from neurogrid.errors import NeuroGridError, RunError, UsageError
 
 STOPPED = 130
 
@@ -47,9 +47,16 @@ def main() -> None:
     try:
         app()
     except NeuroGridError as problem:
-        show.error(problem)
-        _print_error(problem)
-        sys.exit(problem.exit_code)
+        _fail(problem)
+    except OSError as problem:  # a full disk, a folder that may not be written: whatever the command was about to do
+        where = f"{problem.filename}: " if problem.filename else ""
+        _fail(
+            RunError(
+                "a file or folder could not be read or written",
+                found=f"{where}{problem.strerror or problem}",
+                fix="make room or access there, then give the command again",
+            )
+        )
     except KeyboardInterrupt:
         show.say("neurogrid: stopped")
         sys.exit(STOPPED)
@@ -67,6 +74,12 @@ def _end(*_: object) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.raise_signal(signal.SIGINT)
+
+
+def _fail(problem: NeuroGridError) -> NoReturn:
+    show.error(problem)
+    _print_error(problem)
+    sys.exit(problem.exit_code)
 
 
 def _print_error(problem: NeuroGridError) -> None:

@@ -21,7 +21,11 @@ def _numbers(text: str, flag: str, least: int = 1) -> list[int]:
     except ValueError:
         numbers = []
     if not numbers or min(numbers) < least:
-        raise UsageError(f"{flag} takes numbers from {least} with commas between", found=text, fix=f"{flag} 15,100")
+        raise UsageError(
+            f"{flag} takes numbers from {least} with commas between",
+            found=text,
+            fix=f"for example {flag} {least},{least + 10}",
+        )
     return numbers
 
 

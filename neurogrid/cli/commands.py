@@ -132,9 +132,10 @@ def sample(
     as_json: Json = False,
 ) -> None:
     """Choose agents and held-out households; writes a manifest."""
-    from neurogrid.cli import steps  # noqa: PLC0415
+    from neurogrid.cli import preflight, steps  # noqa: PLC0415
 
     settings = load_config(config, sets, {"warehouse": warehouse, "sampling.agents": agents})
+    preflight.refuse_sampling(settings)
     with steps.session(settings) as spark:
         print_result(steps.do_sample(settings, spark)[1], as_json=as_json)
 
@@ -205,13 +206,14 @@ def evaluate(
 
     Of a config its warehouse, spark and evaluation sections count; the run keeps the rest as it began.
     """
-    from neurogrid.cli import runs, steps  # noqa: PLC0415
+    from neurogrid.cli import preflight, runs, steps  # noqa: PLC0415
 
     flags = {"evaluation.comparisons": ALL_COMPARISONS} if everything else {}
     asked = load_config(config, sets, {"warehouse": warehouse, **flags})
     own = runs.run_config(asked.warehouse, run_id, [*(sets or []), *(f"{key}={value}" for key, value in flags.items())])
     if config is not None:
         own = own.model_copy(update={"evaluation": asked.evaluation, "spark": asked.spark})
+    preflight.refuse_evaluation(own, run_id)
     settings = runs.with_own_manifest(own, run_id)
     drawn = steps.find_manifest(settings)
     with steps.session(settings) as spark:
@@ -241,9 +243,11 @@ def audit(
 
     Of a config only its warehouse counts.
     """
-    from neurogrid.cli import steps  # noqa: PLC0415
+    from neurogrid.cli import runs, steps  # noqa: PLC0415
 
-    found = steps.do_audit(load_config(config, None, {"warehouse": warehouse}).warehouse, run_id)
+    settings = load_config(config, None, {"warehouse": warehouse})
+    runs.refuse_missing(settings.warehouse, run_id)
+    found = steps.do_audit(settings.warehouse, run_id)
     if ended and not found["ended"]:
         raise RunError(f"run {run_id} has not ended", found=f"{found['rounds']} rounds so far")
     print_result(found, as_json=as_json)

@@ -1,14 +1,18 @@
 """What cannot work is refused here, before Spark starts or hours of ETL have gone by."""
 
+import os
+import re
 from datetime import timedelta
 
 from neurogrid.cli import runs, settings, teachers
 from neurogrid.config import Config, load, to_yaml
 from neurogrid.data.manifest import Manifest
+from neurogrid.data.profiles import household_folders
 from neurogrid.data.sources import Source
 from neurogrid.data.windows import reach_slots
 from neurogrid.errors import UsageError
-from neurogrid.ledger.records import refuse_begun, refuse_ended
+from neurogrid.ledger.records import read_end, refuse_begun, refuse_ended
+from neurogrid.storage import place
 from neurogrid.teacher.store import Teacher, refuse_other_windows
 
 
@@ -23,7 +27,18 @@ def refuse_run(config: Config, source: Source) -> None:
     if teacher is not None:
         cadence = config.etl.cadence_minutes or source.cadence_minutes
         refuse_other_windows(teacher, settings.windows(config), cadence)
+    _refuse_more_tasks_than_cores(config)
     _refuse_too_few_files(config, len(source.listing(config.etl.listed_per_kind).files))
+
+
+def refuse_sampling(config: Config) -> None:
+    """Raises InputError where there are no clean tables to sample from."""
+    household_folders(place(config.warehouse))
+
+
+def refuse_evaluation(config: Config, run_id: str) -> None:
+    """Raises UsageError where the run has no final weights yet, and RunError where its end is not what was written."""
+    read_end(runs.folder(config, run_id))
 
 
 def refuse_training(config: Config, manifest: Manifest, resume: str = "") -> Teacher | None:
@@ -42,8 +57,23 @@ def refuse_training(config: Config, manifest: Manifest, resume: str = "") -> Tea
         # The config's own check knows what was wished for; a manifest may hold fewer agents.
         load(to_yaml(config), [f"sampling.agents={len(manifest.agents)}"], where="config with this manifest's agents")
     teacher = teachers.find(config, manifest)
+    _refuse_more_tasks_than_cores(config)
     _refuse_without_windows(config, manifest)
     return teacher
+
+
+def _refuse_more_tasks_than_cores(config: Config) -> None:
+    """Of a local Spark the slots are known before it starts; of a cluster's, when it has."""
+    local = re.fullmatch(r"local(\[(?P<cores>\d+|\*)(,\d+)?\])?", config.spark.master)
+    if config.backend.kind != "spark" or local is None:
+        return
+    cores = os.cpu_count() or 1 if local["cores"] == "*" else int(local["cores"] or 1)
+    if config.backend.tasks > cores:
+        raise UsageError(
+            f"{config.backend.tasks} resident tasks need as many free Spark slots",
+            found=f"{cores} on {config.spark.master}",
+            fix=f"set backend.tasks to at most {cores}, or 0 for all",
+        )
 
 
 def _refuse_too_few_files(config: Config, files: int) -> None:

@@ -13,8 +13,10 @@ from typing import Any
 import psutil
 from pyspark.sql import SparkSession
 
-from neurogrid.cli import show, steps
+from neurogrid.cli import runs, show, steps
 from neurogrid.config import Config, load, to_yaml
+from neurogrid.data.manifest import Manifest
+from neurogrid.errors import UsageError
 from neurogrid.storage import place
 
 ATTACKS = ("scale", "sign_flip", "noise")
@@ -59,8 +61,7 @@ def measure(config: Config, seeds: Sequence[int], spark: SparkSession) -> str:
         seeds: the main run is made with each; the others with the first.
         spark: an open session.
     """
-    if not (place(config.warehouse) / "households.parquet").exists():
-        steps.do_etl(config, spark, steps.find_source(config))
+    steps.do_etl(config, spark, steps.find_source(config))
     main = []
     for seed in seeds:
         # Training every household alone takes longer than the federation: once is enough to say what joining gives.
@@ -80,16 +81,30 @@ def measure(config: Config, seeds: Sequence[int], spark: SparkSession) -> str:
 
 
 def _run(config: Config, spark: SparkSession, run_id: str, overrides: Sequence[str]) -> Scored:
-    """The run of that name, made if it is not there."""
+    """The run of that name, gone on with if it was begun, made if it is not there."""
     own = load(to_yaml(config), [*overrides, f"run_id={run_id}"])
     root = place(own.warehouse) / "runs" / run_id
     manifest, _ = steps.do_sample(own, spark)
+    if (root / "run.json").exists():
+        _refuse_old(own, run_id, manifest)
     if not (root / "end.json").exists():
         steps.do_train(own, spark, manifest, run_id if (root / "run.json").exists() else "")
     if not (root / "evaluation.json").exists():
         steps.do_evaluate(own, spark, run_id, manifest)
     evaluation = json.loads((root / "evaluation.json").read_text())
     return Scored(json.loads((root / "run_summary.json").read_text()), evaluation["parts"]["test"])
+
+
+def _refuse_old(own: Config, run_id: str, manifest: Manifest) -> None:
+    """Raises UsageError where a run of that name is there and is another one: its figures would pass for new ones."""
+    runs.refuse_another(own, runs.run_config(own.warehouse, run_id, []), run_id)
+    begun_with = runs.run_manifest(own, run_id)
+    if begun_with != manifest.sha256[:12]:
+        raise UsageError(
+            f"run {run_id} was made with other households",
+            found=f"manifest {begun_with}, now {manifest.sha256[:12]}",
+            fix=f"remove {own.warehouse}, or give another with --set warehouse=",
+        )
 
 
 def _goal(what: str, wanted: float, got: Sequence[float], unit: str, *, least: bool = True, digits: int = 1) -> Goal:

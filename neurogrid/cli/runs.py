@@ -1,6 +1,7 @@
 """Runs that exist: their own config, their manifest, and how to go on with one that was stopped."""
 
 import json
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -27,6 +28,18 @@ def with_id(config: Config) -> Config:
     return config if config.run_id else config.model_copy(update={"run_id": f"r{datetime.now(UTC):%Y%m%d-%H%M%S}"})
 
 
+def refuse_missing(warehouse_uri: str, run_id: str) -> None:
+    """Raises UsageError where the warehouse has no run of that name."""
+    warehouse = place(warehouse_uri)
+    there = [child.name for child in (warehouse / "runs").children()]
+    if run_id not in there:
+        raise UsageError(
+            f'there is no run "{run_id}" in {warehouse}',
+            found=", ".join(there) if there else "no runs at all",
+            fix="name one of these, or give the warehouse with --warehouse",
+        )
+
+
 def run_config(warehouse_uri: str, run_id: str, overrides: list[str]) -> Config:
     """A run's own config; of it only where it runs may be set anew.
 
@@ -34,15 +47,10 @@ def run_config(warehouse_uri: str, run_id: str, overrides: list[str]) -> Config:
         UsageError: there is no such run, it never began, or an override would change its result.
         RunError: its first record or its config is not the one that was written.
     """
-    warehouse = place(warehouse_uri)
-    run = warehouse / "runs" / run_id
-    if not run_id or not ((run / "config.yaml").exists() or (run / "run.json").exists()):
-        there = [child.name for child in (warehouse / "runs").children()]
-        raise UsageError(
-            f'there is no run "{run_id}" in {warehouse}',
-            found=", ".join(there) if there else "no runs at all",
-            fix="name one of these, or give the warehouse with --warehouse",
-        )
+    refuse_missing(warehouse_uri, run_id)
+    run = place(warehouse_uri) / "runs" / run_id
+    if not ((run / "config.yaml").exists() or (run / "run.json").exists()):
+        read_genesis(run)  # raises: it never began
     changing = [o for o in overrides if not o.startswith(_FREE)]
     if changing:
         raise ConfigError(
@@ -118,4 +126,4 @@ def how_to_go_on(config: Config, run_id: str, command: str) -> str:
 
 def where_flag(config: Config) -> str:
     """The flag that a command needs to find this config's warehouse."""
-    return "" if config.warehouse == "warehouse" else f" --warehouse {config.warehouse}"
+    return "" if config.warehouse == "warehouse" else f" --warehouse {shlex.quote(config.warehouse)}"

@@ -34,7 +34,7 @@ from neurogrid.fl.update import Backend
 from neurogrid.fl.weights import from_state_dict, layout
 from neurogrid.ledger import Genesis, Ledger, unpack, verify
 from neurogrid.ledger.chain import seal, to_text
-from neurogrid.ledger.records import read_end, read_named
+from neurogrid.ledger.records import read_end, read_evaluation, read_named
 from neurogrid.report import render_report
 from neurogrid.session import spark_session
 from neurogrid.storage import Place, place
@@ -46,6 +46,7 @@ Result = dict[str, Any]
 @contextmanager
 def session(config: Config) -> Iterator[SparkSession]:
     """The one Spark session of a command."""
+    settings.refuse_unwritable(config)
     master = config.spark.master
     starting = spark_session("neurogrid", master, config.spark.options, settings.spark_log(config))
     with ExitStack() as stack:
@@ -105,7 +106,7 @@ def do_run(config: Config, source: Source | None, manifest: Manifest | None, res
     elif manifest is not None:
         preflight.refuse_training(config, manifest, resume)
     if trained and runs.is_evaluated(run):
-        result["evaluate"] = json.loads((run / "evaluation.json").read_text())
+        result["evaluate"] = read_evaluation(run)
     else:
         with session(config) as spark:
             if source is not None:

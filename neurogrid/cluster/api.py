@@ -205,11 +205,6 @@ class Cluster:
                 _preload_content=False,
             )
 
-    def delete_config_map(self, name: str) -> None:
-        """Deletes a ConfigMap."""
-        with self._in_words("delete", "configmaps"):
-            self._core.delete_namespaced_config_map(name, self.namespace, _request_timeout=(CONNECT_S, ANSWER_S))
-
     def log(self, pod: str, container: str, *, tail: int | None = None) -> list[LogLine]:
         """What the container has said so far."""
         with self._in_words("get", "pods/log"):

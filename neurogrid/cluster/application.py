@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from neurogrid.cluster.release import RELEASE_LABEL, Release
+from neurogrid.cluster.release import Release
 from neurogrid.errors import UsageError
 
 Object = dict[str, Any]
@@ -158,11 +158,6 @@ def submitted(application: Object) -> bool:
 def pods_selector(name: str) -> str:
     """Labels of the application's pods."""
     return f"sparkoperator.k8s.io/app-name={name}"
-
-
-def release_of(application: Object) -> str:
-    """Name of the release it belongs to."""
-    return str(application["metadata"].get("labels", {}).get(RELEASE_LABEL, ""))
 
 
 def _owner(version: str, kind: str, name: str, uid: str) -> Object:

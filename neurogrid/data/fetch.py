@@ -24,7 +24,7 @@ _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
 
 
 def whole(folder: Path, make: Callable[[Path], None]) -> None:
-    """Calls `make` with a folder beside `folder` and renames that at the end; what a former try left is removed first.
+    """Calls `make` with a folder beside `folder` and renames that at the end; after a failure nothing is left.
 
     Args:
         folder: must not exist, or be empty.
@@ -34,7 +34,11 @@ def whole(folder: Path, make: Callable[[Path], None]) -> None:
     beside = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(beside, ignore_errors=True)
     beside.parent.mkdir(parents=True, exist_ok=True)
-    make(beside)
+    try:
+        make(beside)
+    except BaseException:  # Ctrl-C too
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
     if folder.is_dir():
         folder.rmdir()
     beside.rename(folder)

@@ -116,15 +116,11 @@ def check_cadence(source_minutes: int, wanted_minutes: int | None) -> int:
     """
     wanted = wanted_minutes or source_minutes
     if wanted < 1 or DAY_MINUTES % wanted or (wanted % source_minutes and source_minutes % wanted):
-        fitting = [
-            m
-            for m in (5, 10, 15, 20, 30, 60, 120, 180, 240, 360, 720, DAY_MINUTES)
-            if not (m % source_minutes and source_minutes % m)
-        ]
+        fitting = [m for m in (5, 10, 15, 20, 30, 60) if not (m % source_minutes and source_minutes % m)]
         raise InputError(
             f"etl: slots of {wanted} minutes cannot be made from slots of {source_minutes} minutes",
             found=f"cadence_minutes = {wanted}",
-            fix=f"use one of {', '.join(map(str, fitting))}, or none for the source's own",
+            fix=f"use one of {', '.join(map(str, fitting))}, or null for the source's own",
         )
     return wanted
 

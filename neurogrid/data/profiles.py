@@ -68,11 +68,11 @@ class Profile:
         return self.meta.household_id if self.meta else self.path.split("Household_ID=")[-1].split("/")[0]
 
 
-def profile_households(spark: SparkSession, warehouse: Place) -> list[Profile]:
-    """Profiles of all households under `meters/`, by household id.
+def household_folders(warehouse: Place) -> list[str]:
+    """Paths of the households' folders in the clean tables.
 
     Raises:
-        InputError: there is no household file.
+        InputError: there is none.
     """
     files = [
         household.path
@@ -86,6 +86,16 @@ def profile_households(spark: SparkSession, warehouse: Place) -> list[Profile]:
             found="no meters/Weather_ID=.../Household_ID=... folder",
             fix="run `neurogrid etl` first, or point the warehouse at the folder that it wrote",
         )
+    return files
+
+
+def profile_households(spark: SparkSession, warehouse: Place) -> list[Profile]:
+    """Profiles of all households under `meters/`, by household id.
+
+    Raises:
+        InputError: there is no household file.
+    """
+    files = household_folders(warehouse)
     filesystem, root = warehouse.filesystem, warehouse.path
 
     def profiles(paths: Iterable[str]) -> Iterator[Profile]:

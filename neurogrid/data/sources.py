@@ -207,7 +207,9 @@ def open_source(kind: str, root: Place, exclude: Sequence[str], limit: int | Non
         )
     if root.filesystem.get_file_info(root.path).type != fs.FileType.Directory:
         raise InputError(
-            f"etl: {root} is not a folder", found="nothing there", fix="give the data's folder with --data-dir"
+            f"etl: {root} is not a folder",
+            found="a file" if root.exists() else "nothing there",
+            fix="give the data's folder with --data-dir",
         )
     if limit is not None and limit < 1:
         raise InputError("etl: the limit of households must be 1 or more", found=str(limit), fix="leave it out for all")

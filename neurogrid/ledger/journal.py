@@ -23,7 +23,7 @@ from neurogrid.fl.weights import from_state_dict, state_dict
 from neurogrid.ledger.chain import Record, seal, sha256, to_text
 from neurogrid.ledger.checkpoint import pack, unpack
 from neurogrid.ledger.lock import RunLock
-from neurogrid.ledger.records import read_chain, read_named, refuse_begun, refuse_ended, round_name
+from neurogrid.ledger.records import command, read_chain, read_named, refuse_begun, refuse_ended, round_name
 from neurogrid.ledger.summary import summarise_run, to_markdown
 from neurogrid.ledger.table import AGENT_AUDIT, DISTRICT_AUDIT, ROUND_METRICS, to_parquet
 from neurogrid.ledger.tally import tally
@@ -74,7 +74,7 @@ def _writing(run: Place, what: str, fix: str) -> Iterator[None]:
 
 
 def _resume_with(run: Place) -> str:
-    return f"make room or access there, then: neurogrid train --resume {run.name}"
+    return f"make room or access there, then: {command(run, 'train --resume {}')}"
 
 
 class RoundTrace(Protocol):

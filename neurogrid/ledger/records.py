@@ -1,6 +1,7 @@
 """A run's records and the files that they name, read back; what was changed since is refused."""
 
 import json
+import shlex
 from typing import Any
 
 from neurogrid.errors import RunError, UsageError
@@ -13,9 +14,15 @@ def round_name(number: int) -> str:
     return f"round={number:04d}"
 
 
+def command(run: Place, words: str) -> str:
+    """A command on the run as a person can type it anywhere: `words` with a `{}` for the run's id."""
+    warehouse = str(run).removesuffix(f"/runs/{run.name}")
+    return f"neurogrid {words.format(run.name)} --warehouse {shlex.quote(warehouse)}"
+
+
 def changed(run: Place, what: str) -> RunError:
     """The error of a run that is not what was written."""
-    return RunError(what, fix=f"neurogrid audit {run.name} says what was changed; a changed run is not gone on with")
+    return RunError(what, fix=f"{command(run, 'audit {}')} says what was changed; a changed run is not gone on with")
 
 
 def refuse_begun(run: Place) -> None:
@@ -24,7 +31,7 @@ def refuse_begun(run: Place) -> None:
         raise UsageError(
             f"run {run.name} exists already",
             found=str(run),
-            fix=f"go on with it: neurogrid run --resume {run.name}; or choose another name: --set run_id=",
+            fix=f"go on with it: {command(run, 'run --resume {}')}; or choose another name: --set run_id=",
         )
 
 
@@ -34,7 +41,7 @@ def refuse_ended(run: Place) -> None:
         raise UsageError(
             f"run {run.name} has ended",
             found=f"{run}/end.json",
-            fix=f"start a new run with another id; what it may lack is made by: neurogrid run --resume {run.name}",
+            fix=f"start a new run with another id; what it may lack is made by: {command(run, 'run --resume {}')}",
         )
 
 
@@ -49,7 +56,7 @@ def read_genesis(run: Place) -> Record:
         raise UsageError(
             f"run {run.name} has not begun",
             found=f"no {run}/run.json: it was stopped while its folder was made, or that file was removed",
-            fix=f"begin it anew: neurogrid run --set run_id={run.name}",
+            fix=f"begin it anew: {command(run, 'run --set run_id={}')}",
         )
     return _read_record(run, "run.json", "first")
 
@@ -76,9 +83,14 @@ def read_end(run: Place) -> Record:
         raise UsageError(
             f"run {run.name} has no final weights yet",
             found=f"no {run}/end.json",
-            fix=f"finish it: neurogrid run --resume {run.name}",
+            fix=f"finish it: {command(run, 'run --resume {}')}",
         )
     return _read_record(run, "end.json", "last")
+
+
+def read_evaluation(run: Place) -> Record:
+    """The record of the run's evaluation; raises RunError where it is not the one that was written."""
+    return _read_record(run, "evaluation.json", "evaluation's")
 
 
 def read_named(run: Place, record: Record, name: str) -> bytes:

@@ -52,11 +52,6 @@ def read_agent_audit(run: Place) -> pa.Table:
     return _read_parts(run, "agent_round_audit", AGENT_AUDIT)
 
 
-def read_district_audit(run: Place) -> pa.Table:
-    """One row a district and round, of all durable rounds."""
-    return _read_parts(run, "district_round_summary", DISTRICT_AUDIT)
-
-
 def _read_parts(run: Place, audit: str, schema: pa.Schema) -> pa.Table:
     # A round that was being written when its run was killed has an audit and no record: it never happened.
     durable = {place.name.removesuffix(".json") for place in (run / "rounds").children()}

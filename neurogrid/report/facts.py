@@ -4,13 +4,14 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
 import yaml
 
 from neurogrid.data.manifest import Manifest
-from neurogrid.errors import UsageError
+from neurogrid.errors import RunError, UsageError
 from neurogrid.ledger import read_agent_audit
 from neurogrid.ledger.chain import is_intact
-from neurogrid.ledger.records import read_rounds
+from neurogrid.ledger.records import changed, read_rounds
 from neurogrid.storage import Place
 
 Record = dict[str, Any]
@@ -55,6 +56,7 @@ def read_run(run: Place, warehouse: Place) -> RunFacts:
 
     Raises:
         UsageError: there is no run there.
+        RunError: a file is not what was written, and cannot be read.
     """
     genesis = _read_json(run / "run.json")
     if genesis is None:
@@ -63,7 +65,10 @@ def read_run(run: Place, warehouse: Place) -> RunFacts:
             found=f"no {run}/run.json",
             fix=f"runs are under {warehouse}/runs",
         )
-    rounds = read_rounds(run)
+    try:
+        rounds, agents = read_rounds(run), read_agent_audit(run).to_pylist()
+    except (ValueError, pa.ArrowException) as error:
+        raise changed(run, f"a record or an audit of run {run.name} is not what was written: {error}") from error
     end = _read_json(run / "end.json")
     config = yaml.safe_load((run / "config.yaml").read_text()) if (run / "config.yaml").exists() else {}
     manifest = warehouse / "manifests" / str(genesis.get("manifest_id", "")) / "manifest.json"
@@ -71,7 +76,7 @@ def read_run(run: Place, warehouse: Place) -> RunFacts:
         run_id=str(genesis["run_id"]),
         genesis=genesis,
         rounds=tuple(rounds),
-        agents=tuple(read_agent_audit(run).to_pylist()),
+        agents=tuple(agents),
         end=end,
         evaluation=_read_json(run / "evaluation.json"),
         config=config if isinstance(config, dict) else {},
@@ -87,7 +92,9 @@ def _read_json(place: Place) -> Record | None:
     try:
         content = json.loads(place.read_text())
     except ValueError as error:
-        raise UsageError(f"{place} is not JSON any more", found=str(error), fix="see `neurogrid audit`") from error
+        raise RunError(
+            f"{place} is not JSON any more", found=str(error), fix="bring back the file as it was"
+        ) from error
     return content if isinstance(content, dict) else None
 
 

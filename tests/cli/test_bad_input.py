@@ -37,18 +37,30 @@ CASES = [
     ("config show --set rounds.min_agents=16", 2, ["rounds.min_agents 16", "15 agents"]),
     ("config show --set sampling.districts=70", 2, ["sampling.districts 70", "sampling.agents 61"]),
     ("config show --set run_id=a/b", 2, ["run_id", "a/b"]),
+    ("config show --set run_id=..", 2, ["run_id", "does not begin with a dot"]),
+    ("config show --set spark.master=yarnn", 2, ["no Spark master", "spark://host:7077", "'yarnn'"]),
+    ("config show --set seed=99999999999999999999", 2, ["seed", "less than 9223372036854775808"]),
+    ("config show --set rounds=5", 2, ["rounds is a section of keys, found 5"]),
+    ("config show --set evaluation.learning_rates=[-1]", 2, ["learning_rates.0", "greater than 0"]),
+    ("config validate {tmp}/twice.yaml", 2, ["the key count stands twice", "line 3"]),
     ("train --byzantine-attack gossip", 2, ["attack.kind", "sign_flip", "gossip"]),
     ("train --byzantine-fraction 1.5 --byzantine-attack noise", 2, ["attack.fraction", "1.5"]),
     ("train --byzantine-fraction 0.2", 2, ["without an attack does nothing", "--byzantine-attack"]),
     ("etl --data-dir {tmp}/nowhere --warehouse {tmp}/w", 2, ["nowhere is not a folder", "--data-dir"]),
+    ("etl --data-dir {tmp}/other.yaml --warehouse {tmp}/w", 2, ["other.yaml is not a folder", "a file"]),
     ("etl --data-dir {tmp}/empty --warehouse {tmp}/w", 2, ["does not hold", "an empty folder", "households.csv"]),
     ("etl --data-dir {tmp}/data --warehouse {tmp}/w --set source.kind=sgsc", 2, ["meter data of kind sgsc"]),
-    ("etl --data-dir {tmp}/data --warehouse {tmp}/w --set etl.cadence_minutes=7", 2, ["7"]),
+    (
+        "etl --data-dir {tmp}/data --warehouse {tmp}/w --set etl.cadence_minutes=7",
+        2,
+        ["of 7 minutes", "5, 15, 30, 60, or null"],
+    ),
     ("etl --data-dir {tmp}/data --warehouse {tmp}/w --exclude *", 2, ["exclude"]),
     ("etl --data-dir {tmp}/data --warehouse ftp://host/w", 2, ["ftp://host/w", "s3://"]),
     ("exporter --warehouse ftp://host/w", 2, ["ftp://host/w", "s3://"]),
     ("exporter --release prod", 2, ["--release", "--kubernetes"]),
     ("sample --warehouse {tmp}/w", 2, ["meters", "neurogrid etl"]),
+    ("audit . --warehouse {tmp}/cut", 2, ['no run "."', "edited"]),
     ("sample --warehouse {tmp}/whole --agents 400", 2, ["400", "usable"]),
     ("train --warehouse {tmp}/w", 2, ["no manifest", "neurogrid sample"]),
     ("train --warehouse {tmp}/w --manifest 123", 2, ['no manifest "123"', "neurogrid sample"]),
@@ -77,10 +89,10 @@ CASES = [
     ("run -c {tmp}/other.yaml --resume intact", 2, ["seed is 12, was 11", "without a config"]),
     ("run --manifest m1 --data-dir {tmp}/data", 2, ["--data-dir", "would do nothing"]),
     ("run --set sampling.manifest=m1 --agents 5 --data-dir d", 2, ["--data-dir d and --agents 5", "would do nothing"]),
-    ("audit -c {tmp}/other.yaml yesterday", 2, ["no run yesterday", "cut/runs"]),
+    ("audit -c {tmp}/other.yaml yesterday", 2, ['no run "yesterday"', "edited"]),
     ("report -c {tmp}/other.yaml yesterday", 2, ['no run "yesterday"', "edited"]),
     ("evaluate -c {tmp}/other.yaml yesterday --all", 2, ['no run "yesterday"', "edited"]),
-    ("audit yesterday --warehouse {tmp}/w", 2, ["no run yesterday"]),
+    ("audit yesterday --warehouse {tmp}/w", 2, ['no run "yesterday"', "no runs at all"]),
     ("synth {tmp}/data", 2, ["is in the way", "not empty"]),
     ("bench rounds --agents few", 2, ["--agents takes numbers", "few"]),
     ("bench rounds --backends ray", 2, ["--backends takes", "ray"]),
@@ -103,6 +115,13 @@ EARLY = [
     (TRAIN + " --set model.history_slots=2000", ["2004 slots of 15 min", "0 of 3 agents", "model.history_slots"]),
     (TRAIN + " --set model.horizon_slots=1400", ["2016 before its start", "0 of 3 agents"]),
     ("train --warehouse {tmp}/whole", ["with this manifest's agents", "would trim nobody", "3 agents"]),
+    (
+        RUN + " --warehouse {tmp}/w --set backend.tasks=5 --set spark.master=local[2]",
+        ["5 resident tasks", "2 on local[2]"],
+    ),
+    (TRAIN + " --set backend.tasks=5 --set spark.master=local", ["5 resident tasks", "at most 1"]),
+    ("sample --warehouse {tmp}/w", ["no household to sample", "neurogrid etl"]),
+    ("evaluate intact --warehouse {tmp}/cut", ["intact has no final weights yet", "run --resume intact --warehouse /"]),
     (TRAIN + " --teacher nobody", ['no teacher "nobody"']),
     (
         TRAIN + " --warehouse {tmp}/cut --manifest {tmp}/whole/manifests/{manifest} --set run_id=edited",
@@ -120,6 +139,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, spark: SparkSession) -> Pat
     (tmp / "list.json").write_text("[1]")
     (tmp / "old.json").write_text(json.dumps({"version": 0}))
     (tmp / "unknown.yaml").write_text("rounds:\n  cuont: 3\n")
+    (tmp / "twice.yaml").write_text("rounds:\n  count: 3\n  count: 4\n")
     (tmp / "empty").mkdir()
     (tmp / "other.yaml").write_text(f"seed: 12\nwarehouse: {tmp}/cut\n")
     _leave_runs(tmp / "cut" / "runs")

@@ -180,11 +180,11 @@ def edit(path, change):
     ],
 )
 def test_a_run_that_was_changed_is_not_resumed(tmp_path, spoil, words):
-    unfinished(tmp_path / "r1", 4)
-    spoil(tmp_path / "r1")
+    unfinished(tmp_path / "runs" / "r1", 4)
+    spoil(tmp_path / "runs" / "r1")
     with pytest.raises(RunError, match=words) as error:
-        Ledger.resume(place(str(tmp_path / "r1")), small_run.LAYOUT)
-    assert "neurogrid audit r1 says what was changed" in str(error.value)
+        Ledger.resume(place(str(tmp_path / "runs" / "r1")), small_run.LAYOUT)
+    assert f"neurogrid audit r1 --warehouse {tmp_path} says what was changed" in str(error.value)
 
 
 @pytest.mark.parametrize("part", ["W_global", "audit", "rounds"])
