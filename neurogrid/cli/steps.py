@@ -130,8 +130,8 @@ def do_sample(config: Config, spark: SparkSession) -> tuple[Manifest, Result]:
     """Clean tables to a manifest."""
     show.heading("Sampling")
     warehouse = place(config.warehouse)
-    with show.console.status("  profiles, clusters, agents"):
-        manifest = sample(spark, warehouse, settings.sampling(config))
+    with show.bar("profiles of households") as bar:
+        manifest = sample(spark, warehouse, settings.sampling(config), bar)
     _show_manifest(manifest)
     path = f"{warehouse}/manifests/{manifest.sha256[:12]}/manifest.json"
     return manifest, {"manifest_id": manifest.sha256[:12], "path": path, "agents": len(manifest.agents)}

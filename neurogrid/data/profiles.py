@@ -6,7 +6,7 @@ profile each, with the file's SHA-256, so that readings stay where they are and 
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ from pyarrow import fs
 from pyspark.sql import SparkSession
 
 from neurogrid.data.household import METADATA_KEY, OBSERVED, HouseholdMeta
+from neurogrid.data.progress import unseen, watched
 from neurogrid.errors import InputError
 from neurogrid.storage import Place
 
@@ -89,8 +90,10 @@ def household_folders(warehouse: Place) -> list[str]:
     return files
 
 
-def profile_households(spark: SparkSession, warehouse: Place) -> list[Profile]:
-    """Profiles of all households under `meters/`, by household id.
+def profile_households(
+    spark: SparkSession, warehouse: Place, progress: Callable[[int, int], None] = unseen
+) -> list[Profile]:
+    """Profiles of all households under `meters/`, by household id; `progress` is called with those done, and all.
 
     Raises:
         InputError: there is no household file.
@@ -101,8 +104,9 @@ def profile_households(spark: SparkSession, warehouse: Place) -> list[Profile]:
     def profiles(paths: Iterable[str]) -> Iterator[Profile]:
         return (_profile_file(filesystem, root, f"{path}/part-0.parquet") for path in paths)
 
-    tasks = max(spark.sparkContext.defaultParallelism, len(files) // _FILES_A_TASK)
-    found = spark.sparkContext.parallelize(files, min(tasks, len(files))).mapPartitions(profiles).collect()
+    tasks = min(max(spark.sparkContext.defaultParallelism, len(files) // _FILES_A_TASK), len(files))
+    with watched(spark, "sample: profiles of households", tasks, len(files), progress):
+        found = spark.sparkContext.parallelize(files, tasks).mapPartitions(profiles).collect()
     return sorted(found, key=lambda profile: (profile.household_id, profile.path))
 
 

@@ -10,6 +10,10 @@ from pyspark.sql import SparkSession
 LOOK_EVERY_S = 0.2
 
 
+def unseen(_done: int, _total: int) -> None:
+    """Progress that nobody is told of."""
+
+
 @contextmanager
 def watched(
     spark: SparkSession, name: str, tasks: int, items: int, progress: Callable[[int, int], None]

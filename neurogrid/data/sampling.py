@@ -8,7 +8,7 @@ import hashlib
 import io
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,6 +22,7 @@ from neurogrid.data.household import HouseholdMeta
 from neurogrid.data.manifest import Agent, Manifest, Part
 from neurogrid.data.partition import Kind, Stage, Week, deal_districts, deal_weeks, draw
 from neurogrid.data.profiles import MEASURES, Profile, profile_households
+from neurogrid.data.progress import unseen
 from neurogrid.errors import InputError, UsageError
 from neurogrid.storage import Place
 
@@ -59,16 +60,22 @@ class SamplingSettings:
     max_zero_share: float
 
 
-def sample(spark: SparkSession, warehouse: Place, settings: SamplingSettings) -> Manifest:
+def sample(
+    spark: SparkSession,
+    warehouse: Place,
+    settings: SamplingSettings,
+    progress: Callable[[int, int], None] = unseen,
+) -> Manifest:
     """Draws a federation and writes it to `manifests/<first 12 digits of its SHA-256>/`.
 
     Beside `manifest.json` stands `profiles.parquet`: every household seen, with its measures, cluster and role.
+    `progress` is called with households read so far and in all.
 
     Raises:
         UsageError: the warehouse or the settings cannot give this federation; says the numbers.
     """
     _refuse_impossible(settings)
-    profiles = profile_households(spark, warehouse)
+    profiles = profile_households(spark, warehouse, progress)
     unusable = _unusable(profiles, settings)
     usable = [profile for profile in profiles if profile.path not in unusable]
     held_count = round(len(usable) * settings.held_out_share)
