@@ -114,7 +114,7 @@ def deal(files: Sequence[MeterFile], hands: int) -> list[list[MeterFile]]:
 def _clean_hand(
     source: Source, warehouse: Place, cadence_minutes: int, settings: EtlSettings, files: list[MeterFile]
 ) -> TaskResult:
-    stations = Stations(source, settings.listed_per_kind)
+    stations = Stations(source, settings)
     outcomes = [clean_file(source, file, stations, warehouse, cadence_minutes, settings) for file in files]
     return outcomes, stations.faults()
 

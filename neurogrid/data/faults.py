@@ -35,6 +35,7 @@ class Fault(StrEnum):
     NEGATIVE = "negative"
     ABSURD = "absurd"
     WRONG_HOUSEHOLD = "wrong_household"
+    WRONG_STATION = "wrong_station"
     OFF_GRID = "off_grid"
     FAR_FROM_THE_REST = "far_from_the_rest"
     DUPLICATE = "duplicate"
@@ -60,6 +61,7 @@ MEANINGS = {
     Fault.NEGATIVE: "an energy below zero; taken as missing",
     Fault.ABSURD: "a mean power above the limit; taken as missing",
     Fault.WRONG_HOUSEHOLD: "a row of another household than the file's; dropped",
+    Fault.WRONG_STATION: "a row of another weather station than the file's; dropped",
     Fault.OFF_GRID: "a timestamp between the slots of the grid; row dropped",
     Fault.FAR_FROM_THE_REST: "readings separated from most others by a longer gap than allowed; dropped",
     Fault.DUPLICATE: "a timestamp that stands twice; the first usable row is kept",

@@ -96,6 +96,26 @@ def read_columns(file: Place, types: Mapping[str, pa.DataType], separator: str, 
         return _cell_by_cell(content, types, separator, faults)
 
 
+def rows_of(columns: Columns, name: str, owner: str, kind: Fault, faults: FaultLog) -> Columns:
+    """The rows whose identifier is the file's own; each other one is a fault of this kind."""
+    ids = columns.table.column(name).combine_chunks()
+    if ids.null_count == 0 and ids.dictionary.to_pylist() == [owner]:
+        return columns
+    good = np.asarray(ids.dictionary_decode().fill_null("").to_numpy(zero_copy_only=False) == owner, bool)
+    faults.add_rows(kind, columns.line[~good], (f"{name} = {ids[row]}" for row in np.flatnonzero(~good)))
+    return columns.rows(good)
+
+
+def rows_with_time(columns: Columns, name: str, faults: FaultLog) -> Columns:
+    """The rows that have a timestamp; an empty one is a fault, one that could not be read is already logged."""
+    column = columns.table.column(name)
+    if column.null_count == 0:
+        return columns
+    empty = columns.line[columns.empty(name)]
+    faults.add_rows(Fault.BAD_TIMESTAMP, empty, (f"{name} is empty" for _ in empty))
+    return columns.rows(np.asarray(column.is_valid().to_numpy(), bool))
+
+
 def _content(file: Place) -> bytes:
     try:
         # Inflated by content rather than by name, and by zlib, which tells a cut stream from a short file.

@@ -15,7 +15,16 @@ import pyarrow as pa
 from pyarrow import fs
 
 from neurogrid.data.faults import Fault, FaultLog
-from neurogrid.data.readings import IDENTIFIER, NAIVE_TIME, UTC_TIME, Columns, UnusableFileError, read_columns
+from neurogrid.data.readings import (
+    IDENTIFIER,
+    NAIVE_TIME,
+    UTC_TIME,
+    Columns,
+    UnusableFileError,
+    read_columns,
+    rows_of,
+    rows_with_time,
+)
 from neurogrid.errors import InputError
 from neurogrid.storage import Place
 
@@ -130,8 +139,8 @@ class Heapo:
         types = {"Household_ID": IDENTIFIER, "Timestamp": UTC_TIME, "kWh_received_Total": pa.float64()}
         columns = read_columns(file.place, types, ";", faults)
         rows = len(columns.line) + faults.counts[Fault.BROKEN_ROW]
-        columns = _of_household(columns, "Household_ID", file.household_id, faults)
-        columns = _with_timestamp(columns, "Timestamp", faults)
+        columns = rows_of(columns, "Household_ID", file.household_id, Fault.WRONG_HOUSEHOLD, faults)
+        columns = rows_with_time(columns, "Timestamp", faults)
         limit = max_power_kw * self.cadence_minutes / 60
         kwh, empty = columns.numbers("kWh_received_Total"), columns.empty("kWh_received_Total")
         return Readings(_checked(columns, columns.times("Timestamp"), kwh, empty, limit, faults), rows)
@@ -170,8 +179,8 @@ class Sgsc:
         types |= dict.fromkeys(("general_supply_kwh", "controlled_load_kwh"), pa.float64())
         columns = read_columns(file.place, types, ",", faults)
         rows = len(columns.line) + faults.counts[Fault.BROKEN_ROW]
-        columns = _of_household(columns, "customer_id", file.household_id, faults)
-        columns = _with_timestamp(columns, label, faults)
+        columns = rows_of(columns, "customer_id", file.household_id, Fault.WRONG_HOUSEHOLD, faults)
+        columns = rows_with_time(columns, label, faults)
         ends = _moved(columns.times(label), columns.line, faults)
         starts = ends - 10 * HOUR_US - self.cadence_minutes * MINUTE_US
         controlled = columns.numbers("controlled_load_kwh")
@@ -279,24 +288,6 @@ def _list_files(
             fix="put one CSV (or .csv.gz) a household there, or exclude less",
         )
     return Listing(tuple(files.values()), faults, tuple(excluded))
-
-
-def _of_household(columns: Columns, name: str, household: str, faults: FaultLog) -> Columns:
-    ids = columns.table.column(name).combine_chunks()
-    if ids.null_count == 0 and ids.dictionary.to_pylist() == [household]:
-        return columns
-    good = np.asarray(ids.dictionary_decode().fill_null("").to_numpy(zero_copy_only=False) == household, bool)
-    faults.add_rows(Fault.WRONG_HOUSEHOLD, columns.line[~good], (f"{name} = {ids[r]}" for r in np.flatnonzero(~good)))
-    return columns.rows(good)
-
-
-def _with_timestamp(columns: Columns, name: str, faults: FaultLog) -> Columns:
-    column = columns.table.column(name)
-    if column.null_count == 0:
-        return columns
-    empty = columns.line[columns.empty(name)]
-    faults.add_rows(Fault.BAD_TIMESTAMP, empty, (f"{name} is empty" for _ in empty))
-    return columns.rows(np.asarray(column.is_valid().to_numpy(), bool))
 
 
 def _moved(labels: npt.NDArray[np.int64], lines: npt.NDArray[np.int32], faults: FaultLog) -> npt.NDArray[np.int64]:
