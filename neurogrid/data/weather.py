@@ -123,11 +123,15 @@ def known_weather(station: Station, starts_us: npt.NDArray[np.int64], last_known
     if not ever.any():
         empty = np.zeros((hours, len(VARIABLES)))
         return SlotWeather(hour - first, empty, empty > 0, np.full(hours, ZERO, np.uint8))
-    # Wide enough for the slots and for all that the station measured before them.
-    begin = min(first, station.first)
-    end = max(last + 1, station.first + len(station.values))
-    series = np.full((end - begin, len(VARIABLES)), np.nan)
-    series[station.first - begin : station.first - begin + len(station.values)] = station.values
+    # Of hours long before the slots only means by hour of day are left, and whole days between change none of them:
+    # without those days, hours that stand in a wrong year cost no more than others.
+    between = first - (station.first + len(station.values))
+    start = station.first + 24 * (max(between - last_known_hours - 24, 0) // 24)
+    # Wide enough for the slots and for all that the station measured before their end; what comes later is not known.
+    begin = min(first, start)
+    measured = station.values[: max(last + 1 - start, 0)]
+    series = np.full((last + 1 - begin, len(VARIABLES)), np.nan)
+    series[start - begin : start - begin + len(measured)] = measured
     wanted = slice(first - begin, last + 1 - begin)
     observed = ~np.isnan(series)[wanted]
     tier = np.zeros(hours, np.uint8)
