@@ -152,7 +152,6 @@ def _read(
             column_types=dict(types),
             null_values=list(nulls),
             strings_can_be_null=True,
-            check_utf8=False,
         ),
     )
     if table.num_rows == 0:
@@ -200,8 +199,8 @@ def _text(cell: pa.Scalar) -> str | None:
 def _column(cells: pa.ChunkedArray, wanted: pa.DataType) -> tuple[pa.Array, npt.NDArray[np.int64]]:
     """The cells as the wanted type, and the rows that were refused (null in the result)."""
     texts = pa.array([_text(cell) for cell in cells], pa.string())
-    if wanted.equals(IDENTIFIER):
-        return texts.dictionary_encode(), np.empty(0, np.int64)
+    if wanted.equals(IDENTIFIER) or pa.types.is_string(wanted):
+        return texts.cast(wanted), np.empty(0, np.int64)
     strings = pc.utf8_trim_whitespace(texts)
     bad = np.array(list(_refused(strings, wanted, 0)), np.int64)
     keep = np.ones(len(strings), bool)

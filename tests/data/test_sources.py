@@ -107,6 +107,14 @@ def test_each_kind_of_unusable_file_is_named(tmp_path: Path, content: str | byte
     assert error.value.fault == kind
 
 
+def test_an_identifier_that_is_no_utf8_costs_its_row_and_not_the_run(tmp_path: Path) -> None:
+    content = meter_csv("1", series(DAY)).encode().replace(b"\n1;", b"\n1\xe9;", 1)
+    table, faults = heapo(tmp_path, content)
+    assert table.num_rows == 95
+    assert faults.counts == {Fault.WRONG_HOUSEHOLD: 1}
+    assert (faults.notes[0].line, faults.notes[0].text) == (2, "Household_ID = 1\ufffd")
+
+
 def test_counts_go_on_where_the_list_of_faults_ends(tmp_path: Path) -> None:
     _, faults = heapo(tmp_path, meter_csv("1", series(["-1"] * 50 + ["x"] * 30 + DAY)))
     assert faults.counts == {Fault.NEGATIVE: 50, Fault.BAD_NUMBER: 30}

@@ -58,6 +58,13 @@ def test_each_kind_of_bad_row_costs_that_row_and_is_listed_with_its_line(
     assert faults.counts == {kind: 1}
 
 
+def test_an_identifier_that_is_no_utf8_costs_its_row_and_not_the_run(tmp_path: Path) -> None:
+    row = f"8jB\xe9;{label(FIRST)};1;2;3"
+    station, faults = read(tmp_path, with_row(row).encode("latin-1"))
+    assert len(station.values) == 24
+    assert [(note.kind, note.line) for note in faults.notes] == [(Fault.WRONG_STATION, 26)]
+
+
 def test_of_two_rows_of_an_hour_the_first_in_the_file_is_kept_in_whatever_order_they_stand(tmp_path: Path) -> None:
     again = [(HOURS[n][0], -1.0, -1.0, -1.0) for n in (9, 3)]
     station, faults = read(tmp_path, weather_csv("8jB", [*HOURS[::-1], *again]))
