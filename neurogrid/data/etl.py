@@ -62,9 +62,9 @@ def run_etl(
     _delete(warehouse / HOUSEHOLDS)
     outcomes, weather_faults = _clean_all(spark, source, listing.files, warehouse, cadence, settings, progress)
     removed = _remove_others(warehouse, [o for o in outcomes if o.meta is not None])
-    report = quality_report(source.kind, cadence, outcomes, listing.faults, listing.excluded, weather_faults)
+    report = quality_report(source.kind, cadence, outcomes, listing, weather_faults)
     quality = warehouse / "quality"
-    (quality / "faults.parquet").write(_parquet(faults_table(outcomes, listing.faults, weather_faults)))
+    (quality / "faults.parquet").write(_parquet(faults_table(outcomes, listing, weather_faults)))
     report = replace(report, removed=removed)
     (quality / "report.json").write(report.to_json())
     (quality / "report.md").write(report.to_markdown())

@@ -21,10 +21,13 @@ class Fault(StrEnum):
     MISSING_COLUMN = "missing_column"
     NO_READINGS = "no_readings"
     NO_TRAINING_READINGS = "no_training_readings"
-    # The household list and the folder disagree.
+    # The household list is at odds with the folder or with itself.
     NO_FILE = "no_file"
     SECOND_FILE = "second_file"
     NOT_LISTED = "not_listed"
+    NO_HOUSEHOLD = "no_household"
+    LISTED_TWICE = "listed_twice"
+    CONFLICTING_ROWS = "conflicting_rows"
     NO_WEATHER_STATION = "no_weather_station"
     # A row or a cell cannot be used.
     BROKEN_ROW = "broken_row"
@@ -52,6 +55,9 @@ MEANINGS = {
     Fault.NO_FILE: "households.csv promises 15-minute data and there is no file",
     Fault.SECOND_FILE: "a second file of the same household; the first by name is used",
     Fault.NOT_LISTED: "the household is not in households.csv; used without weather",
+    Fault.NO_HOUSEHOLD: "a row of households.csv without a household; dropped",
+    Fault.LISTED_TWICE: "a household that stands again in households.csv, with the same facts; the first row is used",
+    Fault.CONFLICTING_ROWS: "a household that stands again in households.csv, with other facts; the first row is used",
     Fault.NO_WEATHER_STATION: "the station's file is missing or unusable; used, weather marked as missing",
     Fault.BROKEN_ROW: "a row with too few or too many cells; dropped",
     Fault.BAD_TIMESTAMP: "a timestamp that is missing or cannot be read; row dropped",

@@ -325,6 +325,26 @@ def test_files_are_dealt_by_size_and_none_is_lost() -> None:
     assert len(deal(files[:2], 16)) == 2
 
 
+def test_faults_of_the_household_list_stand_in_the_report_with_their_file_and_line(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    data = write_heapo(tmp_path / "data", {"1": meter_csv("1", series(DAYS))})
+    with (data / "meta_data" / "households.csv").open("a") as file:
+        file.write("2;control\n;control;8jB;True\n1;control;;True\n1;control;other;True\n")
+    report = etl(spark, data, tmp_path / "w")
+    expected = [(3, "broken_row"), (4, "no_household"), (5, "listed_twice"), (6, "conflicting_rows")]
+    assert report.faults == {kind: 1 for _, kind in sorted(expected, key=lambda pair: pair[1])}
+    quality = tmp_path / "w" / "quality"
+    (written,) = json.loads((quality / "report.json").read_text())["list_faults"].values()
+    assert [(note["line"], note["kind"]) for note in written["listed"]] == expected
+    rows = pq.read_table(quality / "faults.parquet").to_pylist()
+    assert [(row["file"], row["line"], row["kind"]) for row in rows] == [
+        ("meta_data/households.csv", line, kind) for line, kind in expected
+    ]
+    page = (quality / "report.md").read_text()
+    assert all(f"| meta_data/households.csv | {line} | {kind} |" in page for line, kind in expected)
+
+
 def test_faults_of_a_weather_file_are_listed_and_change_no_bit_of_the_tables(
     spark: SparkSession, tmp_path: Path
 ) -> None:
