@@ -47,7 +47,7 @@ class EtlSettings:
         train_share, validation_share: of each household's time, in this order; the rest is for testing.
         surge_percentile: of the observed training load, above which a slot is a surge.
         max_power_kw: a reading of more than this mean power is absurd and taken as missing.
-        longest_gap_days: readings separated from most others by more than this are dropped.
+        longest_gap_days: readings or hours of weather separated from most others by more than this are dropped.
         listed_per_kind: how many faults of a kind are listed for a household; all are counted.
         compression: of the Parquet files: snappy, zstd, lz4 or none.
     """
@@ -108,9 +108,10 @@ class HouseholdTable:
 class Stations:
     """The weather stations that a task's files ask for."""
 
-    def __init__(self, source: Source, listed_per_kind: int) -> None:
-        self._source, self._listed_per_kind = source, listed_per_kind
+    def __init__(self, source: Source, settings: EtlSettings) -> None:
+        self._source, self._settings = source, settings
         self._read: dict[str, Station | str] = {}
+        self._faults: dict[str, FaultLog] = {}
 
     def get(self, weather_id: str) -> Station | str:
         """The station, or why it cannot be used."""
@@ -122,14 +123,19 @@ class Stations:
         file = self._source.weather_file(weather_id)
         if file is None:
             return f"no file for station {weather_id}"
+        faults = FaultLog(self._settings.listed_per_kind)
         try:
-            return station_once(file, self._listed_per_kind)
+            station = station_once(file, weather_id, self._settings.longest_gap_days, faults)
         except UnusableFileError as error:
+            faults.add(error.fault, error.text)
+            self._faults[weather_id] = faults
             return f"{file.name}: {error.fault}: {error.text}"
+        self._faults[weather_id] = station.faults
+        return station
 
     def faults(self) -> dict[str, FaultLog]:
-        """Faults of the stations that were read."""
-        return {name: station.faults for name, station in self._read.items() if isinstance(station, Station)}
+        """Faults of the stations' files, usable or not."""
+        return self._faults
 
 
 def clean_file(

@@ -62,9 +62,9 @@ def run_etl(
     _delete(warehouse / HOUSEHOLDS)
     outcomes, weather_faults = _clean_all(spark, source, listing.files, warehouse, cadence, settings, progress)
     removed = _remove_others(warehouse, [o for o in outcomes if o.meta is not None])
-    report = quality_report(source.kind, cadence, outcomes, listing.faults, listing.excluded, weather_faults)
+    report = quality_report(source.kind, cadence, outcomes, listing, weather_faults)
     quality = warehouse / "quality"
-    (quality / "faults.parquet").write(_parquet(faults_table(outcomes, listing.faults, weather_faults)))
+    (quality / "faults.parquet").write(_parquet(faults_table(outcomes, listing, weather_faults)))
     report = replace(report, removed=removed)
     (quality / "report.json").write(report.to_json())
     (quality / "report.md").write(report.to_markdown())
@@ -114,7 +114,7 @@ def deal(files: Sequence[MeterFile], hands: int) -> list[list[MeterFile]]:
 def _clean_hand(
     source: Source, warehouse: Place, cadence_minutes: int, settings: EtlSettings, files: list[MeterFile]
 ) -> TaskResult:
-    stations = Stations(source, settings.listed_per_kind)
+    stations = Stations(source, settings)
     outcomes = [clean_file(source, file, stations, warehouse, cadence_minutes, settings) for file in files]
     return outcomes, stations.faults()
 

@@ -21,10 +21,13 @@ class Fault(StrEnum):
     MISSING_COLUMN = "missing_column"
     NO_READINGS = "no_readings"
     NO_TRAINING_READINGS = "no_training_readings"
-    # The household list and the folder disagree.
+    # The household list is at odds with the folder or with itself.
     NO_FILE = "no_file"
     SECOND_FILE = "second_file"
     NOT_LISTED = "not_listed"
+    NO_HOUSEHOLD = "no_household"
+    LISTED_TWICE = "listed_twice"
+    CONFLICTING_ROWS = "conflicting_rows"
     NO_WEATHER_STATION = "no_weather_station"
     # A row or a cell cannot be used.
     BROKEN_ROW = "broken_row"
@@ -35,6 +38,7 @@ class Fault(StrEnum):
     NEGATIVE = "negative"
     ABSURD = "absurd"
     WRONG_HOUSEHOLD = "wrong_household"
+    WRONG_STATION = "wrong_station"
     OFF_GRID = "off_grid"
     FAR_FROM_THE_REST = "far_from_the_rest"
     DUPLICATE = "duplicate"
@@ -51,6 +55,9 @@ MEANINGS = {
     Fault.NO_FILE: "households.csv promises 15-minute data and there is no file",
     Fault.SECOND_FILE: "a second file of the same household; the first by name is used",
     Fault.NOT_LISTED: "the household is not in households.csv; used without weather",
+    Fault.NO_HOUSEHOLD: "a row of households.csv without a household; dropped",
+    Fault.LISTED_TWICE: "a household that stands again in households.csv, with the same facts; the first row is used",
+    Fault.CONFLICTING_ROWS: "a household that stands again in households.csv, with other facts; the first row is used",
     Fault.NO_WEATHER_STATION: "the station's file is missing or unusable; used, weather marked as missing",
     Fault.BROKEN_ROW: "a row with too few or too many cells; dropped",
     Fault.BAD_TIMESTAMP: "a timestamp that is missing or cannot be read; row dropped",
@@ -60,6 +67,7 @@ MEANINGS = {
     Fault.NEGATIVE: "an energy below zero; taken as missing",
     Fault.ABSURD: "a mean power above the limit; taken as missing",
     Fault.WRONG_HOUSEHOLD: "a row of another household than the file's; dropped",
+    Fault.WRONG_STATION: "a row of another weather station than the file's; dropped",
     Fault.OFF_GRID: "a timestamp between the slots of the grid; row dropped",
     Fault.FAR_FROM_THE_REST: "readings separated from most others by a longer gap than allowed; dropped",
     Fault.DUPLICATE: "a timestamp that stands twice; the first usable row is kept",

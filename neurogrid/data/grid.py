@@ -60,20 +60,19 @@ def to_grid(readings: pa.Table, cadence_minutes: int, longest_gap_days: float, f
     slots, rest = np.divmod(starts, step)
     if rest.any():
         off = rest != 0
-        faults.add_rows(Fault.OFF_GRID, lines[off], (_time(start) for start in starts[off]))
+        faults.add_rows(Fault.OFF_GRID, lines[off], (utc_text(start) for start in starts[off]))
         slots, kwh, lines = slots[~off], kwh[~off], lines[~off]
     if len(slots) == 0:
         raise UnusableFileError(Fault.NO_READINGS, "no row has a usable value")
     if not (np.diff(slots) > 0).all():
         order = np.argsort(slots, kind="stable")
         slots, kwh, lines = slots[order], kwh[order], lines[order]
-    slots, kwh, lines = _near_the_rest(
-        slots, kwh, lines, longest_gap_days * DAY_MINUTES / cadence_minutes, step, faults
-    )
+    near = near_the_rest(slots, lines, cadence_minutes, longest_gap_days, faults)
+    slots, kwh, lines = slots[near], kwh[near], lines[near]
     again = np.flatnonzero(slots[1:] == slots[:-1]) + 1
     if len(again):
         again = again[np.argsort(lines[again])]
-        faults.add_rows(Fault.DUPLICATE, lines[again], (f"{_time(slots[r] * step)}, {kwh[r]:g} kWh" for r in again))
+        faults.add_rows(Fault.DUPLICATE, lines[again], (f"{utc_text(slots[r] * step)}, {kwh[r]:g} kWh" for r in again))
         keep = np.ones(len(slots), bool)
         keep[again] = False
         slots, kwh = slots[keep], kwh[keep]
@@ -82,30 +81,41 @@ def to_grid(readings: pa.Table, cadence_minutes: int, longest_gap_days: float, f
     return Grid(int(slots[0]), cadence_minutes, full, float(total_kwh - kwh.sum()))
 
 
-def _near_the_rest(
+def near_the_rest(
     slots: npt.NDArray[np.int64],
-    kwh: npt.NDArray[np.float64],
     lines: npt.NDArray[np.int32],
-    longest_gap: float,
-    step: int,
+    cadence_minutes: int,
+    longest_gap_days: float,
     faults: FaultLog,
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.int32]]:
-    """The longest run of readings without a longer gap. One stray year would make a grid of millions of slots."""
+) -> slice:
+    """The longest run of readings without a longer gap. One stray year would make a grid of millions of slots.
+
+    Args:
+        slots: numbers of the readings' slots since 1970, at least one, rising.
+        lines: of the readings in their file.
+        cadence_minutes: length of a slot.
+        longest_gap_days: readings on the far side of a longer gap are logged, and not in the run.
+        faults: what is far from the rest is logged here.
+    """
+    longest_gap = longest_gap_days * DAY_MINUTES / cadence_minutes
+    everything = slice(0, len(slots))
     if slots[-1] - slots[0] <= longest_gap:
-        return slots, kwh, lines
+        return everything
     cuts = np.flatnonzero(np.diff(slots) > longest_gap) + 1
     if len(cuts) == 0:
-        return slots, kwh, lines
+        return everything
     bounds = np.concatenate([[0], cuts, [len(slots)]])
     longest = int(np.argmax(np.diff(bounds)))
-    keep = np.zeros(len(slots), bool)
-    keep[bounds[longest] : bounds[longest + 1]] = True
-    faults.add_rows(Fault.FAR_FROM_THE_REST, lines[~keep], (_time(slot * step) for slot in slots[~keep]))
-    return slots[keep], kwh[keep], lines[keep]
+    near = slice(int(bounds[longest]), int(bounds[longest + 1]))
+    far = np.delete(np.arange(len(slots)), near)
+    step = cadence_minutes * MINUTE_US
+    faults.add_rows(Fault.FAR_FROM_THE_REST, lines[far], (utc_text(slots[row] * step) for row in far))
+    return near
 
 
-def _time(microseconds: int) -> str:
-    return str(np.datetime64(int(microseconds), "us").astype("datetime64[s]")) + "Z"
+def utc_text(microseconds: int) -> str:
+    """A moment as faults list it: 2023-02-25T10:00:00Z, with a fraction of a second only where there is one."""
+    return str(np.datetime64(int(microseconds), "us")).removesuffix(".000000") + "Z"
 
 
 def check_cadence(source_minutes: int, wanted_minutes: int | None) -> int:

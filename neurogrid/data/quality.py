@@ -13,6 +13,7 @@ import pyarrow as pa
 from neurogrid.data.clean import Counts, Outcome
 from neurogrid.data.faults import MEANINGS, Fault, FaultLog
 from neurogrid.data.household import HouseholdMeta
+from neurogrid.data.sources import Listing
 
 TIERS = ("observed", "trailing_mean", "slot_mean", "zero")
 WORST_LISTED = 10
@@ -52,7 +53,8 @@ class QualityReport:
         households: tables written.
         slots: rows of all tables; `slots - load_tiers["observed"]` were missing.
         load_tiers, weather_tiers: slots by how their value came to be.
-        faults: of all household files, by kind.
+        faults: of all household files and the household list, by kind.
+        list_faults: those of the household list again, by its file.
         unusable: file name and reason of each file that gave no table.
         weather_faults: by station and kind.
         worst: households with the largest share of missing slots.
@@ -73,6 +75,7 @@ class QualityReport:
     load_tiers: Mapping[str, int]
     weather_tiers: Mapping[str, int]
     faults: Mapping[str, int]
+    list_faults: Mapping[str, FaultLog]
     unusable: Mapping[str, str]
     weather_faults: Mapping[str, Mapping[str, int]]
     worst: tuple[HouseholdRow, ...]
@@ -93,6 +96,10 @@ class QualityReport:
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, two spaces; without `seconds`."""
         content = {name: value for name, value in vars(self).items() if name != "seconds"}
+        content["list_faults"] = {
+            file: {"counts": log.counts, "listed": [vars(note) for note in log.notes]}
+            for file, log in self.list_faults.items()
+        }
         content["worst"] = [vars(row) | {"missing_share": row.missing_share} for row in self.worst]
         return json.dumps(content | {"energy_balanced": self.energy_balanced}, sort_keys=True, indent=2) + "\n"
 
@@ -141,6 +148,7 @@ class QualityReport:
             for kind, count in sorted(self.faults.items(), key=lambda item: (-item[1], item[0]))
         ]
         lines += ["", "Each is listed with its file and line in faults.parquet (the first of each kind a household)."]
+        lines += self._list_faults()
         if self.weather_faults:
             lines += ["", "| weather station | fault | count |", "| --- | --- | ---: |"]
             lines += [
@@ -148,6 +156,15 @@ class QualityReport:
                 for station, faults in self.weather_faults.items()
                 for kind, count in faults.items()
             ]
+        return lines
+
+    def _list_faults(self) -> list[str]:
+        lines: list[str] = []
+        for file, log in self.list_faults.items():
+            lines += ["", "| household list | line | fault | what stood there |", "| --- | ---: | --- | --- |"]
+            lines += [f"| {file} | {note.line} | {note.kind} | {_cell(note.text)} |" for note in log.notes]
+            more = sum(log.counts.values()) - len(log.notes)
+            lines += ["", f"and {more:,} more of {file}, counted above"] if more else []
         return lines
 
     def _worst(self) -> list[str]:
@@ -181,8 +198,7 @@ def quality_report(
     source: str,
     cadence_minutes: int,
     outcomes: Sequence[Outcome],
-    listed: Mapping[str, FaultLog],
-    excluded: Sequence[str],
+    listing: Listing,
     weather_faults: Mapping[str, FaultLog],
 ) -> QualityReport:
     """Adds up the outcomes of all files, in the order of households; `removed` and `seconds` are still empty."""
@@ -190,7 +206,7 @@ def quality_report(
     faults: Counter[str] = Counter()
     for outcome in outcomes:
         faults.update({str(kind): count for kind, count in outcome.faults.items() if count})
-    for log in listed.values():
+    for log in (*listing.faults.values(), *listing.list_faults.values()):
         faults.update({str(kind): count for kind, count in log.counts.items()})
     rows = [_row(o, meta, counts) for o, meta, counts in used]
     worst = sorted(rows, key=lambda row: (-row.missing_share, row.household_id))[:WORST_LISTED]
@@ -198,13 +214,14 @@ def quality_report(
         source=source,
         cadence_minutes=cadence_minutes,
         files=len(outcomes),
-        excluded=tuple(excluded),
+        excluded=listing.excluded,
         file_rows=sum(counts.file_rows for _, _, counts in used),
         households=len(used),
         slots=sum(meta.rows for _, meta, _ in used),
         load_tiers=_sum_tiers([counts.load_tiers for _, _, counts in used]),
         weather_tiers=_sum_tiers([counts.weather_tiers for _, _, counts in used]),
         faults=dict(sorted(faults.items())),
+        list_faults={file: log for file, log in listing.list_faults.items() if log.counts.total()},
         unusable={o.file: _reason(o) for o in outcomes if o.meta is None},
         weather_faults={
             station: {str(kind): count for kind, count in sorted(log.counts.items()) if count}
@@ -268,13 +285,12 @@ def households_table(outcomes: Sequence[Outcome]) -> pa.Table:
     return pa.Table.from_pylist(rows)
 
 
-def faults_table(
-    outcomes: Sequence[Outcome], listed: Mapping[str, FaultLog], weather_faults: Mapping[str, FaultLog]
-) -> pa.Table:
+def faults_table(outcomes: Sequence[Outcome], listing: Listing, weather_faults: Mapping[str, FaultLog]) -> pa.Table:
     """Every fault that is listed: whose, of which file, where, what stood there."""
     schema = pa.schema([("household_id", pa.string()), ("file", pa.string()), ("kind", pa.string())])
     schema = schema.append(pa.field("line", pa.int32())).append(pa.field("text", pa.string()))
     rows = [(o.household_id, o.file, str(n.kind), n.line, n.text) for o in outcomes for n in o.notes]
-    rows += [(house, "", str(n.kind), n.line, n.text) for house, log in listed.items() for n in log.notes]
+    rows += [(house, "", str(n.kind), n.line, n.text) for house, log in listing.faults.items() for n in log.notes]
+    rows += [("", file, str(n.kind), n.line, n.text) for file, log in listing.list_faults.items() for n in log.notes]
     rows += [("", station, str(n.kind), n.line, n.text) for station, log in weather_faults.items() for n in log.notes]
     return pa.Table.from_pylist([dict(zip(schema.names, row, strict=True)) for row in rows], schema=schema)

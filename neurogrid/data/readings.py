@@ -96,6 +96,26 @@ def read_columns(file: Place, types: Mapping[str, pa.DataType], separator: str, 
         return _cell_by_cell(content, types, separator, faults)
 
 
+def rows_of(columns: Columns, name: str, owner: str, kind: Fault, faults: FaultLog) -> Columns:
+    """The rows whose identifier is the file's own; each other one is a fault of this kind."""
+    ids = columns.table.column(name).combine_chunks()
+    if ids.null_count == 0 and ids.dictionary.to_pylist() == [owner]:
+        return columns
+    good = np.asarray(ids.dictionary_decode().fill_null("").to_numpy(zero_copy_only=False) == owner, bool)
+    faults.add_rows(kind, columns.line[~good], (f"{name} = {ids[row]}" for row in np.flatnonzero(~good)))
+    return columns.rows(good)
+
+
+def rows_with_time(columns: Columns, name: str, faults: FaultLog) -> Columns:
+    """The rows that have a timestamp; an empty one is a fault, one that could not be read is already logged."""
+    column = columns.table.column(name)
+    if column.null_count == 0:
+        return columns
+    empty = columns.line[columns.empty(name)]
+    faults.add_rows(Fault.BAD_TIMESTAMP, empty, (f"{name} is empty" for _ in empty))
+    return columns.rows(np.asarray(column.is_valid().to_numpy(), bool))
+
+
 def _content(file: Place) -> bytes:
     try:
         # Inflated by content rather than by name, and by zlib, which tells a cut stream from a short file.
@@ -132,7 +152,6 @@ def _read(
             column_types=dict(types),
             null_values=list(nulls),
             strings_can_be_null=True,
-            check_utf8=False,
         ),
     )
     if table.num_rows == 0:
@@ -180,8 +199,8 @@ def _text(cell: pa.Scalar) -> str | None:
 def _column(cells: pa.ChunkedArray, wanted: pa.DataType) -> tuple[pa.Array, npt.NDArray[np.int64]]:
     """The cells as the wanted type, and the rows that were refused (null in the result)."""
     texts = pa.array([_text(cell) for cell in cells], pa.string())
-    if wanted.equals(IDENTIFIER):
-        return texts.dictionary_encode(), np.empty(0, np.int64)
+    if wanted.equals(IDENTIFIER) or pa.types.is_string(wanted):
+        return texts.cast(wanted), np.empty(0, np.int64)
     strings = pc.utf8_trim_whitespace(texts)
     bad = np.array(list(_refused(strings, wanted, 0)), np.int64)
     keep = np.ones(len(strings), bool)

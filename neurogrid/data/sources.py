@@ -15,13 +15,24 @@ import pyarrow as pa
 from pyarrow import fs
 
 from neurogrid.data.faults import Fault, FaultLog
-from neurogrid.data.readings import IDENTIFIER, NAIVE_TIME, UTC_TIME, Columns, UnusableFileError, read_columns
+from neurogrid.data.readings import (
+    IDENTIFIER,
+    NAIVE_TIME,
+    UTC_TIME,
+    Columns,
+    UnusableFileError,
+    read_columns,
+    rows_of,
+    rows_with_time,
+)
 from neurogrid.errors import InputError
 from neurogrid.storage import Place
 
 NO_WEATHER = "none"
 MINUTE_US = 60_000_000
 HOUR_US = 60 * MINUTE_US
+_HOUSEHOLDS = "meta_data/households.csv"
+_AVAILABLE = "SmartMeterData_Available_15min"
 
 READINGS = pa.schema([("Timestamp", UTC_TIME), ("kWh", pa.float64()), ("line", pa.int32())])
 """A source's table: start of the slot, its energy (not null, finite, not negative), the row's line in the file."""
@@ -47,11 +58,28 @@ class Readings:
 
 @dataclass(frozen=True)
 class Listing:
-    """What lies in a source's folder: usable names, faults by household, names left out by the user."""
+    """What lies in a source's folder.
+
+    Attributes:
+        files: usable names.
+        faults: by household.
+        excluded: names left out by the user.
+        list_faults: of the household list itself, by its file; empty where a source has none.
+    """
 
     files: tuple[MeterFile, ...]
     faults: Mapping[str, FaultLog]
     excluded: tuple[str, ...]
+    list_faults: Mapping[str, FaultLog]
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """A household's first row in the household list."""
+
+    line: int
+    weather_id: str
+    promised: bool
 
 
 class Source(Protocol):
@@ -99,39 +127,50 @@ class Heapo:
 
     def listing(self, listed_per_kind: int) -> Listing:
         """See Source."""
-        stations, promised = self._households()
+        list_faults = FaultLog(listed_per_kind)
+        households = self._households(list_faults)
+        stations = {name: listed.weather_id for name, listed in households.items()}
+        promised = {name for name, listed in households.items() if listed.promised}
         listing = _list_files(self.root / "smart_meter_data/15min", self.exclude, self.limit, stations, listed_per_kind)
         faults = dict(listing.faults)
         for household in sorted(promised - {file.household_id for file in listing.files}) if self.limit is None else ():
             if not any(name.split(".")[0] == household for name in listing.excluded):
                 log = faults.setdefault(household, FaultLog(listed_per_kind))
                 log.add(Fault.NO_FILE, f"smart_meter_data/15min/{household}.csv")
-        return Listing(listing.files, faults, listing.excluded)
+        return Listing(listing.files, faults, listing.excluded, {_HOUSEHOLDS: list_faults})
 
-    def _households(self) -> tuple[dict[str, str], set[str]]:
-        """Weather_ID by household, and the households that are said to have 15-minute data."""
-        file = self.root / "meta_data/households.csv"
-        available = "SmartMeterData_Available_15min"
-        types = dict.fromkeys(("Household_ID", "Weather_ID", available), pa.string())
+    def _households(self, faults: FaultLog) -> dict[str, _Listed]:
+        """The list by household; of two rows of a household the first is used, and the other logged."""
+        file = self.root / _HOUSEHOLDS
+        types = dict.fromkeys(("Household_ID", "Weather_ID", _AVAILABLE), pa.string())
         try:
-            rows = read_columns(file, types, ";", FaultLog(0)).table.to_pylist()
+            columns = read_columns(file, types, ";", faults)
         except UnusableFileError as error:
             raise InputError(
                 f"etl: {file} cannot be used as HEAPO's list of households",
                 found=f"{error.fault}: {error.text}",
                 fix="it maps Household_ID to Weather_ID, separated by ';'; restore it from the data set",
             ) from error
-        rows = [row for row in rows if row["Household_ID"]]
-        stations = {row["Household_ID"]: row["Weather_ID"] or NO_WEATHER for row in rows}
-        return stations, {row["Household_ID"] for row in rows if (row[available] or "").lower() in ("true", "1")}
+        households: dict[str, _Listed] = {}
+        for row, line in zip(columns.table.to_pylist(), columns.line.tolist(), strict=True):
+            promised = (row[_AVAILABLE] or "").lower() in ("true", "1")
+            own = _Listed(line, row["Weather_ID"] or NO_WEATHER, promised)
+            name = row["Household_ID"]
+            if not name:
+                faults.add(Fault.NO_HOUSEHOLD, f"Household_ID is empty, Weather_ID = {own.weather_id}", line)
+                continue
+            first = households.setdefault(name, own)
+            if first is not own:
+                _log_again(name, own, first, faults)
+        return households
 
     def read(self, file: MeterFile, max_power_kw: float, faults: FaultLog) -> Readings:
         """See Source."""
         types = {"Household_ID": IDENTIFIER, "Timestamp": UTC_TIME, "kWh_received_Total": pa.float64()}
         columns = read_columns(file.place, types, ";", faults)
         rows = len(columns.line) + faults.counts[Fault.BROKEN_ROW]
-        columns = _of_household(columns, "Household_ID", file.household_id, faults)
-        columns = _with_timestamp(columns, "Timestamp", faults)
+        columns = rows_of(columns, "Household_ID", file.household_id, Fault.WRONG_HOUSEHOLD, faults)
+        columns = rows_with_time(columns, "Timestamp", faults)
         limit = max_power_kw * self.cadence_minutes / 60
         kwh, empty = columns.numbers("kWh_received_Total"), columns.empty("kWh_received_Total")
         return Readings(_checked(columns, columns.times("Timestamp"), kwh, empty, limit, faults), rows)
@@ -170,8 +209,8 @@ class Sgsc:
         types |= dict.fromkeys(("general_supply_kwh", "controlled_load_kwh"), pa.float64())
         columns = read_columns(file.place, types, ",", faults)
         rows = len(columns.line) + faults.counts[Fault.BROKEN_ROW]
-        columns = _of_household(columns, "customer_id", file.household_id, faults)
-        columns = _with_timestamp(columns, label, faults)
+        columns = rows_of(columns, "customer_id", file.household_id, Fault.WRONG_HOUSEHOLD, faults)
+        columns = rows_with_time(columns, label, faults)
         ends = _moved(columns.times(label), columns.line, faults)
         starts = ends - 10 * HOUR_US - self.cadence_minutes * MINUTE_US
         controlled = columns.numbers("controlled_load_kwh")
@@ -280,25 +319,16 @@ def _list_files(
             found=f"{len(infos)} names, {len(excluded)} left out by --exclude",
             fix="put one CSV (or .csv.gz) a household there, or exclude less",
         )
-    return Listing(tuple(files.values()), faults, tuple(excluded))
+    return Listing(tuple(files.values()), faults, tuple(excluded), {})
 
 
-def _of_household(columns: Columns, name: str, household: str, faults: FaultLog) -> Columns:
-    ids = columns.table.column(name).combine_chunks()
-    if ids.null_count == 0 and ids.dictionary.to_pylist() == [household]:
-        return columns
-    good = np.asarray(ids.dictionary_decode().fill_null("").to_numpy(zero_copy_only=False) == household, bool)
-    faults.add_rows(Fault.WRONG_HOUSEHOLD, columns.line[~good], (f"{name} = {ids[r]}" for r in np.flatnonzero(~good)))
-    return columns.rows(good)
-
-
-def _with_timestamp(columns: Columns, name: str, faults: FaultLog) -> Columns:
-    column = columns.table.column(name)
-    if column.null_count == 0:
-        return columns
-    empty = columns.line[columns.empty(name)]
-    faults.add_rows(Fault.BAD_TIMESTAMP, empty, (f"{name} is empty" for _ in empty))
-    return columns.rows(np.asarray(column.is_valid().to_numpy(), bool))
+def _log_again(household: str, own: _Listed, first: _Listed, faults: FaultLog) -> None:
+    text = f"Household_ID = {household}"
+    if (own.weather_id, own.promised) == (first.weather_id, first.promised):
+        faults.add(Fault.LISTED_TWICE, f"{text}, as in line {first.line}", own.line)
+        return
+    text += f", Weather_ID = {own.weather_id}, {_AVAILABLE} = {own.promised}"
+    faults.add(Fault.CONFLICTING_ROWS, f"{text}; line {first.line} has {first.weather_id}, {first.promised}", own.line)
 
 
 def _moved(labels: npt.NDArray[np.int64], lines: npt.NDArray[np.int32], faults: FaultLog) -> npt.NDArray[np.int64]:

@@ -11,13 +11,14 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from neurogrid.data.faults import Fault, FaultLog
-from neurogrid.data.grid import MINUTE_US
+from neurogrid.data.grid import MINUTE_US, near_the_rest, utc_text
 from neurogrid.data.household import OBSERVED, SLOT_MEAN, TRAILING_MEAN, ZERO
-from neurogrid.data.readings import UTC_TIME, UnusableFileError, read_columns
+from neurogrid.data.readings import IDENTIFIER, UTC_TIME, UnusableFileError, read_columns, rows_of, rows_with_time
 from neurogrid.storage import Place
 
 VARIABLES = ("Temperature_avg_hourly", "Humidity_avg_hourly", "Sunshine_duration_hourly")
-HOUR_US = 60 * MINUTE_US
+HOUR_MINUTES = 60
+HOUR_US = HOUR_MINUTES * MINUTE_US
 
 
 @dataclass(frozen=True)
@@ -55,47 +56,57 @@ class SlotWeather:
 NO_STATION = Station(0, np.empty((0, len(VARIABLES))), FaultLog(0))
 
 
-def read_station(file: Place, faults: FaultLog) -> Station:
+def read_station(file: Place, weather_id: str, longest_gap_days: float, faults: FaultLog) -> Station:
     """Reads an hourly file; what cannot be used is logged, labels that stand twice keep the first row.
+
+    Args:
+        file: the station's hours.
+        weather_id: of the station; rows of another one are dropped.
+        longest_gap_days: hours on the far side of a longer gap than this (a wrong year, say) are dropped.
+        faults: what was dropped or taken as missing is logged here.
 
     Raises:
         UnusableFileError: the file gives no hour at all.
     """
-    columns = read_columns(file, {"Timestamp": UTC_TIME} | dict.fromkeys(VARIABLES, pa.float64()), ";", faults)
-    valid = np.asarray(columns.table.column("Timestamp").is_valid().to_numpy(), bool)
-    columns = columns if valid.all() else columns.rows(valid)
+    types = {"Weather_ID": IDENTIFIER, "Timestamp": UTC_TIME} | dict.fromkeys(VARIABLES, pa.float64())
+    columns = read_columns(file, types, ";", faults)
+    columns = rows_of(columns, "Weather_ID", weather_id, Fault.WRONG_STATION, faults)
+    columns = rows_with_time(columns, "Timestamp", faults)
     labels = columns.times("Timestamp")
     hours, rest = np.divmod(labels, HOUR_US)
-    faults.add_rows(Fault.OFF_GRID, columns.line[rest != 0], (f"label {row}" for row in labels[rest != 0]))
+    faults.add_rows(Fault.OFF_GRID, columns.line[rest != 0], (utc_text(label) for label in labels[rest != 0]))
     good = rest == 0
     if not good.any():
-        raise UnusableFileError(Fault.NO_READINGS, "no row has a usable timestamp")
+        raise UnusableFileError(Fault.NO_READINGS, "no row of this station has a usable timestamp")
     values = np.column_stack([columns.numbers(name) for name in VARIABLES])
     infinite = np.isinf(values).any(axis=1)
     faults.add_rows(Fault.NOT_FINITE, columns.line[infinite], ("an infinite value" for _ in range(infinite.sum())))
     values[np.isinf(values)] = np.nan
-    hours, values, lines = hours[good], values[good], columns.line[good]
+    order = np.flatnonzero(good)[np.argsort(hours[good], kind="stable")]
+    order = order[near_the_rest(hours[order], columns.line[order], HOUR_MINUTES, longest_gap_days, faults)]
+    hours, values, lines = hours[order], values[order], columns.line[order]
     unique, rows = np.unique(hours, return_index=True)
     if len(unique) < len(hours):
         again = np.setdiff1d(np.arange(len(hours)), rows)
-        faults.add_rows(Fault.DUPLICATE, lines[again], (f"hour {hours[row]} stands twice" for row in again))
+        again = again[np.argsort(lines[again])]
+        faults.add_rows(Fault.DUPLICATE, lines[again], (utc_text(hours[row] * HOUR_US) for row in again))
     full = np.full((int(unique[-1] - unique[0]) + 1, len(VARIABLES)), np.nan)
     full[unique - unique[0]] = values[rows]
     return Station(int(unique[0]), full, faults)
 
 
-_STATIONS: dict[tuple[str, int | None, int, int], Station] = {}
-"""Stations read by this process, which outlives a task: by path, time of change, size, faults listed."""
+_STATIONS: dict[tuple[str, int | None, int, str, float, int], Station] = {}
+"""Stations read by this process, which outlives a task: by path, time of change, size, how it was read."""
 
 
-def station_once(file: Place, listed_per_kind: int) -> Station:
-    """`read_station`, once a process for the same file."""
+def station_once(file: Place, weather_id: str, longest_gap_days: float, faults: FaultLog) -> Station:
+    """`read_station`, once a process for the same file; a station that was kept has the faults of its own reading."""
     info = file.filesystem.get_file_info(file.path)
-    key = (file.path, info.mtime_ns, info.size, listed_per_kind)
+    key = (file.path, info.mtime_ns, info.size, weather_id, longest_gap_days, faults.listed_per_kind)
     if key not in _STATIONS:
         if len(_STATIONS) >= 64:
             _STATIONS.clear()
-        _STATIONS[key] = read_station(file, FaultLog(listed_per_kind))
+        _STATIONS[key] = read_station(file, weather_id, longest_gap_days, faults)
     return _STATIONS[key]
 
 
@@ -112,11 +123,15 @@ def known_weather(station: Station, starts_us: npt.NDArray[np.int64], last_known
     if not ever.any():
         empty = np.zeros((hours, len(VARIABLES)))
         return SlotWeather(hour - first, empty, empty > 0, np.full(hours, ZERO, np.uint8))
-    # Wide enough for the slots and for all that the station measured before them.
-    begin = min(first, station.first)
-    end = max(last + 1, station.first + len(station.values))
-    series = np.full((end - begin, len(VARIABLES)), np.nan)
-    series[station.first - begin : station.first - begin + len(station.values)] = station.values
+    # Of hours long before the slots only means by hour of day are left, and whole days between change none of them:
+    # without those days, hours that stand in a wrong year cost no more than others.
+    between = first - (station.first + len(station.values))
+    start = station.first + 24 * (max(between - last_known_hours - 24, 0) // 24)
+    # Wide enough for the slots and for all that the station measured before their end; what comes later is not known.
+    begin = min(first, start)
+    measured = station.values[: max(last + 1 - start, 0)]
+    series = np.full((last + 1 - begin, len(VARIABLES)), np.nan)
+    series[start - begin : start - begin + len(measured)] = measured
     wanted = slice(first - begin, last + 1 - begin)
     observed = ~np.isnan(series)[wanted]
     tier = np.zeros(hours, np.uint8)

@@ -323,3 +323,53 @@ def test_files_are_dealt_by_size_and_none_is_lost() -> None:
     assert sorted(f.household_id for hand in hands for f in hand) == sorted(f.household_id for f in files)
     assert sorted(sum(f.size_bytes for f in hand) for hand in hands) == [7, 8, 8, 9]
     assert len(deal(files[:2], 16)) == 2
+
+
+def test_faults_of_the_household_list_stand_in_the_report_with_their_file_and_line(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    data = write_heapo(tmp_path / "data", {"1": meter_csv("1", series(DAYS))})
+    with (data / "meta_data" / "households.csv").open("a") as file:
+        file.write("2;control\n;control;8jB;True\n1;control;;True\n1;control;other;True\n")
+    report = etl(spark, data, tmp_path / "w")
+    expected = [(3, "broken_row"), (4, "no_household"), (5, "listed_twice"), (6, "conflicting_rows")]
+    assert report.faults == {kind: 1 for _, kind in sorted(expected, key=lambda pair: pair[1])}
+    quality = tmp_path / "w" / "quality"
+    (written,) = json.loads((quality / "report.json").read_text())["list_faults"].values()
+    assert [(note["line"], note["kind"]) for note in written["listed"]] == expected
+    rows = pq.read_table(quality / "faults.parquet").to_pylist()
+    assert [(row["file"], row["line"], row["kind"]) for row in rows] == [
+        ("meta_data/households.csv", line, kind) for line, kind in expected
+    ]
+    page = (quality / "report.md").read_text()
+    assert all(f"| meta_data/households.csv | {line} | {kind} |" in page for line, kind in expected)
+
+
+def test_faults_of_a_weather_file_are_listed_and_change_no_bit_of_the_tables(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    hours = [(label(FIRST.replace(hour=h)), float(h), 50.0 + h, 60.0) for h in range(1, 24)]
+    stray = "8jB;9999-01-01 00:00:00+00:00;1;2;3\n8jB;;1;2;3\nother;2023-02-25 10:00:00+00:00;1;2;3\n"
+    meters = {"1": meter_csv("1", series(DAYS))}
+    tables = []
+    for name, more in (("clean", ""), ("stray", stray)):
+        data = write_heapo(tmp_path / name, meters, {"8jB": weather_csv("8jB", hours) + more})
+        report = etl(spark, data, tmp_path / f"w-{name}")
+        tables.append(hashes(tmp_path / f"w-{name}" / "meters"))
+    assert tables[0] == tables[1]
+    assert report.weather_faults == {"8jB": {"bad_timestamp": 1, "far_from_the_rest": 1, "wrong_station": 1}}
+    assert "| 8jB | wrong_station | 1 |" in report.to_markdown()
+    listed = pq.read_table(tmp_path / "w-stray" / "quality" / "faults.parquet").to_pylist()
+    assert sorted((row["file"], row["line"], row["text"]) for row in listed) == [
+        ("8jB", 25, "9999-01-01T00:00:00Z"),
+        ("8jB", 26, "Timestamp is empty"),
+        ("8jB", 27, "Weather_ID = other"),
+    ]
+
+
+def test_faults_of_a_weather_file_that_gives_no_hour_are_listed(spark: SparkSession, tmp_path: Path) -> None:
+    hours = [(label(FIRST.replace(hour=h)), float(h), 50.0 + h, 60.0) for h in range(1, 24)]
+    data = write_heapo(tmp_path / "data", {"1": meter_csv("1", series(DAYS))}, {"8jB": weather_csv("other", hours)})
+    report = etl(spark, data, tmp_path / "w")
+    assert report.faults == {"no_weather_station": 1}
+    assert report.weather_faults == {"8jB": {"no_readings": 1, "wrong_station": 23}}

@@ -1,5 +1,6 @@
 """Grid, imputation, cadence, local time and weather: the arithmetic of the ETL, without files."""
 
+import tracemalloc
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -174,6 +175,34 @@ def test_an_hour_is_known_from_its_label_on_and_not_before() -> None:
     at_0945, at_1000 = by_slot[3], by_slot[4]
     assert (at_0945, at_1000) == (1, 2)
     assert by_slot.tolist() == [1] * 4 + [2] * 4 + [3] * 4
+
+
+@unhurried
+@given(st.integers(-200, 200), st.integers(1, 60), st.integers(0, 5))
+def test_weather_from_far_away_is_what_the_whole_series_between_would_give(
+    distance: int, measured: int, last_known_hours: int
+) -> None:
+    values = np.round(np.sin(np.arange(3 * measured)), 3).reshape(measured, 3)
+    values[::3, 1] = np.nan
+    first = 1000
+    station = Station(first + distance, values, FaultLog(1))
+    slots = known_weather(station, np.arange(first, first + 30) * 3_600_000_000, last_known_hours)
+    series = np.full((460, 3), np.nan)
+    series[station.first - 800 : station.first - 800 + measured] = values[: 1260 - station.first]
+    for column in np.flatnonzero(~np.isnan(values).all(axis=0)):
+        whole, _ = fill_hours(series[:, column], 800, last_known_hours)
+        assert slots.values[:, column].tobytes() == whole[200:230].tobytes()
+
+
+@pytest.mark.parametrize("distance", [-3_000_000, 3_000_000])
+def test_a_station_whose_hours_are_all_in_a_wrong_year_takes_no_more_memory_for_it(distance: int) -> None:
+    station = Station(470_000 + distance, np.array([[1.0, 2.0, 3.0]]), FaultLog(1))
+    tracemalloc.start()
+    slots = known_weather(station, np.arange(470_000, 470_050) * 3_600_000_000, 3)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert set(slots.tier.tolist()) == {ZERO if distance > 0 else SLOT_MEAN, ZERO}
+    assert peak < 1_000_000
 
 
 def test_a_variable_that_a_station_never_reports_does_not_make_its_hours_missing() -> None:

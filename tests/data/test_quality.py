@@ -9,6 +9,7 @@ from neurogrid.data.clean import Counts, Outcome
 from neurogrid.data.faults import MEANINGS, Fault, FaultLog, FaultNote
 from neurogrid.data.household import HouseholdMeta, Scale
 from neurogrid.data.quality import QualityReport, faults_table, households_table, quality_report
+from neurogrid.data.sources import Listing
 
 MOMENT = datetime(2023, 3, 1, tzinfo=UTC)
 COUNTS = Counts(102, (90, 5, 4, 1), (100, 0, 0, 0), 50.0, 2.0, 3.0, 51.0, 17, 90)
@@ -47,14 +48,22 @@ def report(*outcomes: Outcome) -> QualityReport:
     listed.add(Fault.NO_FILE, "77.csv")
     station = FaultLog(5)
     station.add(Fault.BAD_NUMBER, "Humidity = 'x'", 3)
-    return quality_report("heapo", 15, outcomes, {"77": listed}, ("5.csv",), {"8jB": station})
+    listing = Listing((), {"77": listed}, ("5.csv",), {"meta_data/households.csv": household_list()})
+    return quality_report("heapo", 15, outcomes, listing, {"8jB": station})
+
+
+def household_list() -> FaultLog:
+    log = FaultLog(2)
+    for line in (3, 5, 9):
+        log.add(Fault.BROKEN_ROW, "3 cells for 4: 2;a|b;8jB", line)
+    return log
 
 
 def test_totals_add_up_over_households_and_faults_over_all_files() -> None:
     got = report(outcome("1"), outcome("2", observed=60), BROKEN)
     assert (got.files, got.households, got.slots, got.file_rows) == (3, 2, 200, 204)
     assert got.load_tiers == {"observed": 180, "trailing_mean": 10, "slot_mean": 8, "zero": 2}
-    assert got.faults == {"negative": 4, "missing_column": 1, "no_file": 1}
+    assert got.faults == {"negative": 4, "missing_column": 1, "no_file": 1, "broken_row": 3}
     assert got.weather_faults == {"8jB": {"bad_number": 1}}
     assert [row.household_id for row in got.worst] == ["2", "1"]
     assert got.worst[0].missing_share == 0.4
@@ -77,6 +86,17 @@ def test_the_page_names_every_fault_with_what_was_done_and_every_unusable_file_w
     assert "| 1 | 8jB | 100 | 10.00% | 1.5 h | 16.7% | 2 | 51.0 |" in page
 
 
+def test_faults_of_the_household_list_are_counted_and_listed_with_their_file_and_line() -> None:
+    got = report(outcome("1"))
+    listed = [{"kind": "broken_row", "line": line, "text": "3 cells for 4: 2;a|b;8jB"} for line in (3, 5)]
+    assert json.loads(got.to_json())["list_faults"] == {
+        "meta_data/households.csv": {"counts": {"broken_row": 3}, "listed": listed}
+    }
+    page = got.to_markdown()
+    assert "| meta_data/households.csv | 5 | broken_row | 3 cells for 4: 2;a/b;8jB |" in page
+    assert "and 1 more of meta_data/households.csv" in page
+
+
 def test_the_report_does_not_depend_on_how_long_the_run_took() -> None:
     fast, slow = (replace(report(outcome("1")), seconds=s) for s in (1.0, 2.0))
     assert fast.to_json() == slow.to_json()
@@ -91,11 +111,13 @@ def test_every_kind_of_fault_has_a_meaning_and_a_column() -> None:
 
 
 def test_the_list_of_faults_names_household_file_and_line() -> None:
-    rows = faults_table([outcome("1"), BROKEN], {}, {}).to_pylist()
+    listing = Listing((), {}, (), {"meta_data/households.csv": household_list()})
+    rows = faults_table([outcome("1"), BROKEN], listing, {}).to_pylist()
     assert rows[0] == {"household_id": "1", "file": "1.csv", "kind": "negative", "line": 7, "text": "-1 kWh"}
-    assert [row["line"] for row in rows] == [7, None]
+    assert [row["line"] for row in rows] == [7, None, 3, 5]
+    assert {row["file"] for row in rows[2:]} == {"meta_data/households.csv"}
 
 
 def test_a_report_of_nothing_can_be_read() -> None:
-    page = quality_report("heapo", 15, [], {}, (), {}).to_markdown()
+    page = quality_report("heapo", 15, [], Listing((), {}, (), {}), {}).to_markdown()
     assert "None." in page

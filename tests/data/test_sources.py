@@ -107,6 +107,14 @@ def test_each_kind_of_unusable_file_is_named(tmp_path: Path, content: str | byte
     assert error.value.fault == kind
 
 
+def test_an_identifier_that_is_no_utf8_costs_its_row_and_not_the_run(tmp_path: Path) -> None:
+    content = meter_csv("1", series(DAY)).encode().replace(b"\n1;", b"\n1\xe9;", 1)
+    table, faults = heapo(tmp_path, content)
+    assert table.num_rows == 95
+    assert faults.counts == {Fault.WRONG_HOUSEHOLD: 1}
+    assert (faults.notes[0].line, faults.notes[0].text) == (2, "Household_ID = 1\ufffd")
+
+
 def test_counts_go_on_where_the_list_of_faults_ends(tmp_path: Path) -> None:
     _, faults = heapo(tmp_path, meter_csv("1", series(["-1"] * 50 + ["x"] * 30 + DAY)))
     assert faults.counts == {Fault.NEGATIVE: 50, Fault.BAD_NUMBER: 30}
@@ -212,6 +220,49 @@ def test_files_are_left_out_by_pattern_and_by_limit_and_the_list_is_checked(tmp_
         "77": {Fault.NO_FILE: 1},
     }
     assert len(open_source("heapo", place(str(tmp_path)), (), 2).listing(5).files) == 2
+
+
+AVAILABLE = "SmartMeterData_Available_15min"
+
+
+@pytest.mark.parametrize(
+    ("row", "kind", "text"),
+    [
+        ("2;control;8jB", Fault.BROKEN_ROW, "3 cells for 4: 2;control;8jB"),
+        ("2;control;8jB;True;more", Fault.BROKEN_ROW, "5 cells for 4: 2;control;8jB;True;more"),
+        (";control;8jB;True", Fault.NO_HOUSEHOLD, "Household_ID is empty, Weather_ID = 8jB"),
+        ("1;control;8jB;True", Fault.LISTED_TWICE, "Household_ID = 1, as in line 2"),
+        (
+            "1;control;other;True",
+            Fault.CONFLICTING_ROWS,
+            f"Household_ID = 1, Weather_ID = other, {AVAILABLE} = True; line 2 has 8jB, True",
+        ),
+        (
+            "1;control;;False",
+            Fault.CONFLICTING_ROWS,
+            f"Household_ID = 1, Weather_ID = none, {AVAILABLE} = False; line 2 has 8jB, True",
+        ),
+    ],
+)
+def test_each_kind_of_bad_row_of_the_household_list_is_listed_with_its_line_and_the_first_row_is_used(
+    tmp_path: Path, row: str, kind: Fault, text: str
+) -> None:
+    write_heapo(tmp_path, {"1": meter_csv("1", series(DAY))}, {"8jB": ""})
+    with (tmp_path / "meta_data" / "households.csv").open("a") as file:
+        file.write(f"{row}\n")
+    listing = open_source("heapo", place(str(tmp_path)), (), None).listing(5)
+    (log,) = listing.list_faults.values()
+    assert list(listing.list_faults) == ["meta_data/households.csv"]
+    assert [(note.kind, note.line, note.text) for note in log.notes] == [(kind, 3, text)]
+    assert log.counts == {kind: 1}
+    assert [(file.household_id, file.weather_id) for file in listing.files] == [("1", "8jB")]
+    assert listing.faults == {}
+
+
+def test_a_household_list_without_a_fault_has_none(tmp_path: Path) -> None:
+    write_heapo(tmp_path, {name: meter_csv(name, series(DAY)) for name in ("1", "2")}, {"8jB": ""})
+    listing = open_source("heapo", place(str(tmp_path)), (), None).listing(5)
+    assert not any(log.counts for log in listing.list_faults.values())
 
 
 def test_real_households_lose_no_energy_at_the_change_of_clocks(real_data: Path) -> None:
