@@ -7,12 +7,18 @@ set -euo pipefail
 # The settings that Spark mounts there win over ours; a file that is missing is no reason to stop.
 export SPARK_CONF_DIR=${SPARK_CONF_DIR:-$SPARK_HOME/conf}
 
+# Spark's classes, loaded and checked while the image was built (classes.sh). They are for these jars in this order, before
+# anything else; the JVM loads classes as ever where it can't use them. Readings stay in Arrow and Python, so code that is
+# compiled once, simply, is soon enough for what a JVM does here.
+jars=$(LC_ALL=C; printf '%s:' "$SPARK_HOME"/jars/*.jar)
+quick=(-XX:TieredStopAtLevel=1 -XX:SharedArchiveFile=/opt/spark/classes.jsa -Xlog:cds=error)
+
 driver() {
   # Spark's launcher knows the memory, class path and JVM flags that the settings ask for. It answers with one NUL-ended
   # word after another, behind a first NUL that ends whatever the JVM had to say before.
   local words=() word
   while IFS= read -r -d '' word; do words+=("$word"); done < <(
-    java -Xmx128m -cp "$SPARK_HOME/jars/*" org.apache.spark.launcher.Main org.apache.spark.deploy.SparkSubmit \
+    java "${quick[@]}" -Xmx128m -cp "$jars" org.apache.spark.launcher.Main org.apache.spark.deploy.SparkSubmit \
       --deploy-mode client --conf "spark.driver.bindAddress=${SPARK_DRIVER_BIND_ADDRESS:-0.0.0.0}" "$@"
   )
   words=("${words[@]:1}") # without what came before the first NUL
@@ -21,7 +27,12 @@ driver() {
     exit 1
   fi
   words[0]=${words[0]#$'\n'}
-  exec tini -s -- "${words[@]}"
+  # Its class path is the settings, then all jars, unless somebody asks for more.
+  local word
+  for word in "${!words[@]}"; do
+    case ${words[word]} in "$SPARK_CONF_DIR"/:"$SPARK_HOME"/jars/*) words[word]=$jars$SPARK_CONF_DIR/ ;; esac
+  done
+  exec tini -s -- "${words[0]}" "${quick[@]}" "${words[@]:1}"
 }
 
 executor() {
@@ -33,8 +44,8 @@ executor() {
   done
   # SPARK_JAVA_OPT_0, _1, ... in their order
   for name in $(compgen -v SPARK_JAVA_OPT_ | sort -t_ -k4 -n); do options+=("${!name}"); done
-  exec tini -s -- java "${options[@]}" \
-    -Xms"$SPARK_EXECUTOR_MEMORY" -Xmx"$SPARK_EXECUTOR_MEMORY" -cp "$SPARK_CONF_DIR:$SPARK_HOME/jars/*" \
+  exec tini -s -- java "${quick[@]}" "${options[@]}" \
+    -Xms"$SPARK_EXECUTOR_MEMORY" -Xmx"$SPARK_EXECUTOR_MEMORY" -cp "$jars$SPARK_CONF_DIR" \
     org.apache.spark.scheduler.cluster.k8s.KubernetesExecutorBackend \
     --driver-url "$SPARK_DRIVER_URL" --executor-id "$SPARK_EXECUTOR_ID" --cores "$SPARK_EXECUTOR_CORES" \
     --app-id "$SPARK_APPLICATION_ID" --hostname "$SPARK_EXECUTOR_POD_IP" \

@@ -12,7 +12,7 @@ from strangers import Bystander, put
 
 pytestmark = pytest.mark.cluster
 
-LARGEST_MB = 1650
+LARGEST_MB = 1760
 """What docs/kubernetes.md says, unpacked."""
 
 

@@ -236,6 +236,15 @@ class TestTrainingThatGoesOn:
                 forward.terminate()
         assert [f"{application['name']}-driver" for application in said] == [command[-2]]
 
+    def test_its_jvms_map_the_classes_that_were_loaded_when_the_image_was_built(
+        self, first: Release, training: list[dict[str, Any]]
+    ) -> None:
+        count = "from glob import glob; print(sum('/classes.jsa' in open(m).read() for m in glob('/proc/[0-9]*/maps')))"
+        for pod in training:
+            container = f"spark-kubernetes-{pod['metadata']['labels']['spark-role']}"
+            said = first.kubectl("exec", pod["metadata"]["name"], "-c", container, "--", "python", "-c", count)
+            assert said.strip() == "1", pod["metadata"]["name"]
+
     def test_executors_hold_a_secret_of_their_own_application(
         self, teaching: list[dict[str, Any]], training: list[dict[str, Any]]
     ) -> None:
