@@ -46,7 +46,7 @@ class SourceSection(_Section):
     kind: Literal["auto", "heapo", "sgsc"] = Field(
         "auto", description="layout of the files: HEAPO, Smart-Grid Smart-City; auto takes what is there"
     )
-    path: str = Field("data", description="folder that holds them (--data-dir)")
+    path: str = Field("data", min_length=1, description="folder that holds them (--data-dir)")
     exclude: list[str] = Field([], description="names or patterns of household files to leave out, e.g. 1408.csv")
     limit_households: int = Field(0, ge=0, description="use only the first so many household files by name; 0 is all")
 
@@ -268,7 +268,9 @@ class EvaluationSection(_Section):
 class Config(_Section):
     """Everything that can be set."""
 
-    warehouse: str = Field("warehouse", description="path or URI (s3://, gs://, hdfs://) of all that NeuroGrid writes")
+    warehouse: str = Field(
+        "warehouse", min_length=1, description="path or URI (s3://, gs://, hdfs://) of all that NeuroGrid writes"
+    )
     seed: int = Field(1, ge=0, lt=2**63, description="of everything that is drawn")
     run_id: Name = Field("", description="name of the run; empty takes the time of its start")
     spark: SparkSection = Field(SparkSection(), description="where Spark runs")

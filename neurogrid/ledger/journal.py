@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import numpy as np
+import pyarrow as pa
 
 from neurogrid.errors import RunError, UsageError
 from neurogrid.fl.record import Round, weights_sha256
@@ -23,9 +24,9 @@ from neurogrid.fl.weights import from_state_dict, state_dict
 from neurogrid.ledger.chain import Record, seal, sha256, to_text
 from neurogrid.ledger.checkpoint import pack, unpack
 from neurogrid.ledger.lock import RunLock
-from neurogrid.ledger.records import command, read_chain, read_named, refuse_begun, refuse_ended, round_name
+from neurogrid.ledger.records import changed, command, read_chain, read_named, refuse_begun, refuse_ended, round_name
 from neurogrid.ledger.summary import summarise_run, to_markdown
-from neurogrid.ledger.table import AGENT_AUDIT, DISTRICT_AUDIT, ROUND_METRICS, to_parquet
+from neurogrid.ledger.table import AGENT_AUDIT, DISTRICT_AUDIT, ROUND_METRICS, read_round_metrics, to_parquet
 from neurogrid.ledger.tally import tally
 from neurogrid.storage import Place
 
@@ -75,6 +76,16 @@ def _writing(run: Place, what: str, fix: str) -> Iterator[None]:
 
 def _resume_with(run: Place) -> str:
     return f"make room or access there, then: {command(run, 'train --resume {}')}"
+
+
+def _refuse_fewer(run: Place, rounds: int) -> None:
+    """Raises RunError where the newest rounds' records are gone: the table, written after each, names more."""
+    try:
+        named = read_round_metrics(run).num_rows
+    except (OSError, pa.ArrowException):  # it is made anew of the records
+        return
+    if named > rounds:
+        raise changed(run, f"run {run.name} has the records of {rounds} rounds, and its table names {named}")
 
 
 class RoundTrace(Protocol):
@@ -148,6 +159,7 @@ class Ledger:
             refuse_ended(run)
             records = read_chain(run)
             genesis, rounds = records[0], records[1:]
+            _refuse_fewer(run, len(rounds))
             read_named(run, genesis, "config.yaml")
             start = _load(run, round_name(0), genesis, layout)["weights"]
             state = _state_after(run, rounds, layout, start)

@@ -174,6 +174,8 @@ def edit(path, change):
         (lambda run: (run / "config.yaml").write_text("seed: 12\n"), "config.yaml of run r1"),
         (lambda run: (run / "config.yaml").unlink(), "config.yaml of run r1 is missing"),
         (lambda run: (run / "rounds/round=0002.json").unlink(), "record of round 2 of run r1 is missing, later ones"),
+        (lambda run: (run / "rounds/round=0004.json").unlink(), "the records of 3 rounds, and its table names 4"),
+        (lambda run: shutil.rmtree(run / "rounds"), "the records of 0 rounds, and its table names 4"),
         (lambda run: (run / "rounds/round=0003.json").write_text("{"), "not JSON any more"),
         (lambda run: (run / "W_global/round=0004/W.pt").write_bytes(b"x"), "W_global/round=0004/W.pt"),
         (lambda run: (run / "W_global/round=0000/W.pt").unlink(), "W_global/round=0000/W.pt"),
