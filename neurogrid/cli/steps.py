@@ -23,7 +23,7 @@ from neurogrid.cli.telemetry import traced
 from neurogrid.config import Config, to_yaml
 from neurogrid.data.etl import run_etl
 from neurogrid.data.grid import check_cadence
-from neurogrid.data.manifest import Manifest
+from neurogrid.data.manifest import Manifest, read_manifest
 from neurogrid.data.sampling import check, sample
 from neurogrid.data.sources import Source
 from neurogrid.errors import InputError, RunError, UsageError
@@ -168,21 +168,12 @@ def find_manifest(config: Config) -> Manifest:
             )
     for candidate in candidates:
         if candidate.exists() and candidate.name.endswith(".json"):
-            return _read_manifest(candidate)
+            return read_manifest(candidate)
     raise InputError(
         f'there is no manifest "{wanted}"' if wanted else "there is no manifest in the warehouse",
         found=", ".join(child.name for child in folder.children()) or f"nothing in {folder}",
         fix="make one with `neurogrid sample`",
     )
-
-
-def _read_manifest(file: Place) -> Manifest:
-    try:
-        return Manifest.from_json(file.read_bytes())
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{file} is no manifest that can be read", found=str(error), fix="make one with `neurogrid sample`"
-        ) from error
 
 
 def do_train(

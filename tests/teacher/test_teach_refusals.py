@@ -89,7 +89,7 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
     small_teacher.make_warehouse(root)
     (root / "small.yaml").write_text(CONFIG)
     drawn = small_teacher.manifest(("house0", "house1"), ("house2",), ("house3", "house4"))
-    place(str(root / "manifests" / drawn.sha256[:12] / "manifest.json")).write(drawn.to_json())
+    small_teacher.write_manifest(root, drawn)
     make_teacher(root, "done", ["house3", "house4"])
     make_teacher(root, "other", ["house2", "house4"])
     make_teacher(root, "begun", ["house3"], ended=False)
