@@ -146,18 +146,30 @@ def read_manifest(file: Place) -> Manifest:
             raise InputError(
                 f"{file} was changed: it is not manifest {wanted} any more",
                 found=f"the id of its content is {found}",
-                fix="sample again with `neurogrid sample`; a manifest of your own is put anywhere else, and named by "
-                "its path (--manifest)",
+                fix="sample again with `neurogrid sample`, or bring back the file as it was; a manifest of your own is "
+                "put anywhere else and named by its path (--manifest)",
             )
     return manifest
 
 
 def keep(manifest: Manifest, warehouse: Place) -> None:
-    """Makes sure that the manifest is in the warehouse, where whoever knows its id finds it."""
+    """Makes sure that the manifest is in the warehouse, where whoever knows its id finds it.
+
+    Raises:
+        InputError: it is not, and cannot be written there.
+    """
     file = warehouse / "manifests" / manifest.sha256[:12] / "manifest.json"
     content = manifest.to_json().encode()
-    if not file.exists() or file.read_bytes() != content:
+    if file.exists() and file.read_bytes() == content:
+        return
+    try:
         file.write(content)
+    except OSError as error:
+        raise InputError(
+            f"manifest {manifest.sha256[:12]} cannot be put into the warehouse {warehouse}",
+            found=str(error),
+            fix="choose another with --warehouse, or change its permissions",
+        ) from error
 
 
 def periods(known: Agent | HouseholdMeta) -> dict[str, datetime]:

@@ -138,6 +138,12 @@ def test_a_manifest_that_was_changed_in_a_warehouse_is_refused_and_brought_back_
     assert [path.name for path in file.parent.iterdir()] == ["manifest.json"]
 
 
+def test_a_warehouse_that_takes_no_manifest_says_so(tmp_path: Path) -> None:
+    (tmp_path / "manifests").write_text("in the way")
+    with pytest.raises(InputError, match="cannot be put into the warehouse"):
+        keep(federation(), place(str(tmp_path)))
+
+
 def test_a_manifest_of_ones_own_has_the_id_of_its_content(tmp_path: Path) -> None:
     content = json.loads(federation().to_json())
     content["agents"].pop()
