@@ -86,7 +86,7 @@ def _refuse_other_meters(config: Config, manifest: Manifest) -> None:
             return f"cannot be read: {error}"
 
     # Each once: an agent of a dealt partition holds weeks of many households.
-    parts = {part.household_id: part for agent in everyone for part in agent.parts}
+    parts = {(part.weather_id, part.household_id): part for agent in everyone for part in agent.parts}
     with ThreadPoolExecutor(8) as threads:
         metas = dict(zip(parts, threads.map(read, parts.values()), strict=True))
     problems = [problem for agent in everyone for problem in _differences(agent, manifest.cadence_minutes, metas)]
@@ -98,10 +98,13 @@ def _refuse_other_meters(config: Config, manifest: Manifest) -> None:
         )
 
 
-def _differences(agent: Agent, cadence_minutes: int, metas: Mapping[str, HouseholdMeta | str]) -> Iterator[str]:
+def _differences(
+    agent: Agent, cadence_minutes: int, metas: Mapping[tuple[str, str], HouseholdMeta | str]
+) -> Iterator[str]:
     """What the tables of an agent's households say otherwise than the manifest; its periods are its first part's."""
     for number, part in enumerate(agent.parts):
-        meta, whose = metas[part.household_id], f"household {part.household_id} of agent {agent.agent_id}"
+        meta = metas[part.weather_id, part.household_id]
+        whose = f"household {part.household_id} of agent {agent.agent_id}"
         if isinstance(meta, str):
             yield f"{whose} {meta}"
         elif meta.cadence_minutes != cadence_minutes:
