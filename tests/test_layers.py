@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "config": ({"errors"}, {"pydantic", "yaml"}),
     "fl": (set(), {"numpy", "torch", "threadpoolctl"}),
     "models": (set(), {"numpy", "torch"}),
-    "data": ({"errors", "storage"}, {"numpy", "pyarrow", "pyspark"}),
+    "data": ({"errors", "storage"}, {"numpy", "pyarrow", "pydantic", "pyspark"}),
     "distillation": ({"errors", "storage", "models"}, {"torch"}),
     "agent": ({"errors", "storage", "data", "distillation", "fl", "models"}, {"numpy", "torch"}),
     "teacher": (

@@ -170,6 +170,7 @@ def _train(config: Config, job: Job, made: Made) -> Result:
             summary: Result = json.loads((run / "run_summary.json").read_bytes())
             return {**summary, "path": str(run)}
         resume = run_id
+        wanted = runs.with_own_manifest(wanted, run_id)
     manifest = steps.find_manifest(wanted)
     if wanted.backend.kind == "inline":
         return steps.do_train(wanted, None, manifest, resume, lines.RoundLines)

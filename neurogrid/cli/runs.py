@@ -9,7 +9,8 @@ from typing import Any
 
 from neurogrid.cli import show
 from neurogrid.config import Config, load
-from neurogrid.errors import ConfigError, UsageError
+from neurogrid.data.manifest import Manifest, read_manifest
+from neurogrid.errors import ConfigError, NeuroGridError, UsageError
 from neurogrid.ledger.chain import Record
 from neurogrid.ledger.records import read_genesis, read_named
 from neurogrid.storage import Place, place
@@ -83,6 +84,32 @@ def refuse_another(wanted: Config, own: Config, run_id: str) -> None:
 def run_manifest(config: Config, run_id: str) -> str:
     """Id of the manifest that a run was made with; raises as `run_config` does."""
     return str(read_genesis(folder(config, run_id))["manifest_id"])
+
+
+def refuse_other_manifest(genesis: Record, manifest: Manifest) -> None:
+    """Raises UsageError where a run that exists was made with another manifest than `manifest`."""
+    if genesis["manifest_sha256"] != manifest.sha256:
+        run_id = genesis["run_id"]
+        raise UsageError(
+            f"run {run_id} was made with another manifest",
+            found=f"{manifest.sha256[:12]}, the run has {genesis['manifest_id']}",
+            fix=f"neurogrid run --resume {run_id} goes on with its own; or begin another run, with another run_id",
+        )
+
+
+def manifest_problems(run: Place, warehouse: Place) -> Iterator[str]:
+    """What an audit says of the manifest under the run's id of it; nothing of one that is not in this warehouse."""
+    try:
+        genesis = read_genesis(run)
+    except NeuroGridError:
+        return  # the audit of the records says so
+    name = f"manifests/{genesis['manifest_id']}/manifest.json"
+    if not (warehouse / name).exists():
+        return
+    try:
+        refuse_other_manifest(genesis, read_manifest(warehouse / name))
+    except UsageError as error:
+        yield f"{name}: is not the one that the run was made with ({error.found})"
 
 
 def with_own_manifest(config: Config, run_id: str) -> Config:

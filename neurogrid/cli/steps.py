@@ -6,7 +6,7 @@ Each step returns a dictionary for `--json`.
 import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,7 +23,7 @@ from neurogrid.cli.telemetry import traced
 from neurogrid.config import Config, to_yaml
 from neurogrid.data.etl import run_etl
 from neurogrid.data.grid import check_cadence
-from neurogrid.data.manifest import Manifest
+from neurogrid.data.manifest import Manifest, keep, read_manifest
 from neurogrid.data.sampling import check, sample
 from neurogrid.data.sources import Source
 from neurogrid.errors import InputError, RunError, UsageError
@@ -34,7 +34,7 @@ from neurogrid.fl.update import Backend
 from neurogrid.fl.weights import from_state_dict, layout
 from neurogrid.ledger import Genesis, Ledger, unpack, verify
 from neurogrid.ledger.chain import seal, to_text
-from neurogrid.ledger.records import read_end, read_evaluation, read_named
+from neurogrid.ledger.records import read_end, read_evaluation, read_genesis, read_named
 from neurogrid.report import render_report
 from neurogrid.session import spark_session
 from neurogrid.storage import Place, place
@@ -169,21 +169,12 @@ def find_manifest(config: Config) -> Manifest:
             )
     for candidate in candidates:
         if candidate.exists() and candidate.name.endswith(".json"):
-            return _read_manifest(candidate)
+            return read_manifest(candidate)
     raise InputError(
         f'there is no manifest "{wanted}"' if wanted else "there is no manifest in the warehouse",
         found=", ".join(child.name for child in folder.children()) or f"nothing in {folder}",
         fix="make one with `neurogrid sample`",
     )
-
-
-def _read_manifest(file: Place) -> Manifest:
-    try:
-        return Manifest.from_json(file.read_bytes())
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{file} is no manifest that can be read", found=str(error), fix="make one with `neurogrid sample`"
-        ) from error
 
 
 def do_train(
@@ -202,6 +193,9 @@ def do_train(
     run_id = resume or runs.with_id(config).run_id
     teacher = preflight.refuse_training(config, manifest, resume)
     check(manifest, warehouse)
+    if not resume:
+        # The run's first record names its manifest by id, and this one may lie elsewhere.
+        keep(manifest, warehouse)
     training, rounds = settings.training(config), settings.rounds(config)
     model = new_model(training)
     show.heading(f"Training, run {run_id}")
@@ -252,14 +246,8 @@ def open_ledger(
     """The run's ledger and the state to go on from."""
     if resumed:
         ledger, found = Ledger.resume(run, federation.layout)
-        if found.genesis["manifest_sha256"] != manifest.sha256:
-            ledger.close()
-            raise UsageError(
-                f"run {run.name} was made with another manifest",
-                found=f"{manifest.sha256[:12]}, the run has {found.genesis['manifest_id']}",
-                fix=f"give --manifest {found.genesis['manifest_id']}",
-            )
         try:
+            runs.refuse_other_manifest(found.genesis, manifest)
             teachers.refuse_another(found.genesis, teacher)
         except UsageError:
             ledger.close()
@@ -304,6 +292,7 @@ def do_evaluate(config: Config, spark: SparkSession | None, run_id: str, manifes
     """Scores a finished run's weights on held-out time and households."""
     warehouse = place(config.warehouse)
     run = runs.folder(config, run_id)
+    runs.refuse_other_manifest(read_genesis(run), manifest)
     end = read_end(run)
     final = read_named(run, end, "W_final.pt")
     check(manifest, warehouse)
@@ -333,9 +322,11 @@ def do_report(warehouse_uri: str, run_id: str) -> Result:
 
 
 def do_audit(warehouse_uri: str, run_id: str) -> Result:
-    """Whether a run's folder is what was written; raises RunError where it is not."""
-    run = place(warehouse_uri) / "runs" / run_id
+    """Whether a run's folder, and its manifest if that is there, is what was written; raises RunError if not."""
+    warehouse = place(warehouse_uri)
+    run = warehouse / "runs" / run_id
     found = verify(run)
+    found = replace(found, problems=(*found.problems, *runs.manifest_problems(run, warehouse)))
     show.facts(
         [
             ("rounds", str(found.rounds)),

@@ -16,7 +16,7 @@ from rich.table import Table
 import neurogrid
 from neurogrid.cli import runs, settings, show, steps
 from neurogrid.config import Config, load, to_yaml
-from neurogrid.data.manifest import Manifest
+from neurogrid.data.manifest import Manifest, keep
 from neurogrid.errors import ConfigError, UsageError
 from neurogrid.ledger.chain import Record
 from neurogrid.ledger.lock import RunLock
@@ -74,6 +74,8 @@ def do_teach(config: Config, spark: SparkSession, resume: str = "", *, go_on: bo
     show.heading(f"Teaching, teacher {teacher_id}")
     with RunLock(folder):
         if not resume:
+            # The first record names the manifest by id, and this one may lie elsewhere.
+            keep(manifest, warehouse)
             records.begin(folder, _first_record(teacher_id, teacher, households, manifest), to_yaml(config))
         _show_plan(teacher, households, hands, spark)
         tries = len((folder / "tries").children())

@@ -1,12 +1,32 @@
-"""The manifest: who the agents are, what each trains on, who is held out. Made by sampling.py."""
+"""The manifest: who the agents are, what each trains on, who is held out. Made by sampling.py.
+
+Its id is its content's, so one that was changed is another one: in a warehouse each lies in a folder named after its
+id, and is refused there where that no longer fits.
+"""
 
 import hashlib
 import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
+from pydantic import AwareDatetime, ConfigDict, TypeAdapter, ValidationError
+
+from neurogrid.data.household import HouseholdMeta, household_path
+from neurogrid.errors import InputError
+from neurogrid.storage import Place
+
 VERSION = 1
+_MOST_SAID = 3
+_WORDS = {
+    "missing": "is missing",
+    "unexpected_keyword_argument": "is no key of a manifest",
+    "timezone_aware": "has no offset from UTC",
+}
+_STRICT = ConfigDict(extra="forbid", strict=True)
 
 
 @dataclass(frozen=True)
@@ -19,6 +39,7 @@ class Part:
             None is all of them. IID and Dirichlet partitions deal out weeks.
     """
 
+    __pydantic_config__ = _STRICT
     household_id: str
     weather_id: str
     blocks: tuple[int, ...] | None = None
@@ -37,21 +58,23 @@ class Agent:
         first, train_end, validation_end, last: its periods (of its first part, where it has several), UTC.
     """
 
+    __pydantic_config__ = _STRICT
     agent_id: str
     parts: tuple[Part, ...]
     cluster: int
     district: int
     rows: int
-    first: datetime
-    train_end: datetime
-    validation_end: datetime
-    last: datetime
+    first: AwareDatetime
+    train_end: AwareDatetime
+    validation_end: AwareDatetime
+    last: AwareDatetime
 
 
 @dataclass(frozen=True)
 class Cluster:
     """A cluster of household profiles: its centre in the profiles' own units, and what that means in words."""
 
+    __pydantic_config__ = _STRICT
     number: int
     households: int
     centre: dict[str, float]
@@ -62,6 +85,7 @@ class Cluster:
 class Manifest:
     """A sampled federation. `fingerprints` are SHA-256 of the files it was made from, by path under the warehouse."""
 
+    __pydantic_config__ = _STRICT
     seed: int
     cadence_minutes: int
     partition: str
@@ -85,25 +109,127 @@ class Manifest:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Manifest":
-        """Inverse of `to_json`; raises ValueError on another version."""
-        raw: dict[str, Any] = json.loads(text)
-        if raw.get("version") != VERSION:
-            raise ValueError(f"manifest version {raw.get('version')!r}, this NeuroGrid reads version {VERSION}")
-        return cls(
-            **{
-                **raw,
-                "clusters": tuple(Cluster(**c) for c in raw["clusters"]),
-                "agents": tuple(_agent(a) for a in raw["agents"]),
-                "held_out": tuple(_agent(a) for a in raw["held_out"]),
-                "unused": tuple(raw["unused"]),
-            }
-        )
+        """Inverse of `to_json`; raises ValueError, in words, on what is no manifest or contradicts itself."""
+        raw: Any = json.loads(text)
+        if not isinstance(raw, dict):
+            raise ValueError(f"a JSON {type(raw).__name__}, not an object with keys")
+        if raw.get("version", VERSION) != VERSION:
+            raise ValueError(f"manifest version {raw['version']!r}, this NeuroGrid reads version {VERSION}")
+        try:
+            manifest = _READER.validate_json(text)
+        except ValidationError as error:
+            raise ValueError(few([_said(dict(problem)) for problem in error.errors()])) from error
+        problems = [*_problems(manifest), *_doubly_dealt(manifest)]
+        if problems:
+            raise ValueError(few(problems))
+        return manifest
 
 
-def _agent(raw: dict[str, Any]) -> Agent:
-    parts = tuple(
-        Part(p["household_id"], p["weather_id"], None if p["blocks"] is None else tuple(p["blocks"]))
-        for p in raw["parts"]
-    )
-    times = {k: datetime.fromisoformat(raw[k]) for k in ("first", "train_end", "validation_end", "last")}
-    return Agent(**{**raw, "parts": parts, **times})
+_READER = TypeAdapter(Manifest)
+
+
+def read_manifest(file: Place) -> Manifest:
+    """A manifest from its file.
+
+    Raises:
+        InputError: it is none, contradicts itself, or lies in a warehouse under another id than its content's.
+    """
+    try:
+        manifest = Manifest.from_json(file.read_bytes())
+    except (ValueError, OSError) as error:
+        raise InputError(
+            f"{file} is no manifest that can be used", found=str(error), fix="make one with `neurogrid sample`"
+        ) from error
+    found = manifest.sha256[:12]
+    match file.path.split("/"):
+        case [*_, "manifests", wanted, _] if wanted != found:
+            raise InputError(
+                f"{file} was changed: it is not manifest {wanted} any more",
+                found=f"the id of its content is {found}",
+                fix="sample again with `neurogrid sample`, or bring back the file as it was; a manifest of your own is "
+                "put anywhere else and named by its path (--manifest)",
+            )
+    return manifest
+
+
+def keep(manifest: Manifest, warehouse: Place) -> None:
+    """Makes sure that the manifest is in the warehouse, where whoever knows its id finds it.
+
+    Raises:
+        InputError: it is not, and cannot be written there.
+    """
+    file = warehouse / "manifests" / manifest.sha256[:12] / "manifest.json"
+    content = manifest.to_json().encode()
+    if file.exists() and file.read_bytes() == content:
+        return
+    try:
+        file.write(content)
+    except OSError as error:
+        raise InputError(
+            f"manifest {manifest.sha256[:12]} cannot be put into the warehouse {warehouse}",
+            found=str(error),
+            fix="choose another with --warehouse, or change its permissions",
+        ) from error
+
+
+def periods(known: Agent | HouseholdMeta) -> dict[str, datetime]:
+    """The ends of the periods by name, in their order."""
+    return {
+        "first": known.first,
+        "train_end": known.train_end,
+        "validation_end": known.validation_end,
+        "last": known.last,
+    }
+
+
+def few(problems: Sequence[str]) -> str:
+    """The first of many problems, and how many more there are."""
+    more = f"; and {len(problems) - _MOST_SAID} more" if len(problems) > _MOST_SAID else ""
+    return "; ".join(problems[:_MOST_SAID]) + more
+
+
+def _said(problem: dict[str, Any]) -> str:
+    """One of pydantic's problems with the path to its key, e.g. `agents[3].first has no offset from UTC`."""
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem["loc"]).lstrip(".")
+    message = problem["msg"]
+    words = _WORDS.get(problem["type"]) or f"is wrong: {message[0].lower()}{message[1:]}"
+    return f"{path} {words}" if path else str(message)
+
+
+def _problems(manifest: Manifest) -> Iterator[str]:
+    """What cannot be so by the manifest alone, agent by agent."""
+    if not manifest.agents:
+        yield "agents is empty"
+    if manifest.cadence_minutes < 1:
+        yield f"cadence_minutes is {manifest.cadence_minutes}"
+    everyone = (*manifest.agents, *manifest.held_out)
+    for agent_id, times in Counter(agent.agent_id for agent in everyone).items():
+        if times > 1:
+            yield f"agent {agent_id} is there {times} times"
+    for agent in everyone:
+        if not agent.parts:
+            yield f"agent {agent.agent_id} has no parts, so no readings"
+        for (earlier, begin), (later, end) in pairwise(periods(agent).items()):
+            if begin > end:
+                yield f"{later} of agent {agent.agent_id} is before its {earlier}, {begin}"
+        for part in agent.parts:
+            path = household_path("", part.weather_id, part.household_id).lstrip("/")
+            if path not in manifest.fingerprints:
+                yield f"fingerprints has none of {path}, which agent {agent.agent_id} holds"
+
+
+def _doubly_dealt(manifest: Manifest) -> Iterator[str]:
+    """Households that are both trained on and held out, or of which a week is dealt out twice."""
+    held_out = {part.household_id: agent.agent_id for agent in manifest.held_out for part in agent.parts}
+    weeks: dict[str, list[int | None]] = defaultdict(list)
+    for agent in manifest.agents:
+        for part in agent.parts:
+            if part.household_id in held_out:
+                yield (
+                    f"household {part.household_id} trains as agent {agent.agent_id} "
+                    f"and is held out as {held_out[part.household_id]}"
+                )
+            weeks[part.household_id] += [None] if part.blocks is None else part.blocks
+    for household, dealt in weeks.items():
+        if len(set(dealt)) < len(dealt) or (None in dealt and len(dealt) > 1):
+            yield f"household {household} is dealt to agents more than once"

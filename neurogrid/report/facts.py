@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import yaml
 
-from neurogrid.data.manifest import Manifest
+from neurogrid.data.manifest import Manifest, read_manifest
 from neurogrid.errors import RunError, UsageError
 from neurogrid.ledger import read_agent_audit
 from neurogrid.ledger.chain import is_intact
@@ -56,6 +56,7 @@ def read_run(run: Place, warehouse: Place) -> RunFacts:
 
     Raises:
         UsageError: there is no run there.
+        InputError: the run's manifest was changed since.
         RunError: a file is not what was written, and cannot be read.
     """
     genesis = _read_json(run / "run.json")
@@ -80,7 +81,7 @@ def read_run(run: Place, warehouse: Place) -> RunFacts:
         end=end,
         evaluation=_read_json(run / "evaluation.json"),
         config=config if isinstance(config, dict) else {},
-        manifest=Manifest.from_json(manifest.read_text()) if manifest.exists() else None,
+        manifest=read_manifest(manifest) if manifest.exists() else None,
         quality=_read_json(warehouse / "quality" / "report.json"),
         chain_intact=_chain_intact([genesis, *rounds, *([end] if end else [])]),
     )

@@ -2,9 +2,10 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -64,7 +65,7 @@ CASES = [
     ("sample --warehouse {tmp}/whole --agents 400", 2, ["400", "usable"]),
     ("train --warehouse {tmp}/w", 2, ["no manifest", "neurogrid sample"]),
     ("train --warehouse {tmp}/w --manifest 123", 2, ['no manifest "123"', "neurogrid sample"]),
-    ("train --warehouse {tmp}/w --manifest {tmp}/list.json", 2, ["list.json is no manifest"]),
+    ("train --warehouse {tmp}/w --manifest {tmp}/list.json", 2, ["list.json is no manifest", "a JSON list"]),
     ("train --warehouse {tmp}/w --manifest {tmp}/old.json", 2, ["manifest version 0", "reads version 1"]),
     ("train --warehouse {tmp}/w --resume yesterday", 2, ['no run "yesterday"', "no runs at all"]),
     ("run --warehouse {tmp}/w --resume yesterday", 2, ['no run "yesterday"']),
@@ -241,6 +242,58 @@ def test_the_config_as_json_is_the_config_as_yaml(
         shown.append(capsys.readouterr().out)
     assert yaml.safe_load(shown[0]) == json.loads(shown[1])
     assert json.loads(shown[1])["rounds"]["count"] == 7
+
+
+# A change to the manifest of `whole` | what is said of a training with what comes of it
+SPOILT: dict[str, tuple[Callable[[dict[str, Any]], object], list[str]]] = {
+    "no fingerprints": (lambda m: m["fingerprints"].clear(), ["fingerprints has none of meters/", "A0001"]),
+    "agent twice": (lambda m: m["agents"].append(m["agents"][0]), ["agent A0001 is there 2 times"]),
+    "also held out": (
+        lambda m: m["held_out"].append({**m["agents"][0], "agent_id": "H0009"}),
+        ["trains as agent A0001 and is held out as H0009"],
+    ),
+    "no parts": (lambda m: m["agents"][0].update(parts=[]), ["agent A0001 has no parts"]),
+    "no offset": (lambda m: m["agents"][0].update(first="2023-01-01T00:00:00"), ["agents[0].first has no offset"]),
+    "beyond the data": (
+        lambda m: m["agents"][0].update(train_end="2029-01-01T00:00:00+00:00"),
+        ["validation_end of agent A0001 is before its train_end"],
+    ),
+    "another kind": (lambda m: m.clear() or m.update(version=1, run_id="r1"), ["seed is missing", "more"]),
+    "other periods": (
+        lambda m: m["agents"][0].update(
+            {name: f"2029-01-0{day}T00:00:00+00:00" for day, name in enumerate(TIMES, start=1)}
+        ),
+        ["does not fit the meters", "first of household", "of agent A0001", "by the manifest 2029-01-01"],
+    ),
+    "other slots": (lambda m: m.update(cadence_minutes=30), ["has slots of 15 min, the manifest of 30"]),
+    "household of nobody": (
+        lambda m: (
+            m["agents"][0]["parts"][0].update(household_id="999", weather_id="W"),
+            m["fingerprints"].update({"meters/Weather_ID=W/Household_ID=999/part-0.parquet": "0" * 64}),
+        ),
+        ["does not fit the meters", "household 999 of agent A0001 is not among them"],
+    ),
+}
+TIMES = ("first", "train_end", "validation_end", "last")
+
+
+@pytest.mark.parametrize("how", SPOILT)
+def test_a_manifest_that_is_none_or_does_not_fit_is_refused_by_agent_or_key(
+    how: str, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change, words = SPOILT[how]
+    (drawn,) = (folder / "whole" / "manifests").iterdir()
+    content = json.loads((drawn / "manifest.json").read_text())
+    change(content)
+    spoilt = folder / "spoilt.json"
+    spoilt.write_text(json.dumps(content))
+    monkeypatch.setattr(steps, "session", _no_session)
+    monkeypatch.setattr(sys, "argv", ["neurogrid", *TRAIN.format(tmp=folder).split(), "--manifest", str(spoilt)])
+    assert main_code() == 2
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    for word in [*words, "neurogrid sample"]:
+        assert word in said
 
 
 @contextmanager

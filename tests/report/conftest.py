@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
+from neurogrid.data.household import household_path
 from neurogrid.data.manifest import Agent, Cluster, Manifest, Part
 from neurogrid.fl.attack import AttackSettings
 from neurogrid.fl.clip import ClipSettings
@@ -85,6 +86,9 @@ def manifest_of(agents: int, districts: int) -> Manifest:
             [(0.11, "low use, few gaps"), (0.2, "like the average household"), (0.48, "very high use, evening peak")]
         )
     )
+    trained = tuple(agent(f"A{i + 1:04d}", i, i * districts // agents) for i in range(agents))
+    held_out = tuple(agent(f"H{i + 1:04d}", 500 + i, -1) for i in range(4))
+    households = [part.household_id for one in (*trained, *held_out) for part in one.parts]
     return Manifest(
         seed=7,
         cadence_minutes=15,
@@ -92,10 +96,10 @@ def manifest_of(agents: int, districts: int) -> Manifest:
         districts=districts,
         silhouette=0.41,
         clusters=clusters,
-        agents=tuple(agent(f"A{i + 1:04d}", i, i * districts // agents) for i in range(agents)),
-        held_out=tuple(agent(f"H{i + 1:04d}", 500 + i, -1) for i in range(4)),
+        agents=trained,
+        held_out=held_out,
         unused=("1777: 0 measured training slots, 96 needed", "1800: usable, not drawn: 15 of 18 train"),
-        fingerprints={},
+        fingerprints={household_path("", "8jB", name).lstrip("/"): "0" * 64 for name in households},
     )
 
 

@@ -1,5 +1,6 @@
 """A small warehouse and ranks that train on it as plain processes, for tests that need no Spark."""
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from neurogrid.data.household import FEATURES, METADATA_KEY, OBSERVED, SCHEMA, ZERO, HouseholdMeta, Scale
-from neurogrid.data.manifest import Agent, Manifest, Part
+from neurogrid.data.manifest import Agent, Manifest, Part, keep
 from neurogrid.data.windows import WindowSettings
 from neurogrid.models import LossSettings, ModelSettings
 from neurogrid.storage import place
@@ -103,8 +104,18 @@ def make_warehouse(root: Path, count: int = 5) -> tuple[TaughtHousehold, ...]:
 
 
 def an_agent(household: str, agent_id: str) -> Agent:
-    train_end, validation_end, last = (FIRST + int(share * DAYS * DAY) * STEP for share in (0.7, 0.8, 1.0))
-    return Agent(agent_id, (Part(household, "none"),), 0, 0, 0, FIRST, train_end, validation_end, last)
+    """The agent of one of the households that `make_warehouse` makes, whose number says how long its readings are."""
+    rows = (DAYS + 7 * int(household.removeprefix("house"))) * DAY
+    train_end, validation_end, last = (FIRST + slot * STEP for slot in (int(rows * 0.7), int(rows * 0.8), rows - 1))
+    return Agent(agent_id, (Part(household, "none"),), 0, 0, rows, FIRST, train_end, validation_end, last)
+
+
+def write_manifest(root: Path, drawn: Manifest) -> None:
+    """Puts a manifest of households of this warehouse into it, with the fingerprints of their files."""
+    households = [part.household_id for agent in (*drawn.agents, *drawn.held_out) for part in agent.parts]
+    files = [TaughtHousehold(name, "none", 0).file for name in households]
+    prints = {name: hashlib.sha256((root / name).read_bytes()).hexdigest() for name in files}
+    keep(replace(drawn, fingerprints=prints), place(str(root)))
 
 
 def manifest(agents: tuple[str, ...], held_out: tuple[str, ...], idle: tuple[str, ...]) -> Manifest:

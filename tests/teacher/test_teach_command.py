@@ -38,7 +38,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     small_teacher.make_warehouse(folder)
     (folder / "small.yaml").write_text(CONFIG)
     drawn = small_teacher.manifest(("house0", "house1"), ("house2",), ("house3", "house4"))
-    place(str(folder / "manifests" / drawn.sha256[:12] / "manifest.json")).write(drawn.to_json())
+    small_teacher.write_manifest(folder, drawn)
     return folder
 
 

@@ -13,7 +13,7 @@ import torch
 from pyspark.sql import SparkSession
 
 from neurogrid.agent import model_shape
-from neurogrid.cli import main, steps
+from neurogrid.cli import main, steps, teach
 from neurogrid.config import Config
 from neurogrid.ledger import unpack
 from neurogrid.models import build
@@ -89,7 +89,7 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
     small_teacher.make_warehouse(root)
     (root / "small.yaml").write_text(CONFIG)
     drawn = small_teacher.manifest(("house0", "house1"), ("house2",), ("house3", "house4"))
-    place(str(root / "manifests" / drawn.sha256[:12] / "manifest.json")).write(drawn.to_json())
+    small_teacher.write_manifest(root, drawn)
     make_teacher(root, "done", ["house3", "house4"])
     make_teacher(root, "other", ["house2", "house4"])
     make_teacher(root, "begun", ["house3"], ended=False)
@@ -203,3 +203,27 @@ def test_a_teacher_may_be_named_by_its_folder(warehouse: Path, monkeypatch: pyte
     arguments = f"train -c {{w}}/small.yaml --warehouse {{w}} --teacher {elsewhere} --set run_id=r"
     assert command(arguments, root, monkeypatch) == 0
     assert json.loads((root / "runs" / "r" / "run.json").read_text())["teacher"] == "elsewhere"
+
+
+def test_a_teacher_from_a_manifest_given_by_its_path_finds_it_again(
+    warehouse: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, spark: SparkSession
+) -> None:
+    root = tmp_path / "w"
+    shutil.copytree(warehouse, root)
+    (kept,) = (root / "manifests").glob("*/manifest.json")
+    kept.rename(tmp_path / "own.json")
+
+    @contextmanager
+    def session(config: Config) -> Iterator[SparkSession]:
+        yield spark
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(steps, "session", session)
+    monkeypatch.setattr(teach, "distribute", stopped)
+    by_path = f"{TEACH} --set teacher.households=[house3,house4] --manifest {tmp_path}/own.json"
+    assert command(by_path, root, monkeypatch) == 130
+    (tmp_path / "own.json").unlink()
+    assert kept.exists()
+    assert command("teach --resume new --warehouse {w}", root, monkeypatch) == 130, "it got as far as before"

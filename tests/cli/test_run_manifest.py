@@ -1,0 +1,155 @@
+"""A run stays with its manifest: one that lay elsewhere is found again, one that was changed since is refused."""
+
+import json
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import SparkSession
+
+from neurogrid.cli import main, steps
+from neurogrid.config import Config, load
+from neurogrid.data.manifest import read_manifest
+from neurogrid.data.synthetic import SyntheticSettings, make_heapo
+from neurogrid.errors import UsageError
+from neurogrid.storage import place
+
+CONFIG = """
+sampling: {agents: 4, districts: 2, clusters: 2, held_out_share: 0.25, min_observed_slots: 200}
+model: {name: linear, surge_hidden: 4, history_slots: 16, horizon_slots: 4}
+local: {steps: 2, batch_size: 16}
+rounds: {count: 2, agents_per_round: 4, panel_agents: 2}
+aggregation: {rule: mean}
+evaluation: {comparisons: []}
+backend: {kind: inline}
+"""
+Command = Callable[..., tuple[int, dict[str, Any], str]]
+
+
+@pytest.fixture(scope="module")
+def sampled(tmp_path_factory: pytest.TempPathFactory, spark: SparkSession) -> Path:
+    """Eight households, cleaned and sampled."""
+    root = tmp_path_factory.mktemp("sampled")
+    (root / "small.yaml").write_text(CONFIG)
+    config = load(CONFIG, [f"warehouse={root}/w", f"source.path={root}/data"])
+    make_heapo(root / "data", SyntheticSettings(households=8, stations=2, days=40, seed=1))
+    steps.do_etl(config, spark, steps.find_source(config))
+    steps.do_sample(config, spark)
+    return root
+
+
+@pytest.fixture
+def neurogrid(spark: SparkSession, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """The command in this process: its exit code, its result and its words."""
+
+    @contextmanager
+    def session(config: Config) -> Iterator[SparkSession]:
+        yield spark
+
+    monkeypatch.setattr(steps, "session", session)
+
+    def run(*arguments: object) -> tuple[int, dict[str, Any], str]:
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["neurogrid", *map(str, arguments), "--json"])
+        with pytest.raises(SystemExit) as end:
+            main()
+        said = capsys.readouterr()
+        return int(end.value.code or 0), json.loads(said.out or "{}"), said.err
+
+    return run
+
+
+@pytest.fixture
+def drawn(sampled: Path, tmp_path: Path) -> Path:
+    """The manifest of a small warehouse `w`, the test's own; beside that lies the config."""
+    shutil.copytree(sampled, tmp_path, dirs_exist_ok=True)
+    (folder,) = (tmp_path / "w" / "manifests").iterdir()
+    return folder / "manifest.json"
+
+
+def train(folder: Path, run_id: str) -> tuple[object, ...]:
+    return "train", "-c", folder / "small.yaml", "--warehouse", folder / "w", "--set", f"run_id={run_id}"
+
+
+def test_a_run_from_a_manifest_given_by_its_path_is_resumed_evaluated_reported_and_audited(
+    drawn: Path, tmp_path: Path, neurogrid: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = json.loads(drawn.read_text())
+    content["agents"].pop()
+    own = tmp_path / "own.json"
+    own.write_text(json.dumps(content))
+    warehouse = ("--warehouse", tmp_path / "w")
+
+    def stopped(*arguments: Any, **named: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(steps, "federate", stopped)
+        code, _, said = neurogrid(*train(tmp_path, "ext"), "--manifest", own)
+    assert code == 130
+    assert "neurogrid train --resume ext" in said
+    own.unlink()
+
+    code, trained, said = neurogrid("train", "--resume", "ext", *warehouse)
+    assert (code, trained["n_agents"]) == (0, 3), said
+    kept = tmp_path / "w" / "manifests" / trained["manifest_id"] / "manifest.json"
+    assert kept != drawn
+    assert json.loads(kept.read_text()) == content
+    for command in ("evaluate", "report", "audit"):
+        code, _, said = neurogrid(command, "ext", *warehouse)
+        assert code == 0, said
+
+
+def test_a_manifest_that_was_changed_after_its_run_is_refused_by_all_and_named_by_the_audit(
+    drawn: Path, tmp_path: Path, neurogrid: Command
+) -> None:
+    assert neurogrid(*train(tmp_path, "mine"))[0] == 0
+    warehouse = ("--warehouse", tmp_path / "w")
+    assert neurogrid("evaluate", "mine", *warehouse)[0] == 0
+    before = (tmp_path / "w" / "runs" / "mine" / "evaluation.json").read_bytes()
+    whole = drawn.read_text()
+    content = json.loads(whole)
+    content["held_out"].append({**content["agents"].pop(), "agent_id": "H0009"})
+    drawn.write_text(json.dumps(content))
+
+    for command in (("evaluate", "mine"), ("report", "mine"), train(tmp_path, "other")):
+        code, said, _ = neurogrid(*command, *warehouse)
+        assert code == 2
+        assert f"{drawn} was changed" in said["error"]["what"]
+        assert "neurogrid sample" in said["error"]["fix"]
+    assert (tmp_path / "w" / "runs" / "mine" / "evaluation.json").read_bytes() == before
+
+    code, said, _ = neurogrid("audit", "mine", *warehouse)
+    assert code == 1
+    assert f"manifests/{drawn.parent.name}/manifest.json: is not the one that the run was made with" in str(said)
+    drawn.unlink()
+    assert neurogrid("audit", "mine", *warehouse)[0] == 0, "a run may be kept without its manifest"
+    drawn.write_text(whole)
+    assert neurogrid("audit", "mine", *warehouse)[0] == 0
+
+
+def test_a_run_is_neither_resumed_nor_evaluated_with_another_manifest(
+    drawn: Path, tmp_path: Path, neurogrid: Command, spark: SparkSession
+) -> None:
+    config = load((tmp_path / "small.yaml").read_text(), [f"warehouse={tmp_path}/w", "rounds.count=1"])
+    manifest = read_manifest(place(str(drawn)))
+    other = replace(manifest, agents=manifest.agents[1:])
+    assert neurogrid(*train(tmp_path, "mine"))[0] == 0
+    with pytest.raises(UsageError, match="run mine was made with another manifest") as refused:
+        steps.do_evaluate(config, spark, "mine", other)
+    assert "neurogrid run --resume mine" in refused.value.fix
+    run = tmp_path / "w" / "runs" / "mine"
+    assert not (run / "evaluation.json").exists()
+
+    (run / "end.json").unlink()
+    with pytest.raises(UsageError, match="run mine was made with another manifest") as refused:
+        steps.do_train(config, None, other, "mine")
+    told = re.search(r"neurogrid (run --resume mine)", refused.value.fix)
+    assert told
+    assert neurogrid(*told[1].split(), "--warehouse", tmp_path / "w")[0] == 0
