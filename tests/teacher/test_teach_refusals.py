@@ -139,6 +139,7 @@ def cut(root: Path, run_id: str, rounds: int) -> None:
     """The run's folder as a kill after so many durable rounds leaves it."""
     run = root / "runs" / run_id
     (run / "end.json").unlink()
+    (run / "round_metrics.parquet").unlink()  # is made anew of the records
     for path in sorted((run / "rounds").glob("*.json"))[rounds:]:
         path.unlink()
 
