@@ -177,7 +177,9 @@ def test_a_run_killed_before_its_report_gets_it_without_training_or_evaluating_a
     (root / "report.html").unlink()
     kept = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
     # No Spark can be started there, and none is needed.
-    finished = run("run", "--resume", "whole", "--warehouse", str(tmp_path / "w"), "--set", "spark.master=k8s://nowhere")
+    finished = run(
+        "run", "--resume", "whole", "--warehouse", str(tmp_path / "w"), "--set", "spark.master=k8s://nowhere"
+    )
     assert finished["train"] == said["train"] | {"path": str(root)}
     assert finished["evaluate"] == json.loads((root / "evaluation.json").read_text())
     assert (root / "report.html").stat().st_size > 0
