@@ -52,7 +52,7 @@ test: setup ## the tests, under five minutes
 slow: setup ## the tests that take longer
 	$(BIN)/python -m pytest -q --durations=25 -m "slow and not cluster"
 
-cluster-test: setup $(CHART)/charts ## the chart, and what needs the cluster in KUBECONFIG with the image on its nodes; 40 minutes
+cluster-test: setup $(CHART)/charts ## the chart, and what needs the cluster in KUBECONFIG with the image on its nodes; 30 minutes
 	$(BIN)/python -m pytest -q --durations=25 tests/chart tests/cluster
 
 check: setup ## lint and types
