@@ -95,6 +95,7 @@ CASES = [
     ("evaluate -c {tmp}/other.yaml yesterday --all", 2, ['no run "yesterday"', "edited"]),
     ("audit yesterday --warehouse {tmp}/w", 2, ['no run "yesterday"', "no runs at all"]),
     ("synth {tmp}/data", 2, ["is in the way", "not empty"]),
+    ("synth {tmp}/list.yaml/data", 1, ["could not be read or written", "list.yaml", "make room or access there"]),
     ("bench rounds --agents few", 2, ["--agents takes numbers", "few"]),
     ("bench rounds --backends ray", 2, ["--backends takes", "ray"]),
     ("bench etl --rows 3", 2, ["--rows", "96"]),
