@@ -22,8 +22,9 @@ from neurogrid.errors import RunError
 # Readings stay in Arrow and Python, so a JVM starts tasks and little else: code that is compiled once, simply, and one
 # thread that collects garbage cost it 45% less processor time in a step that takes ten seconds.
 _JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
-# The last line of a Python traceback within a Java one.
-_RAISED = re.compile(r"Traceback \(most recent call last\):\n(?:[ \t].*\n)+(\S.*)")
+# The last line of a Python traceback within a Java one, and the Java exception behind py4j's own first line.
+_IN_PYTHON = re.compile(r"Traceback \(most recent call last\):\n(?:[ \t].*\n)+(\S.*)")
+_IN_JAVA = re.compile(r"^: (.+)", re.MULTILINE)
 _LOCAL = re.compile(r"local(\[(?P<cores>\d+|\*)\])?$")
 
 
@@ -73,7 +74,7 @@ def spark_session(
         # Workers must be this very interpreter; without an address Spark looks the host's name up, which may hang.
         os.environ["PYSPARK_PYTHON"] = sys.executable
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
-    before = set(psutil.Process().children())
+    before = set(psutil.Process().children(recursive=True))
     settings = {
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
@@ -125,10 +126,10 @@ def spark_session(
 
 def _in_words(error: Exception, log: Path | None) -> RunError:
     """A job that failed: what its task raised, without the stacks of two languages around it."""
-    raised = _RAISED.search(str(error))
+    raised = _IN_PYTHON.search(str(error)) or _IN_JAVA.search(str(error))
     return RunError(
         "a Spark job failed",
-        found=(raised[1] if raised else str(error).strip().splitlines()[-1])[:300],
+        found=(raised[1] if raised else str(error) or type(error).__name__)[:300],
         fix=f"Spark's own words are in {log}" if log else "",
     )
 

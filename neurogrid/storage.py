@@ -117,3 +117,17 @@ def place(uri: str) -> Place:
             f'cannot use "{uri}" as a place', found=str(error), fix="give a path, s3://, gs:// or hdfs:// URI"
         ) from error
     return Place(filesystem, path.rstrip("/"))
+
+
+def refuse_unwritable(warehouse: Place) -> None:
+    """Raises InputError where nothing can be written there."""
+    probe = warehouse / ".can-write"
+    try:
+        probe.write(b"")
+        probe.filesystem.delete_file(probe.path)
+    except OSError as error:
+        raise InputError(
+            f"the warehouse {warehouse} cannot be written",
+            found=str(error),
+            fix="choose another with --warehouse, or change its permissions",
+        ) from error

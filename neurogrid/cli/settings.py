@@ -10,7 +10,6 @@ from neurogrid.data.clean import EtlSettings
 from neurogrid.data.sampling import SamplingSettings
 from neurogrid.data.sources import Source, open_source
 from neurogrid.data.windows import WindowSettings
-from neurogrid.errors import InputError
 from neurogrid.evaluation import CentralSettings, EvaluationSettings
 from neurogrid.fl.attack import AttackSettings
 from neurogrid.fl.clip import ClipSettings
@@ -145,23 +144,6 @@ def evaluation(config: Config) -> EvaluationSettings:
         pooled=central(section.pooled_steps),
         seed=config.seed,
     )
-
-
-def refuse_unwritable(config: Config) -> None:
-    """Raises InputError where the warehouse is a folder of this machine and cannot be written."""
-    log = spark_log(config)
-    if log is None:
-        return
-    try:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab"):
-            pass
-    except OSError as error:
-        raise InputError(
-            f"the warehouse {config.warehouse} cannot be written",
-            found=f"{error.filename}: {error.strerror}",
-            fix="choose another with --warehouse, or change its permissions",
-        ) from error
 
 
 def spark_log(config: Config) -> Path | None:

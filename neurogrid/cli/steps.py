@@ -37,7 +37,7 @@ from neurogrid.ledger.chain import seal, to_text
 from neurogrid.ledger.records import read_end, read_evaluation, read_genesis, read_named
 from neurogrid.report import render_report
 from neurogrid.session import spark_session
-from neurogrid.storage import Place, place
+from neurogrid.storage import Place, place, refuse_unwritable
 from neurogrid.teacher.store import Teacher
 
 Result = dict[str, Any]
@@ -46,7 +46,7 @@ Result = dict[str, Any]
 @contextmanager
 def session(config: Config) -> Iterator[SparkSession]:
     """The one Spark session of a command."""
-    settings.refuse_unwritable(config)
+    refuse_unwritable(place(config.warehouse))
     master = config.spark.master
     starting = spark_session("neurogrid", master, config.spark.options, settings.spark_log(config))
     with ExitStack() as stack:

@@ -22,8 +22,8 @@ from neurogrid.data.household import household_path
 from neurogrid.data.progress import watched
 from neurogrid.data.quality import QualityReport, faults_table, households_table, quality_report
 from neurogrid.data.sources import MeterFile, Source
-from neurogrid.errors import InputError, RunError
-from neurogrid.storage import Place
+from neurogrid.errors import RunError
+from neurogrid.storage import Place, refuse_unwritable
 
 HOUSEHOLDS = "households.parquet"
 TASKS_PER_CORE = 8
@@ -58,7 +58,7 @@ def run_etl(
     began = time.perf_counter()
     cadence = check_cadence(source.cadence_minutes, settings.cadence_minutes)
     listing = source.listing(settings.listed_per_kind)
-    _check_writable(warehouse)
+    refuse_unwritable(warehouse)
     _delete(warehouse / HOUSEHOLDS)
     outcomes, weather_faults = _clean_all(spark, source, listing.files, warehouse, cadence, settings, progress)
     removed = _remove_others(warehouse, [o for o in outcomes if o.meta is not None])
@@ -117,19 +117,6 @@ def _clean_hand(
     stations = Stations(source, settings)
     outcomes = [clean_file(source, file, stations, warehouse, cadence_minutes, settings) for file in files]
     return outcomes, stations.faults()
-
-
-def _check_writable(warehouse: Place) -> None:
-    probe = warehouse / ".etl-can-write"
-    try:
-        probe.write(b"")
-        probe.filesystem.delete_file(probe.path)
-    except OSError as error:
-        raise InputError(
-            f"etl: the warehouse {warehouse} cannot be written",
-            found=str(error),
-            fix="choose another with --warehouse, or change its permissions",
-        ) from error
 
 
 def _delete(file: Place) -> None:
