@@ -19,6 +19,11 @@ QUIET_S = 15.0
 """Who has given no sign of life for so long does not hold a run any more."""
 _BEAT_S = QUIET_S / 5
 _STALE_S = QUIET_S * 2 / 3  # a holder stops before another may begin
+_HALF_WRITTEN: dict[str, Any] = {"beat": "half written"}
+"""What a reader makes of a sign of life that another is writing: stores without renames (HDFS) show it empty for a while.
+
+Somebody's, until it has stayed so for `QUIET_S`: only a lock that is not there, or says `{}`, is free.
+"""
 _KERNEL = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -125,7 +130,7 @@ class RunLock:
             if not now:
                 return
             if now != before:
-                raise self._live(now)
+                raise self._live({**before, **now})  # what is half written names nobody
 
     def _live(self, found: dict[str, Any]) -> UsageError:
         return UsageError(
@@ -165,10 +170,13 @@ class RunLock:
 
     def _read(self) -> dict[str, Any]:
         try:
-            data = os.pread(self._file, 400, 0) if self._file is not None else self._path.read_bytes()
-            found = json.loads(data.decode(errors="replace").strip() or "{}")
+            if self._file is None:
+                data = self._path.read_bytes()
+            else:  # just made, and empty: nobody has signed under the kernel's lock, which is ours
+                data = os.pread(self._file, 400, 0) or b"{}"
+            found = json.loads(data.decode(errors="replace"))
         except FileNotFoundError:
             return {}
         except ValueError:
-            return {"who": "somebody unknown"}
-        return found if isinstance(found, dict) else {}
+            return _HALF_WRITTEN
+        return found if isinstance(found, dict) else _HALF_WRITTEN
