@@ -170,10 +170,8 @@ class RunLock:
 
     def _read(self) -> dict[str, Any]:
         try:
-            if self._file is None:
-                data = self._path.read_bytes()
-            else:  # just made, and empty: nobody has signed under the kernel's lock, which is ours
-                data = os.pread(self._file, 400, 0) or b"{}"
+            # A file under the kernel's lock, which is ours, is empty only until somebody signs it for the first time.
+            data = self._path.read_bytes() if self._file is None else os.pread(self._file, 400, 0) or b"{}"
             found = json.loads(data.decode(errors="replace"))
         except FileNotFoundError:
             return {}
