@@ -20,7 +20,7 @@ QUIET_S = 15.0
 _BEAT_S = QUIET_S / 5
 _STALE_S = QUIET_S * 2 / 3  # a holder stops before another may begin
 _HALF_WRITTEN: dict[str, Any] = {"beat": "half written"}
-"""What a reader makes of a sign of life that another is writing: stores without renames (HDFS) show it empty for a while.
+"""What a reader makes of a sign of life that another is writing: a store without renames (HDFS) shows it empty first.
 
 Somebody's, until it has stayed so for `QUIET_S`: only a lock that is not there, or says `{}`, is free.
 """
