@@ -1,13 +1,24 @@
 """Every key of the config with its default, its unit and what it means."""
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 
 def _name(value: Any) -> str:
     """The name of a folder, so neither `.` nor `..`; empty where one is to be made up."""
+    if isinstance(value, bool):
+        raise ValueError("a name like yes, no, on or off is put in quotes: YAML takes it for a truth value")
     name = str(value)  # YAML takes one of digits for a number
     if not re.fullmatch(r"([A-Za-z0-9_-][A-Za-z0-9._-]*)?", name):
         raise ValueError("a name is made of letters, digits, _, - and ., and does not begin with a dot")
@@ -29,8 +40,20 @@ Name = Annotated[str, BeforeValidator(_name)]
 Master = Annotated[str, AfterValidator(_master)]
 
 
+def _types(annotation: Any) -> set[Any]:
+    return set(get_args(annotation)) or {annotation}
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """YAML reads yes, no, on and off as truth values, and Python counts those among the numbers."""
+        if isinstance(value, bool) and {int, float} & _types(cls.model_fields[str(info.field_name)].annotation):
+            raise ValueError("input should be a number")
+        return value
 
 
 class SparkSection(_Section):
