@@ -68,6 +68,25 @@ def spark_session(
     Raises:
         RunError: Spark does not start.
     """
+    spark = _started(app_name, master, options, log)
+    interrupted = threading.Event()
+    _stop_quietly_on_ctrl_c(interrupted)
+    _accumulate_quietly(spark.sparkContext)
+    try:
+        try:
+            yield spark
+        finally:
+            spark.stop()
+    except Exception as error:
+        # The JVM gets the signal too: which of its calls then fails, and how, is a matter of luck.
+        if interrupted.is_set():
+            raise KeyboardInterrupt from error
+        if isinstance(error, Py4JJavaError | PySparkException):
+            raise _in_words(error, log) from error
+        raise
+
+
+def _started(app_name: str, master: str, options: Mapping[str, str], log: Path | None) -> SparkSession:
     local: dict[str, str] = {}
     if "local" in master:
         local = {"spark.driver.extraJavaOptions": _JVM}
@@ -94,7 +113,7 @@ def spark_session(
                 builder = builder.appName(app_name).master(retrying(master))
             for key, value in settings.items():
                 builder = builder if key in given else builder.config(key, value)
-            spark = builder.getOrCreate()
+            return builder.getOrCreate()
     except KeyboardInterrupt:
         # The JVM ignores Ctrl-C, and one that nobody has answered yet waits for ever.
         for process in set(psutil.Process().children(recursive=True)) - before:
@@ -107,21 +126,6 @@ def spark_session(
             found=str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__,
             fix=f"Java 17 must be on the PATH or in JAVA_HOME; Spark's own words are in {log}" if log else "",
         ) from error
-    interrupted = threading.Event()
-    _stop_quietly_on_ctrl_c(interrupted)
-    _accumulate_quietly(spark.sparkContext)
-    try:
-        try:
-            yield spark
-        finally:
-            spark.stop()
-    except Exception as error:
-        # The JVM gets the signal too: which of its calls then fails, and how, is a matter of luck.
-        if interrupted.is_set():
-            raise KeyboardInterrupt from error
-        if isinstance(error, Py4JJavaError | PySparkException):
-            raise _in_words(error, log) from error
-        raise
 
 
 def _in_words(error: Exception, log: Path | None) -> RunError:

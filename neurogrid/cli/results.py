@@ -152,7 +152,6 @@ def _page(
     attacked: Mapping[str, Scored],
     goals: Sequence[Goal],
 ) -> Iterator[str]:
-    missed = [goal.what for goal in goals if not goal.met]
     test = main[0].test
     yield "# Results on real readings"
     yield ""
@@ -164,6 +163,23 @@ def _page(
         "Made by `make results`; each figure is of test time that nothing was trained or tuned on. Where several "
         "figures stand in a cell, they are of the seeds in turn."
     )
+    yield from _goals(goals)
+    yield from _attacks(main[0], attacked)
+    yield from _joining(seeds, main)
+    yield from _surges(seeds, main)
+    for title, run_id in (
+        ("2 h ahead", f"main-seed{seeds[0]}"),
+        ("A day ahead", "day-ahead"),
+        ("Squared loss", "squared-loss"),
+    ):
+        yield ""
+        yield f"# {title}, seed {seeds[0]}, in full"
+        yield ""
+        yield (place(config.warehouse) / "runs" / run_id / "evaluation.md").read_text().rstrip()
+
+
+def _goals(goals: Sequence[Goal]) -> Iterator[str]:
+    missed = [goal.what for goal in goals if not goal.met]
     yield ""
     yield "## Goals"
     yield ""
@@ -173,6 +189,9 @@ def _page(
     yield "|---|---|---:|---|"
     for goal in goals:
         yield f"| {goal.what} | {goal.wanted} | {goal.got} | {'met' if goal.met else '**missed**'} |"
+
+
+def _attacks(clean: Scored, attacked: Mapping[str, Scored]) -> Iterator[str]:
     yield ""
     yield "## Attacks"
     yield ""
@@ -183,7 +202,16 @@ def _page(
     yield ""
     yield "| attack | MAE (kWh) | above the clean run | gain over the median kept | malicious updates rejected |"
     yield "|---|---:|---:|---:|---:|"
-    yield from _attack_rows(main[0], attacked)
+    median = clean.mae("median_28_days")
+    for kind, scored in {"none": clean, **attacked}.items():
+        worse = scored.mae("federated") / clean.mae("federated") - 1
+        kept = (median - scored.mae("federated")) / (median - clean.mae("federated"))
+        recall = scored.summary["rejection_recall"]
+        caught = "" if recall is None else f"{recall:.0%}"
+        yield f"| {kind} | {scored.mae('federated'):.4f} | {worse:+.1%} | {kept:.0%} | {caught} |"
+
+
+def _joining(seeds: Sequence[int], main: Sequence[Scored]) -> Iterator[str]:
     yield ""
     yield "## Worth joining"
     yield ""
@@ -199,6 +227,9 @@ def _page(
         better = scored.test["trained"]["methods"]["federated"]["better_than_median_share"]["value"]
         maes = " | ".join(f"{scored.mae(m):.4f}" for m in ("federated", "pooled", "median_28_days"))
         yield f"| {seed} | {better:.0%} | {maes} |"
+
+
+def _surges(seeds: Sequence[int], main: Sequence[Scored]) -> Iterator[str]:
     yield ""
     yield "## Surges"
     yield ""
@@ -212,22 +243,3 @@ def _page(
             methods = ("federated", "usual_share", "persistence", "always")
             f1 = " | ".join(f"{scored.surge(method, 'f1', group):.3f}" for method in methods)
             yield f"| {seed} | {group.replace('_', '-')} | {f1} |"
-    for title, run_id in (
-        ("2 h ahead", f"main-seed{seeds[0]}"),
-        ("A day ahead", "day-ahead"),
-        ("Squared loss", "squared-loss"),
-    ):
-        yield ""
-        yield f"# {title}, seed {seeds[0]}, in full"
-        yield ""
-        yield (place(config.warehouse) / "runs" / run_id / "evaluation.md").read_text().rstrip()
-
-
-def _attack_rows(clean: Scored, attacked: Mapping[str, Scored]) -> Iterator[str]:
-    median = clean.mae("median_28_days")
-    for kind, scored in {"none": clean, **attacked}.items():
-        worse = scored.mae("federated") / clean.mae("federated") - 1
-        kept = (median - scored.mae("federated")) / (median - clean.mae("federated"))
-        recall = scored.summary["rejection_recall"]
-        caught = "" if recall is None else f"{recall:.0%}"
-        yield f"| {kind} | {scored.mae('federated'):.4f} | {worse:+.1%} | {kept:.0%} | {caught} |"
