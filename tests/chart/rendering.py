@@ -31,7 +31,8 @@ class Chart:
         """Every object, in Helm's order."""
         done = _template(self.path, json.dumps(values), release, namespace)
         assert done.returncode == 0, done.stderr
-        return [document for document in yaml.safe_load_all(done.stdout) if document]
+        # The parser in C, which is ten times as fast: these tests render some hundred charts.
+        return [document for document in yaml.load_all(done.stdout, yaml.CSafeLoader) if document]
 
     def refusal(self, values: Values, release: str = RELEASE, namespace: str = NAMESPACE) -> str:
         """What Helm says instead of rendering."""

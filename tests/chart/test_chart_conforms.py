@@ -78,7 +78,7 @@ def schemas(chart: Chart, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with tarfile.open(archive) as tar:
         for member in tar:
             if "/crds/" in member.name:
-                crd = yaml.safe_load(tar.extractfile(member))["spec"]
+                crd = yaml.load(tar.extractfile(member), yaml.CSafeLoader)["spec"]
                 for version in crd["versions"]:
                     schema = close(version["schema"]["openAPIV3Schema"])
                     (folder / f"{crd['names']['kind'].lower()}-{version['name']}.json").write_text(json.dumps(schema))
@@ -99,7 +99,7 @@ def test_every_object_conforms_to_the_schema_of_its_kind(chart: Chart, schemas: 
         pytest.skip("kubeconform is not on the PATH")
     command = ["kubeconform", "-strict", "-output", "json", "-summary", "-skip", "CustomResourceDefinition"]
     command += ["-schema-location", str(schemas) + "/{{.ResourceKind}}-{{.ResourceAPIVersion}}.json", "-"]
-    text = yaml.safe_dump_all(chart.render(KINDS[kind]))
+    text = "\n---\n".join(map(json.dumps, chart.render(KINDS[kind])))
     report = json.loads(subprocess.run(command, input=text, capture_output=True, text=True, check=False).stdout)
     assert not report.get("resources"), report["resources"]
     assert report["summary"]["valid"] == len(chart.render(KINDS[kind]))
@@ -138,6 +138,6 @@ def test_a_real_api_server_takes_every_object(chart: Chart, space: str, kind: st
     values = merged(KINDS[kind], {"spark-operator": {"spark": {"jobNamespaces": [space]}}})
     documents = chart.render(values, release="dry", namespace=space)
     apply = ["apply", "--server-side", "--dry-run=server", "--validate=strict", "--force-conflicts"]
-    done = kubectl(*apply, "-n", space, "-f", "-", text=yaml.safe_dump_all(documents))
+    done = kubectl(*apply, "-n", space, "-f", "-", text="\n---\n".join(map(json.dumps, documents)))
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == len(documents)
