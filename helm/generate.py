@@ -1,14 +1,12 @@
-"""Writes what the chart says twice: the config's schema and defaults, the operator's keys, README.md's table of values.
+"""Writes what the chart says twice: the config's schema, which pydantic has, and README.md's table of values.
 
     python helm/generate.py
 
-`make chart-docs` runs it; a test in tests/chart fails while a file is not what this would write. The operator's keys
-come from its chart, where `helm dependency build` has brought it, and stay as they are where it has not.
+`make chart-docs` runs it; a test in tests/chart fails while a file is not what this would write.
 """
 
 import json
 import re
-import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +19,6 @@ from neurogrid.config import Config
 HERE = Path(__file__).resolve().parent
 CHART = HERE / "neurogrid"
 MARK = "<!-- values: made by helm/generate.py from the comments of values.yaml -->"
-OPERATOR = HERE / "operator.schema.json"
 _KEY = re.compile(r"^(?P<indent> *)(?P<key>[A-Za-z][\w.-]*):(?P<value>.*)$")
 
 
@@ -35,39 +32,12 @@ class Value:
 
 
 def schema() -> str:
-    """values.schema.json: ours, with the config's own schema under `$defs/config`, and the operator's keys."""
+    """values.schema.json: ours, with the config's own schema under `$defs/config`."""
     ours = yaml.safe_load((HERE / "values.schema.yaml").read_text())
-    ours["properties"]["spark-operator"] = json.loads(OPERATOR.read_text())
     config = Config.model_json_schema()
     parts = config.pop("$defs")
     ours["$defs"] |= {f"config.{name}": part for name, part in parts.items()} | {"config": config}
     return json.dumps(_renamed(ours, set(parts)), indent=1) + "\n"
-
-
-def operator_schema(archive: Path) -> str:
-    """operator.schema.json: the keys that the operator's chart has, closed; what they hold is its own affair.
-
-    `enabled` is ours, which switches it off, and `global` is what Helm hands down.
-    """
-    with tarfile.open(archive) as chart:
-        content = chart.extractfile("spark-operator/values.yaml")
-        assert content is not None
-        keys = yaml.safe_load(content)
-    closed = _closed(keys)
-    closed["properties"] |= {"enabled": {"type": "boolean"}, "global": {}}
-    return json.dumps(closed, indent=1) + "\n"
-
-
-def _closed(value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict) or not value:
-        return {}
-    properties = {key: _closed(inner) for key, inner in value.items()}
-    return {"type": "object", "additionalProperties": False, "properties": properties}
-
-
-def defaults() -> str:
-    """files/config-defaults.json: every key of the config that has a default, with it."""
-    return Config().model_dump_json(indent=1) + "\n"
 
 
 def _renamed(node: Any, parts: set[str]) -> Any:
@@ -121,11 +91,8 @@ def readme() -> str:
 
 
 def main() -> None:
-    """Writes them all."""
-    for archive in sorted((CHART / "charts").glob("spark-operator-*.tgz"))[-1:]:
-        OPERATOR.write_text(operator_schema(archive))
+    """Writes both."""
     (CHART / "values.schema.json").write_text(schema())
-    (CHART / "files" / "config-defaults.json").write_text(defaults())
     (CHART / "README.md").write_text(readme())
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neurogrid.data.household import household_path, read_household
+from neurogrid.data.household import read_household
 from neurogrid.data.manifest import Agent
 from neurogrid.data.windows import Batch, Indices, Shard, WindowSettings, build_shard, gather
 from neurogrid.distillation import Distillation, load_guide
@@ -22,6 +22,7 @@ from neurogrid.fl.randomness import generator
 from neurogrid.fl.update import AgentId, Update, Vector
 from neurogrid.fl.weights import FlatModel
 from neurogrid.models import Forecaster, LossSettings, ModelSettings, Shape, Windows, build, forecast_loss
+from neurogrid.plural import plural
 from neurogrid.storage import Place
 
 
@@ -98,8 +99,9 @@ class AgentTrainer:
         if not len(origins):
             raise RunError(
                 f"agent {agent} has no training windows",
-                found=f"{len(shard.kwh)} slots, none of them with {settings.windows.horizon_slots} measured ones ahead",
-                fix="sample again: households that are too short or too full of gaps are left out by then",
+                found=f"{plural(len(shard.kwh), 'slot')}, none of them with {settings.windows.horizon_slots} measured "
+                "ones ahead",
+                fix="sample again: that leaves out households with too few readings or too many gaps",
             )
         random = generator(settings.seed, "batches", round_number, agent)
         chosen = random.integers(0, len(origins), (settings.local.steps, settings.local.batch_size))
@@ -140,7 +142,7 @@ class AgentTrainer:
 
     def _shard(self, agent: AgentId) -> Shard:
         if agent not in self._agents:
-            raise RunError(f"agent {agent} is not in the manifest", found=f"{len(self._agents)} agents")
+            raise RunError(f"agent {agent} is not in the manifest", found=plural(len(self._agents), "agent"))
         return self._shards.shard(self._agents[agent])
 
 
@@ -176,7 +178,7 @@ def load_shard(warehouse: Place, agent: Agent, windows: WindowSettings) -> Shard
     """
     parts = []
     for part in agent.parts:
-        path = household_path(warehouse.path, part.weather_id, part.household_id)
+        path = (warehouse / part.path).path
         try:
             parts.append((read_household(warehouse.filesystem, path), part.blocks))
         except (OSError, ValueError, KeyError) as error:

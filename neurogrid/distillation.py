@@ -42,9 +42,9 @@ def load_guide(distillation: Distillation, shape: Shape) -> Forecaster:
     found = hashlib.sha256(content).hexdigest()
     if found != distillation.weights_sha256:
         raise RunError(
-            f"the teacher's weights {file} are not those that this run began with",
+            f"the teacher's weights {file} are not the ones that this run began with",
             found=f"SHA-256 {found[:12]}, the run has {distillation.weights_sha256[:12]}",
-            fix="bring the file back, or start another run",
+            fix="restore the file, or start another run",
         )
     model = build(distillation.model, shape, seed=0)
     try:

@@ -22,6 +22,8 @@ from neurogrid.errors import RunError
 # Readings stay in Arrow and Python, so a JVM starts tasks and little else: code that is compiled once, simply, and one
 # thread that collects garbage cost it 45% less processor time in a step that takes ten seconds.
 _JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+CLASSES = Path(sys.prefix) / "share" / "neurogrid" / "classes.jsa"
+"""Spark's classes as a JVM holds them, where setup/classes wrote them; a JVM that they don't fit loads classes anew."""
 # The last line of a Python traceback within a Java one, and the Java exception behind py4j's own first line.
 _IN_PYTHON = re.compile(r"Traceback \(most recent call last\):\n(?:[ \t].*\n)+(\S.*)")
 _IN_JAVA = re.compile(r"^: (.+)", re.MULTILINE)
@@ -89,7 +91,8 @@ def spark_session(
 def _started(app_name: str, master: str, options: Mapping[str, str], log: Path | None) -> SparkSession:
     local: dict[str, str] = {}
     if "local" in master:
-        local = {"spark.driver.extraJavaOptions": _JVM}
+        mapped = f" -XX:SharedArchiveFile={CLASSES} -Xlog:cds=off -Xlog:cds+dynamic=off" if CLASSES.exists() else ""
+        local = {"spark.driver.extraJavaOptions": _JVM + mapped}
         # Workers must be this very interpreter; without an address Spark looks the host's name up, which may hang.
         os.environ["PYSPARK_PYTHON"] = sys.executable
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")

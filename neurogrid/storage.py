@@ -39,6 +39,10 @@ class Place:
         """Whether a file or folder is there."""
         return bool(self.filesystem.get_file_info(self.path).type != fs.FileType.NotFound)
 
+    def is_folder(self) -> bool:
+        """Whether a folder is there; in an object store, whether something lies under that name."""
+        return bool(self.filesystem.get_file_info(self.path).type == fs.FileType.Directory)
+
     def read_bytes(self) -> bytes:
         """The whole file; raises FileNotFoundError."""
         with self.filesystem.open_input_stream(self.path) as stream:

@@ -10,6 +10,13 @@ from pyspark.sql import SparkSession
 
 from neurogrid.session import spark_session
 
+LONGEST = ("test_examples.py", "test_teach_command.py", "test_run.py", "test_real_prometheus.py", "test_real_data.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The modules that take minutes come first, so that no worker is left with one of them at the end."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, Any, Any]:

@@ -84,7 +84,7 @@ def test_the_teacher_itself_does_not_learn(tmp_path: Path) -> None:
 def test_weights_that_are_not_the_ones_named_are_refused(tmp_path: Path) -> None:
     named = teacher(tmp_path)
     teacher(tmp_path, seed=8)
-    with pytest.raises(RunError, match="not those that this run began with"):
+    with pytest.raises(RunError, match="not the ones that this run began with"):
         load_guide(named, SHAPE)
     (tmp_path / "weights.pt").unlink()
     with pytest.raises(RunError, match="cannot read"):

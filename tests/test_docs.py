@@ -15,18 +15,26 @@ from neurogrid.cli.reference import reference
 from neurogrid.config import load
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "helm" / "neurogrid" / "README.md"]
-BLOCK = re.compile(r"^```(?:sh|bash|console)?\n(.*?)^```|((?:^    .*\n)+)", re.MULTILINE | re.DOTALL)
+PAGES = [
+    *sorted(ROOT.glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "examples").rglob("*.md")),
+    ROOT / "helm" / "neurogrid" / "README.md",
+]
+NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$|((?:^    .*\n)+)", re.MULTILINE | re.DOTALL)
+BEFORE = re.compile(r"^(\$ |[A-Z_]+=\S+ )*(\.venv/bin/)?")
 
 
 def test_the_config_page_is_in_step_with_the_schema() -> None:
     assert (ROOT / "docs" / "config.md").read_text() == reference(), "run `make docs`"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_every_command_that_a_page_names_exists(page: Path) -> None:
     commands = get_command(app).commands  # type: ignore[attr-defined]
-    for line in re.findall(r"neurogrid ((?:[a-z][a-z0-9]* ?)+)", "\n".join(re.findall(r"`[^`]+`", page.read_text()))):
+    code = "\n".join(re.findall(r"`[^`]+`", page.read_text()))
+    for line in re.findall(r"(?<!-n )neurogrid ((?:[a-z][a-z0-9]* ?)+)", code):
         first, *rest = line.split()
         assert first in commands, f"{page.name} names `neurogrid {line}`"
         if rest and hasattr(commands[first], "commands"):
@@ -36,12 +44,25 @@ def test_every_command_that_a_page_names_exists(page: Path) -> None:
 def commands_shown() -> list[tuple[str, str]]:
     """Every line of a page's code blocks that starts `neurogrid` or `make`, with the page's name."""
     shown = []
-    for page in PAGES:
-        for fenced, indented in BLOCK.findall(page.read_text()):
+    for name, page in zip(NAMES, PAGES, strict=True):
+        for _, fenced, indented in BLOCK.findall(page.read_text()):
             lines = (fenced or indented).replace("\\\n", " ").splitlines()
-            words = [line.strip().removeprefix("$ ").removeprefix(".venv/bin/") for line in lines]
-            shown += [(page.name, line) for line in words if line.startswith(("neurogrid ", "make "))]
+            words = [BEFORE.sub("", line.strip()) for line in lines]
+            shown += [(name, line) for line in words if line.startswith(("neurogrid ", "make "))]
     return shown
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_every_flag_that_a_page_names_with_a_command_is_one_of_that_command(page: Path) -> None:
+    for span in re.findall(r"(?<!`)`neurogrid ([^`]+)`(?!`)", page.read_text()):
+        command, words = get_command(app), span.split()
+        flags = {flag for parameter in command.params for flag in parameter.opts}
+        while words and hasattr(command, "commands") and words[0] in command.commands:
+            command = command.commands[words.pop(0)]
+            flags |= {flag for parameter in command.params for flag in parameter.opts}
+        named = {word.partition("=")[0] for word in words if re.fullmatch("--[a-z-]+(=.*)?", word)}
+        if not hasattr(command, "commands"):  # what every command of a group takes may be named with the group
+            assert named <= flags | {"--help"}, span
 
 
 @pytest.mark.parametrize(("page", "line"), commands_shown())
@@ -86,16 +107,36 @@ def targets(rule: Path) -> set[str]:
     return {name for group in names for name in group.split()}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
-def test_every_file_that_a_page_links_to_exists(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+def headings(page: Path) -> set[str]:
+    """The names under which GitHub links to a page's headings."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_every_file_and_heading_that_a_page_links_to_exists(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+        name, _, heading = target.partition("#")
         if not target.startswith("http"):
-            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+            there = page.parent / name if name else page
+            assert there.exists(), f"{page.name} links to {target}"
+            assert not heading or heading in headings(there), f"{page.name} links to {target}"
+
+
+def test_the_config_on_the_teachers_page_can_be_used() -> None:
+    (config,) = [text for kind, text, _ in BLOCK.findall((ROOT / "docs" / "teacher.md").read_text()) if kind == "yaml"]
+    load(config)
 
 
 @pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda path: path.name)
 def test_every_example_config_can_be_used(example: Path) -> None:
     load(example.read_text())
+
+
+def test_the_glossary_is_sorted_and_has_each_word_once() -> None:
+    words = re.findall(r"^\| ([^|]+) \| ", (ROOT / "docs" / "glossary.md").read_text(), re.MULTILINE)[1:]
+    assert len(words) > 20
+    assert words == sorted(set(words), key=str.lower)
 
 
 def make(*arguments: str) -> str:
@@ -119,14 +160,7 @@ def test_make_help_lists_every_target_with_its_words() -> None:
         assert re.search(rf"^  {target} +\S+ \S+", said, re.MULTILINE), target
 
 
-def test_torch_comes_from_the_index_that_is_named_and_from_pips_own_without_one() -> None:
-    def torch(*variables: str) -> str:
-        plan = make("-n", "-W", "requirements.lock", "setup", *variables)
-        (line,) = (line for line in plan.splitlines() if " torch==" in line)
-        return line
-
-    assert "--index-url https://torch.example/cpu " in torch("TORCH_INDEX=https://torch.example/cpu")
-    assert "--index-url" not in torch()
+def test_the_image_is_built_with_torch_from_the_index_that_is_named() -> None:
     assert "--build-arg TORCH_INDEX=https://torch.example/cpu" in make(
         "-n", "images", "TORCH_INDEX=https://torch.example/cpu"
     )

@@ -226,6 +226,6 @@ def test_make_hands_its_variables_to_the_scripts() -> None:
         env=os.environ | {"MAKEFLAGS": ""},
     ).stdout
     assert 'BUILD="own" images/build host:5000/a/b:2' in made
-    assert 'LOAD="push" images/load host:5000/a/b:2' in made
-    assert "-n power" in made
-    assert "jobNamespaces={power}" in made
+    assert 'LOAD="push" CONTEXT="" images/load host:5000/a/b:2' in made
+    assert 'NAMESPACE="power"' in made
+    assert 'IMAGE="host:5000/a/b:2" k8s/deploy helm/neurogrid' in made

@@ -13,6 +13,13 @@ export SPARK_CONF_DIR=${SPARK_CONF_DIR:-$SPARK_HOME/conf}
 jars=$(LC_ALL=C; printf '%s:' "$SPARK_HOME"/jars/*.jar)
 quick=(-XX:TieredStopAtLevel=1 -XX:SharedArchiveFile=/opt/spark/classes.jsa -Xlog:cds=error)
 
+# OpenShift gives pods a user of its own choice. Java and Spark do not start under one that /etc/passwd does not name, and
+# that file can't be changed here.
+if ! id -un >/dev/null 2>&1; then
+  printf 'spark:x:%s:%s::/tmp:/usr/sbin/nologin\n' "$(id -u)" "$(id -g)" > "$HOME/passwd"
+  export LD_PRELOAD=libnss_wrapper.so NSS_WRAPPER_PASSWD=$HOME/passwd NSS_WRAPPER_GROUP=/etc/group
+fi
+
 driver() {
   # Spark's launcher knows the memory, class path and JVM flags that the settings ask for. It answers with one NUL-ended
   # word after another, behind a first NUL that ends whatever the JVM had to say before.

@@ -1,7 +1,9 @@
 """What went in: the newest ETL, samples, pretraining."""
 
+from boards import board
+from colours import BAD, FILES, GOOD, PLAIN, TIERS, WORSE
 from grafana_foundation_sdk.builders import dashboard
-from panels import AGE, ENERGY, LOSS, NAMESPACE, SHARE, YES_NO, Query, Unit, bars, board, count, figure, graph
+from panels import AGE, ENERGY, LOSS, SHARE, YES_NO, Query, Unit, bars, count, figure, graph
 from queries import HERE, of
 
 
@@ -11,7 +13,7 @@ def data() -> dashboard.Dashboard:
         "neurogrid-data",
         "NeuroGrid / Data quality",
         "The newest ETL, the samples drawn from it, and pretrained start weights.",
-        variables=[NAMESPACE],
+        variables=[],
         since="now-7d",
     )
 
@@ -65,6 +67,7 @@ def data() -> dashboard.Dashboard:
                 count("slots"),
                 "observed, then what stood in for a gap.",
                 Query(etl("slots", "series, tier"), "{{series}}: {{tier}}"),
+                colours=TIERS,
             )
         )
         .with_panel(
@@ -74,10 +77,17 @@ def data() -> dashboard.Dashboard:
                 "Found in the raw files and dealt with, by kind.",
                 Query(f"{etl('faults', 'source, fault')} > 0", "{{source}}: {{fault}}"),
                 none="no faults",
+                colours={".*": WORSE},
             )
         )
         .with_panel(
-            bars("Energy", ENERGY, "Read, dropped, imputed, written.", Query(etl("energy_joules", "flow"), "{{flow}}"))
+            bars(
+                "Energy",
+                ENERGY,
+                "Read, dropped, imputed, written.",
+                Query(etl("energy_joules", "flow"), "{{flow}}"),
+                colours={"^(read|written)$": GOOD, "^dropped$": BAD, "^imputed$": WORSE},
+            )
         )
         .with_panel(
             graph(
@@ -94,6 +104,7 @@ def data() -> dashboard.Dashboard:
                 "Tables written, and files by what became of them.",
                 Query(etl("households"), "households"),
                 Query(etl("files", "state"), "{{state}} files"),
+                colours={name.replace("$", " files$"): colour for name, colour in FILES.items()},
             )
         )
         .with_panel(
@@ -121,6 +132,7 @@ def data() -> dashboard.Dashboard:
                 Query(of("sampling_agents", "manifest", where=HERE), "{{manifest}} agents"),
                 Query(of("sampling_held_out_households", "manifest", where=HERE), "{{manifest}} held out"),
                 Query(of("sampling_unused_households", "manifest", where=HERE), "{{manifest}} not used"),
+                colours={" agents$": GOOD, " held out$": "blue", " not used$": PLAIN},
             )
         )
         .with_panel(

@@ -1,11 +1,12 @@
 """One run in full."""
 
+from boards import board, one, window
+from colours import AT_WORK, BAD, GOOD, OUTCOMES, PHASES, PLAIN, REJECTED, WAITS
 from grafana_foundation_sdk.builders import dashboard
 from panels import (
     AGE,
     BYTES,
     LOSS,
-    NAMESPACE,
     NORM,
     RATIO,
     SECONDS,
@@ -13,12 +14,9 @@ from panels import (
     Query,
     Unit,
     bars,
-    board,
     count,
     figure,
     graph,
-    one,
-    window,
 )
 from queries import BEGUN, ENDED, HERE, RUNNING, a_round, mean, of, quantile
 
@@ -31,7 +29,7 @@ def run() -> dashboard.Dashboard:
         "neurogrid-run",
         "NeuroGrid / Run",
         "One run: latency, who was let in and who was not and why, loss, bytes.",
-        variables=[NAMESPACE, one("run", "run", NEWEST, '/run="([^"]+)"/'), window()],
+        variables=[one("run", "run", NEWEST, '/run="([^"]+)"/'), window()],
     )
     last = "round_agents"
     return (
@@ -41,7 +39,7 @@ def run() -> dashboard.Dashboard:
                 Unit("none", ""),
                 "Begun: no round is durable yet. Running also when its driver died: look at the age.",
                 f"{of('run_state', 'run', BEGUN)} + 2 * {of('run_state', 'run', RUNNING)} + 3 * {of('run_state', 'run', ENDED)}",
-                words={"1": "begun", "2": "running", "3": "ended"},
+                words={"1": ("begun", WAITS), "2": ("running", AT_WORK), "3": ("ended", GOOD)},
             )
         )
         .with_panel(
@@ -82,9 +80,11 @@ def run() -> dashboard.Dashboard:
             graph(
                 "Latency by phase",
                 SECONDS,
-                "Mean of each phase of a round. All but persist, which runs beside the next round, add up to the round.",
+                "Mean of each phase of a round; stacked, they are the round. Persist (dashed) runs beside the next round and is not in it.",
                 Query(mean("round_phase_duration_seconds", "phase"), "{{phase}}"),
                 stacked=True,
+                colours=PHASES,
+                dashed="^persist$",
             )
         )
         .with_panel(
@@ -115,6 +115,8 @@ def run() -> dashboard.Dashboard:
                 Query(of(last, "outcome"), "{{outcome}}"),
                 Query(of("round_suspected_agents", "run"), "suspected"),
                 Query(of("round_assumed_byzantine_agents", "run"), "f"),
+                colours=OUTCOMES,
+                dashed="^(asked|f)$",
             )
         )
         .with_panel(
@@ -124,6 +126,8 @@ def run() -> dashboard.Dashboard:
                 "Accepted over asked, last round.",
                 Query(of("district_acceptance_ratio", "district"), "district {{district}}"),
                 Query(of("round_acceptance_ratio", "run"), "all"),
+                colours={"^all$": PLAIN},
+                dashed="^all$",
             )
         )
         .with_panel(
@@ -133,15 +137,18 @@ def run() -> dashboard.Dashboard:
                 "In experiments, where attackers are known, last round. Recall: rejected among attackers. Precision: attackers among rejected.",
                 Query(of("round_rejection_recall_ratio", "run"), "recall"),
                 Query(of("round_rejection_precision_ratio", "run"), "precision"),
+                colours={"^recall$": GOOD, "^precision$": AT_WORK},
+                dashed="^precision$",
             )
         )
         .with_panel(
             bars(
                 "Rejected by whom and why",
                 count("updates"),
-                "All rounds. `none` are agents that are not known to attack.",
+                "All rounds. `none` (orange) are agents that are not known to attack, red are known attackers.",
                 Query(f"{of('agents_rejected_total', 'attack, reason')} > 0", "{{attack}}: {{reason}}"),
                 none="none rejected",
+                colours=REJECTED,
             )
         )
         .with_panel(
@@ -151,6 +158,7 @@ def run() -> dashboard.Dashboard:
                 "Mean a round.",
                 Query(a_round("agents_rejected_total", "run, attack, reason"), "{{attack}}: {{reason}}"),
                 stacked=True,
+                colours=REJECTED,
             )
         )
         .with_panel(
@@ -173,6 +181,8 @@ def run() -> dashboard.Dashboard:
                 Query(of("round_held_out_loss", "run"), "held out"),
                 Query(of("round_training_loss", "run"), "training"),
                 Query(of("run_best_held_out_loss", "run"), "best held out"),
+                colours={"^held out$": AT_WORK, "^training$": PLAIN, "^best held out$": GOOD},
+                dashed="^best held out$",
                 width=6,
             )
         )
@@ -229,6 +239,7 @@ def run() -> dashboard.Dashboard:
                 "Resident tasks alive at the end of the last round, and trainings that another task took over (all rounds).",
                 Query(of("round_executors", "run"), "alive"),
                 Query(of("agents_reassigned_total", "run"), "taken over"),
+                colours={"^alive$": GOOD, "^taken over$": BAD},
             )
         )
     )

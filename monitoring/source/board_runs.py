@@ -1,28 +1,10 @@
 """All runs beside each other."""
 
+from boards import ALERTS, RUN_OF_A_LINE, RUN_OF_A_ROW, board, every, window
+from colours import SEVERITIES, STATES
 from grafana_foundation_sdk.builders import dashboard
-from panels import (
-    AGE,
-    BYTES_A_SECOND,
-    LOSS,
-    NAMESPACE,
-    SECONDS,
-    SHARE,
-    YES_NO,
-    Column,
-    Query,
-    Unit,
-    board,
-    count,
-    every,
-    figure,
-    graph,
-    rows,
-    window,
-)
+from panels import AGE, BYTES_A_SECOND, LOSS, SECONDS, SHARE, YES_NO, Column, Query, Unit, count, figure, graph, rows
 from queries import GOES_ON, HERE, RUN, of
-
-RUN_LINK = "/d/neurogrid-run?var-datasource=${datasource}&var-namespace=${namespace}&var-run=${__data.fields.run}"
 
 
 def runs() -> dashboard.Dashboard:
@@ -30,12 +12,12 @@ def runs() -> dashboard.Dashboard:
     state = Column("", Unit("none", ""), f"{of('run_state', 'run, state')} == 1")
     share = f"{of('agents_accepted_total', 'run')} / {of('agents_asked_total', 'run')}"
     age = f"time() - {of('run_last_round_timestamp_seconds', 'run')}"
-    info = "max by (run, model, rule, attack) (neurogrid_run_info{" + RUN + "})"
+    info = "max by (namespace, run, model, rule, attack) (neurogrid_run_info{" + RUN + "})"
     built = board(
         "neurogrid-runs",
         "NeuroGrid / Runs",
         "All runs that the exporter shows, newest first, beside each other.",
-        variables=[NAMESPACE, every("run", "run", f"label_values(neurogrid_run_info{{{HERE}}}, run)"), window()],
+        variables=[every("run", "run", f"label_values(neurogrid_run_info{{{HERE}}}, run)"), window()],
     )
     return (
         built.with_panel(
@@ -59,7 +41,7 @@ def runs() -> dashboard.Dashboard:
                 "Longest silence",
                 AGE,
                 "How long ago the last round of each run that has not ended became durable; the longest.",
-                f"max(time() - ({of('run_last_round_timestamp_seconds', 'run')} and on (run) ({of('run_state', 'run', GOES_ON)} == 1))) or vector(0)",
+                f"max(time() - ({of('run_last_round_timestamp_seconds', 'run')} and on (namespace, run) ({of('run_state', 'run', GOES_ON)} == 1))) or vector(0)",
                 bad_above=600,
             )
         )
@@ -85,15 +67,15 @@ def runs() -> dashboard.Dashboard:
             figure(
                 "Alerts firing",
                 count("alerts"),
-                "Of NeuroGrid's own rules.",
-                'count(ALERTS{alertname=~"NeuroGrid.*", alertstate="firing"}) or vector(0)',
+                "Of NeuroGrid's own rules, in the namespace chosen above.",
+                f"count({ALERTS}) or vector(0)",
                 bad_above=1,
             )
         )
         .with_panel(
             rows(
                 "Runs",
-                "One row a run; the name leads to its own dashboard.",
+                "One row a run; the name leads to its own dashboard, as does a click on a line below.",
                 Column("", Unit("none", ""), info),
                 state,
                 Column("rounds", count(""), of("run_last_round", "run")),
@@ -101,8 +83,9 @@ def runs() -> dashboard.Dashboard:
                 Column("held-out loss", LOSS, of("round_held_out_loss", "run")),
                 Column("accepted", SHARE, share),
                 Column("last round", AGE, age),
-                labels={"run": "run", "state": "state", "model": "model", "rule": "rule", "attack": "attack"},
-                link=RUN_LINK,
+                labels={name: name for name in ("run", "namespace", "state", "model", "rule", "attack")},
+                link=RUN_OF_A_ROW,
+                colours={"state": STATES},
             )
         )
         .with_panel(
@@ -110,7 +93,8 @@ def runs() -> dashboard.Dashboard:
                 "Held-out loss",
                 LOSS,
                 "Of the new model on validation windows that no agent trains on, last round.",
-                Query(of("round_held_out_loss", "run"), "{{run}}"),
+                Query(of("round_held_out_loss", "run"), "{{run}} {{namespace}}"),
+                link=RUN_OF_A_LINE,
             )
         )
         .with_panel(
@@ -118,7 +102,8 @@ def runs() -> dashboard.Dashboard:
                 "Round latency",
                 SECONDS,
                 "Wall time of the last round; making it durable runs beside the next.",
-                Query(of("round_last_duration_seconds", "run"), "{{run}}"),
+                Query(of("round_last_duration_seconds", "run"), "{{run}} {{namespace}}"),
+                link=RUN_OF_A_LINE,
             )
         )
         .with_panel(
@@ -126,7 +111,8 @@ def runs() -> dashboard.Dashboard:
                 "Acceptance",
                 SHARE,
                 "Accepted over asked, last round.",
-                Query(of("round_acceptance_ratio", "run"), "{{run}}"),
+                Query(of("round_acceptance_ratio", "run"), "{{run}} {{namespace}}"),
+                link=RUN_OF_A_LINE,
             )
         )
         .with_panel(
@@ -134,7 +120,8 @@ def runs() -> dashboard.Dashboard:
                 "Rounds done",
                 count("rounds"),
                 "Number of the newest durable round.",
-                Query(of("run_last_round", "run"), "{{run}}"),
+                Query(of("run_last_round", "run"), "{{run}} {{namespace}}"),
+                link=RUN_OF_A_LINE,
             )
         )
         .with_panel(
@@ -143,9 +130,10 @@ def runs() -> dashboard.Dashboard:
                 BYTES_A_SECOND,
                 "Weights to the hosts of the agents and updates back.",
                 Query(
-                    f"sum by (run) (max by (run, direction) (rate(neurogrid_exchange_bytes_total{{{RUN}}}[$window])))",
-                    "{{run}}",
+                    f"sum by (namespace, run) (max by (namespace, run, direction) (rate(neurogrid_exchange_bytes_total{{{RUN}}}[$window])))",
+                    "{{run}} {{namespace}}",
                 ),
+                link=RUN_OF_A_LINE,
             )
         )
         .with_panel(
@@ -155,9 +143,10 @@ def runs() -> dashboard.Dashboard:
                 Column(
                     "",
                     count(""),
-                    'count by (alertname, severity, run) (ALERTS{alertname=~"NeuroGrid.*", alertstate="firing"})',
+                    f"count by (alertname, severity, namespace, run) ({ALERTS})",
                 ),
-                labels={"alertname": "alert", "severity": "severity", "run": "run"},
+                labels={"alertname": "alert", "severity": "severity", "namespace": "namespace", "run": "run"},
+                colours={"severity": SEVERITIES},
                 width=8,
                 none="no alert fires",
             )

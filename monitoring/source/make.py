@@ -1,7 +1,8 @@
-"""Writes monitoring/dashboards/*.json, and the chart's copies of dashboards and alerts: `make dashboards-json`."""
+"""Writes the chart's dashboards (helm/neurogrid/files/dashboards): `make dashboards-json`."""
 
 import json
 from pathlib import Path
+from typing import Any
 
 from board_data import data
 from board_resources import resources
@@ -9,9 +10,19 @@ from board_run import run
 from board_runs import runs
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
-MONITORING = Path(__file__).resolve().parent.parent
-IN_THE_CHART = MONITORING.parent / "helm" / "neurogrid" / "files"
-"""A chart can read only what lies within it."""
+DASHBOARDS = Path(__file__).resolve().parent.parent.parent / "helm" / "neurogrid" / "files" / "dashboards"
+
+
+def _written(board: dict[str, Any]) -> str:
+    """As a file, without what the SDK adds of its own accord and Grafana's published schema does not know."""
+    del board["style"]
+    for variable in board["templating"]["list"]:
+        for name in ("id", "auto", "auto_min", "auto_count"):
+            variable.pop(name, None)
+    for panel in board["panels"]:
+        if panel["type"] == "table":
+            panel["options"].pop("footer", None)
+    return json.dumps(board, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def files() -> dict[Path, str]:
@@ -22,10 +33,8 @@ def files() -> dict[Path, str]:
         # Links to a panel name it by its number, which Grafana would otherwise give anew at each import.
         for number, panel in enumerate(built.panels or [], 1):
             panel.id_val = number
-        content = json.dumps(built, cls=JSONEncoder, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-        for folder in (MONITORING / "dashboards", IN_THE_CHART / "dashboards"):
-            made[folder / f"{built.uid}.json"] = content
-    made[IN_THE_CHART / "alerts.yaml"] = (MONITORING / "alerts.yaml").read_text()
+        content = _written(json.loads(json.dumps(built, cls=JSONEncoder)))
+        made[DASHBOARDS / f"{built.uid}.json"] = content
     return made
 
 

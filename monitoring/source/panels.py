@@ -1,10 +1,10 @@
 """How our panels look: every one has a unit, words for no data, and a description. What they ask stands beside.
 
-`$namespace`, `$run` and the like are Grafana's variables. Counters and gauges are taken by `max by`, so that two
-exporters of one warehouse (while a new pod takes over from an old one) count once.
+`$namespace`, `$run` and the like are Grafana's variables.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from grafana_foundation_sdk.builders import bargauge, common, dashboard, prometheus, stat, table, timeseries
 from grafana_foundation_sdk.cog.builder import Builder
@@ -13,7 +13,6 @@ from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models import prometheus as query_model
 
 NO_DATA = "no data yet"
-TAG = "neurogrid"
 SOURCE = model.DataSourceRef(type_val="prometheus", uid="${datasource}")
 WIDTH = 24
 
@@ -32,32 +31,38 @@ class Query:
 
 @dataclass(frozen=True)
 class Unit:
-    """Grafana's name of a unit, and the words on the axis."""
+    """Grafana's name of a unit, the words on the axis, and what of a line its legend says."""
 
     name: str
     words: str
     least: float | None = None
     most: float | None = None
     decimals: int | None = None
+    calcs: tuple[str, ...] = ("max", "lastNotNull")
 
 
-SECONDS = Unit("s", "seconds", 0)
-SHARE = Unit("percentunit", "share", 0, 1)
+SECONDS = Unit("s", "seconds", 0, calcs=("mean", "max"))
+SHARE = Unit("percentunit", "share", 0, 1, calcs=("mean", "min", "lastNotNull"))
 BYTES = Unit("bytes", "bytes", 0)
-BYTES_A_SECOND = Unit("Bps", "bytes a second", 0)
-LOSS = Unit("none", "loss", decimals=4)
+BYTES_A_SECOND = Unit("Bps", "bytes a second", 0, calcs=("mean", "max"))
+LOSS = Unit("none", "loss", decimals=4, calcs=("min", "lastNotNull"))
 NORM = Unit("none", "L2 norm", 0)
 RATIO = Unit("percentunit", "of the weights' length", 0)
 ENERGY = Unit("joule", "energy", 0)
-CORES = Unit("none", "cores", 0, decimals=2)
-AGE = Unit("s", "age", 0)
-YES_NO = {"1": "yes", "0": "NO"}
+CORES = Unit("none", "cores", 0, decimals=2, calcs=("mean", "max"))
+AGE = Unit("s", "age", 0, calcs=("lastNotNull",))
+YES_NO = {"1": ("yes", "green"), "0": ("NO", "red")}
 SINCE = Unit("dateTimeFromNow", "since")
 
 
 def count(words: str) -> Unit:
     """A number of things."""
     return Unit("short", words, 0, decimals=0)
+
+
+def properties(**given: Any) -> list[model.DynamicConfigValue]:
+    """Of an override; `__` stands for the point in names."""
+    return [model.DynamicConfigValue(id_val=name.replace("__", "."), value=value) for name, value in given.items()]
 
 
 def _query(number: int, query: Query, *, instant: bool, as_table: bool) -> Builder:
@@ -83,17 +88,66 @@ def _dressed(panel, title, description, unit, queries, *, width, height, instant
     return panel
 
 
-def graph(title: str, unit: Unit, description: str, *queries: Query, width: int = 8, stacked: bool = False) -> Builder:
-    """Lines over time, the least and the last value of each in the legend."""
+def _coloured(panel: Builder, colours: dict[str, str] | None) -> Builder:
+    """Series by the colours of their names, all others by Grafana's palette."""
+    panel = panel.color_scheme(dashboard.FieldColor().mode(model.FieldColorModeId.PALETTE_CLASSIC))
+    for name, colour in (colours or {}).items():
+        panel = panel.override_by_regexp(name, properties(color={"mode": "fixed", "fixedColor": colour}))
+    return panel
+
+
+def _steps(*steps: tuple[float | None, str]) -> Builder:
+    made = [model.Threshold(value=value, color=colour) for value, colour in steps]
+    return dashboard.ThresholdsConfig().mode(model.ThresholdsMode.ABSOLUTE).steps(made)
+
+
+def graph(
+    title: str,
+    unit: Unit,
+    description: str,
+    *queries: Query,
+    width: int = 8,
+    stacked: bool = False,
+    colours: dict[str, str] | None = None,
+    dashed: str = "",
+    link: str = "",
+    limit: float | None = None,
+) -> Builder:
+    """Lines over time.
+
+    Args:
+        title: of the panel.
+        unit: of its axis, and what the legend says of each line.
+        description: one sentence or two.
+        queries: what is drawn.
+        width: of Grafana's 24 columns.
+        stacked: one upon another.
+        colours: of series, by a regular expression over their names.
+        dashed: a regular expression over names of lines that are dashed, and never stacked.
+        link: where a click on a line leads.
+        limit: a red line at this value.
+    """
     panel = _dressed(timeseries.Panel(), title, description, unit, queries, width=width, height=8)
     legend = common.VizLegendOptions().show_legend(True).display_mode(values.LegendDisplayMode.TABLE)
-    legend = legend.placement(values.LegendPlacement.BOTTOM).calcs(["min", "lastNotNull"])
+    legend = legend.placement(values.LegendPlacement.BOTTOM).calcs(list(unit.calcs))
     tooltip = common.VizTooltipOptions().mode(values.TooltipDisplayMode.MULTI).sort(values.SortOrder.DESCENDING)
     panel = panel.axis_label(unit.words).legend(legend).tooltip(tooltip).line_width(2).span_nulls(True)
     # A run of two rounds is two points: without marks there would be nothing to see.
     panel = panel.show_points(values.VisibilityMode.AUTO).fill_opacity(40 if stacked else 5)
     if stacked:
         panel = panel.stacking(common.StackingConfig().mode(values.StackingMode.NORMAL).group("A"))
+    panel = _coloured(panel, colours)
+    if dashed:
+        line = {"fill": "dash", "dash": [8, 6]}
+        apart = {"mode": "none", "group": "A"}
+        panel = panel.override_by_regexp(
+            dashed, properties(custom__lineStyle=line, custom__stacking=apart, custom__fillOpacity=0)
+        )
+    if link:
+        panel = panel.override_by_regexp(".*", properties(links=[{"title": "Look at it", "url": link}]))
+    if limit is not None:
+        panel = panel.thresholds(_steps((None, "transparent"), (limit, "red")))
+        panel = panel.thresholds_style(common.GraphThresholdsStyleConfig().mode(values.GraphTresholdsStyleMode.DASHED))
     return panel
 
 
@@ -106,29 +160,38 @@ def figure(
     width: int = 4,
     bad_above: float | None = None,
     bad_below: float | None = None,
-    words: dict[str, str] | None = None,
+    words: dict[str, tuple[str, str]] | None = None,
 ) -> Builder:
-    """One number, large; red beyond the limit where it has one."""
+    """One number, large; red beyond the limit where it has one; `words` and colours instead of numbers."""
     panel = _dressed(stat.Panel(), title, description, unit, [Query(expr)], width=width, height=4, instant=True)
     reduce = common.ReduceDataOptions().calcs(["lastNotNull"]).values(False)
     panel = panel.reduce_options(reduce).graph_mode(values.BigValueGraphMode.NONE)
     if words:
-        mapped = {key: model.ValueMappingResult(text=said) for key, said in words.items()}
+        mapped = {key: model.ValueMappingResult(text=said, color=colour) for key, (said, colour) in words.items()}
         panel = panel.mappings([model.ValueMap(options=mapped)])
-    if bad_above is None and bad_below is None:
+    if bad_above is not None:
+        panel = panel.thresholds(_steps((None, "green"), (bad_above, "red")))
+    elif bad_below is not None:
+        panel = panel.thresholds(_steps((None, "red"), (bad_below, "green")))
+    elif not words:
         return panel.color_mode(values.BigValueColorMode.NONE)
-    good, bad = ("green", "red") if bad_above is not None else ("red", "green")
-    limit = bad_above if bad_above is not None else bad_below
-    steps = [model.Threshold(value=None, color=good), model.Threshold(value=limit, color=bad)]
-    return panel.thresholds(dashboard.ThresholdsConfig().mode(model.ThresholdsMode.ABSOLUTE).steps(steps))
+    return panel
 
 
-def bars(title: str, unit: Unit, description: str, *queries: Query, width: int = 8, none: str = NO_DATA) -> Builder:
+def bars(
+    title: str,
+    unit: Unit,
+    description: str,
+    *queries: Query,
+    width: int = 8,
+    none: str = NO_DATA,
+    colours: dict[str, str] | None = None,
+) -> Builder:
     """What is so now, one bar a series; `none` is what it says where there is none."""
     panel = _dressed(bargauge.Panel(), title, description, unit, queries, width=width, height=8, instant=True)
     reduce = common.ReduceDataOptions().calcs(["lastNotNull"]).values(False)
     panel = panel.reduce_options(reduce).orientation(values.VizOrientation.HORIZONTAL)
-    return panel.display_mode(values.BarGaugeDisplayMode.BASIC).no_value(none)
+    return _coloured(panel.display_mode(values.BarGaugeDisplayMode.BASIC).no_value(none), colours)
 
 
 @dataclass(frozen=True)
@@ -148,8 +211,9 @@ def rows(
     link: str = "",
     width: int = WIDTH,
     none: str = NO_DATA,
+    colours: dict[str, dict[str, str]] | None = None,
 ) -> Builder:
-    """A table, one row a set of `labels` (label to title); the first label links to `link`."""
+    """A table, one row a set of `labels` (label to title); the first label links to `link`; `colours` of words by title."""
     queries = [Query(column.expr) for column in columns]
     panel = _dressed(
         table.Panel(), title, description, Unit("none", ""), queries, width=width, height=8, instant=True, as_table=True
@@ -160,54 +224,19 @@ def rows(
     hidden = {"Time": True} | {name: True for name in own if name not in titles}
     order = {name: place for place, name in enumerate([*labels, *titles])}
     organize = {"excludeByName": hidden, "indexByName": order, "renameByName": labels | titles}
+    panel = panel.show_header(True)
     panel = panel.with_transformation(model.DataTransformerConfig(id_val="merge", options={}))
     panel = panel.with_transformation(model.DataTransformerConfig(id_val="organize", options=organize))
     for column in columns:
-        if not column.title:
-            continue
-        properties = [model.DynamicConfigValue(id_val="unit", value=column.unit.name)]
-        if column.unit.decimals is not None:
-            properties.append(model.DynamicConfigValue(id_val="decimals", value=column.unit.decimals))
-        panel = panel.override_by_name(column.title, properties)
-    panel = panel.no_value(none)
+        if column.title:
+            decimals = {} if column.unit.decimals is None else {"decimals": column.unit.decimals}
+            panel = panel.override_by_name(column.title, properties(unit=column.unit.name, **decimals))
+    for column_title, words in (colours or {}).items():
+        mapped = {word: {"color": colour, "index": place} for place, (word, colour) in enumerate(words.items())}
+        mapping = [{"type": "value", "options": mapped}]
+        cell = {"type": "color-text"}
+        panel = panel.override_by_name(column_title, properties(mappings=mapping, custom__cellOptions=cell))
     if link:
-        target = [{"title": "Look at it", "url": link}]
         first = next(iter(labels.values()))
-        panel = panel.override_by_name(first, [model.DynamicConfigValue(id_val="links", value=target)])
-    return panel
-
-
-def board(uid: str, title: str, description: str, *, variables: list[Builder], since: str = "now-6h") -> Builder:
-    """An empty dashboard with the data source, its variables, the way to the others, and firing alerts as marks."""
-    built = dashboard.Dashboard(title).uid(uid).description(description).tags([TAG]).timezone("browser")
-    built = built.time(since, "now").refresh("30s").tooltip(model.DashboardCursorSync.CROSSHAIR).readonly()
-    link = dashboard.DashboardLink("NeuroGrid").type(model.DashboardLinkType.DASHBOARDS).tags([TAG])
-    built = built.link(link.as_dropdown(True).keep_time(True).include_vars(True))
-    built = built.with_variable(dashboard.DatasourceVariable("datasource").label("data source").type("prometheus"))
-    for variable in variables:
-        built = built.with_variable(variable)
-    marks = dashboard.AnnotationQuery().name("alerts").datasource(SOURCE).enable(True).icon_color("red")
-    return built.annotation(marks.expr('ALERTS{alertname=~"NeuroGrid.*", alertstate="firing"}'))
-
-
-def every(name: str, label: str, query: str) -> Builder:
-    """A variable that begins as all. `.*` also matches where the label is not there, as on a laptop."""
-    chosen = model.VariableOption(text="All", value="$__all", selected=True)
-    built = dashboard.QueryVariable(name).label(label).query(query).datasource(SOURCE)
-    built = built.include_all(True).all_value(".*").multi(False).current(chosen)
-    return built.refresh(model.VariableRefresh.ON_TIME_RANGE_CHANGED).sort(model.VariableSort.ALPHABETICAL_ASC)
-
-
-def one(name: str, label: str, query: str, regex: str) -> Builder:
-    """A variable with one value, the query's first."""
-    built = dashboard.QueryVariable(name).label(label).query(query).regex(regex).datasource(SOURCE)
-    return built.refresh(model.VariableRefresh.ON_TIME_RANGE_CHANGED).sort(model.VariableSort.DISABLED)
-
-
-def window() -> Builder:
-    """Over which time means and quantiles are taken: longer than a few rounds."""
-    chosen = model.VariableOption(text="10m", value="10m", selected=True)
-    return dashboard.CustomVariable("window").label("averaged over").values("1m,5m,10m,30m,2h,6h").current(chosen)
-
-
-NAMESPACE = every("namespace", "namespace", "label_values(neurogrid_build_info, namespace)")
+        panel = panel.override_by_name(first, properties(links=[{"title": "Look at it", "url": link}]))
+    return panel.no_value(none)

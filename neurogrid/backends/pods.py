@@ -3,26 +3,16 @@
 Spark alone never replaces an executor on a node that is cut off: Kubernetes leaves its pod Terminating with phase
 Running, so Spark counts it as there. Where all tasks of a pod have left us and Kubernetes does not call it ready any
 more, we remove the pod by force; Spark then asks for another. What still runs on the lost node is refused for ever.
-
-Speaks to Kubernetes' API with the standard library: two calls are not worth a client of 126 MB in every image.
 """
 
-import http.client
-import json
 import logging
-import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, Protocol
+from collections.abc import Callable
+from typing import Literal, Protocol
 
-CREDENTIALS = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-"""Where Kubernetes puts what a pod needs to use its API."""
 LEAVING = "/tmp/decommissioned"  # noqa: S108 - in a pod, whose /tmp is its own
 """The image's decom.sh makes this file in a pod that is asked to leave its node."""
-_TIMEOUT_S = 5.0
 _HOPELESS = 4
 """A pod that stays ready but has no task for so many times `replace_after_s` hangs, and is removed as well."""
 
@@ -40,62 +30,6 @@ class Pods(Protocol):
     def remove(self, name: str) -> None:
         """Removes the pod by force, without waiting for its node; raises OSError when that does not work."""
         ...
-
-
-@dataclass(frozen=True)
-class PodsApi:
-    """Kubernetes' API, as a pod may use it through its service account.
-
-    Attributes:
-        address: host and port of the API server.
-        credentials: folder with `ca.crt`, `namespace` and `token`, which is read anew for each call, since it changes.
-    """
-
-    address: tuple[str, int]
-    credentials: Path
-
-    def state(self, name: str) -> State:
-        """See `Pods`. A pod that is being removed is lost: its node should have done so long ago."""
-        status, pod = self._call("GET", name)
-        if status == http.client.NOT_FOUND:
-            return "gone"
-        if status != http.client.OK:
-            raise OSError(f"Kubernetes answers {status} for pod {name}: {pod.get('message', '')}")
-        conditions = {c["type"]: c["status"] for c in pod.get("status", {}).get("conditions", [])}
-        removed = "deletionTimestamp" in pod.get("metadata", {})
-        return "well" if conditions.get("Ready") == "True" and not removed else "lost"
-
-    def remove(self, name: str) -> None:
-        """See `Pods`."""
-        status, answer = self._call("DELETE", name, {"gracePeriodSeconds": 0, "propagationPolicy": "Background"})
-        if status not in (http.client.OK, http.client.ACCEPTED, http.client.NOT_FOUND):
-            raise OSError(f"Kubernetes answers {status} to the removal of pod {name}: {answer.get('message', '')}")
-
-    def _call(self, method: str, name: str, options: Mapping[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
-        context = ssl.create_default_context(cafile=str(self.credentials / "ca.crt"))
-        connection = http.client.HTTPSConnection(*self.address, timeout=_TIMEOUT_S, context=context)
-        namespace = (self.credentials / "namespace").read_text().strip()
-        token = (self.credentials / "token").read_text().strip()
-        try:
-            connection.request(
-                method,
-                f"/api/v1/namespaces/{namespace}/pods/{name}",
-                body=None if options is None else json.dumps({"kind": "DeleteOptions", "apiVersion": "v1", **options}),
-                headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
-            )
-            response = connection.getresponse()
-            content = json.loads(response.read() or b"{}")
-        except (http.client.HTTPException, ValueError) as error:
-            raise OSError(f"Kubernetes' API does not answer as it should: {error}") from error
-        finally:
-            connection.close()
-        return response.status, content if isinstance(content, dict) else {}
-
-
-def in_cluster(variables: Mapping[str, str], credentials: Path = CREDENTIALS) -> PodsApi | None:
-    """The API of the cluster that this process runs in; None outside of one, or without a service account."""
-    host, port = variables.get("KUBERNETES_SERVICE_HOST"), variables.get("KUBERNETES_SERVICE_PORT", "443")
-    return PodsApi((host, int(port)), credentials) if host and (credentials / "token").exists() else None
 
 
 class LostPods:

@@ -29,6 +29,7 @@ from neurogrid.backends.pods import LEAVING, LostPods
 from neurogrid.backends.resident import Invitation, reside
 from neurogrid.errors import RunError, UsageError
 from neurogrid.fl.update import AgentId, Matrix, Phases, RoundPlan, RoundResult, TrainerFactory, Update, Vector
+from neurogrid.plural import plural
 
 _BEATS = 6  # signs of life within lost_after_s
 _MAX_ROWS = 50
@@ -92,9 +93,9 @@ class SparkBackend:
                 self._start("neurogrid-pods", partial(self._watch_pods, self._pods))
             if not dispatcher.wait_ready(tasks, settings.join_timeout_s):
                 raise RunError(
-                    f"none of {tasks} Spark tasks became ready to train agents",
-                    found=self._job_error or f"waited {settings.join_timeout_s:g} s",
-                    fix="look at the executors' logs, or give them longer with join_timeout_s",
+                    "no Spark task became ready to train agents",
+                    found=self._job_error or f"waited {settings.join_timeout_s:g} s for {plural(tasks, 'task')}",
+                    fix="look at the executors' logs, or give them more time with backend.join_timeout_s",
                 )
         except BaseException:
             self.close()
@@ -271,9 +272,11 @@ class SparkBackend:
                 if free > 0 and not self._settings.tasks:
                     return int(wanted)
                 raise UsageError(
-                    f"{wanted} resident tasks need as many free Spark slots",
+                    f"{plural(wanted, 'resident task')}, but not as many free Spark slots",
                     found=f"{free} free of {slots} on {self._context.master}",
-                    fix=f"ask for at most {free} tasks, or give Spark more cores" if free > 0 else "give Spark cores",
+                    fix=f"set backend.tasks to at most {free}, or give Spark more cores"
+                    if free > 0
+                    else "give Spark more cores",
                 )
             time.sleep(0.5)
 

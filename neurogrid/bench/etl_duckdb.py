@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-SCRIPT = """
+READ = """
 SET threads = {threads};
 SET TimeZone = 'UTC';
 SET preserve_insertion_order = false;
@@ -20,6 +20,10 @@ CREATE TEMP TABLE raw AS
       'kWh_received_Total': 'DOUBLE', 'kWh_received_HeatPump': 'DOUBLE', 'kWh_received_Other': 'DOUBLE'}})
   WHERE kWh_received_Total >= 0 AND kWh_received_Total <= {limit_kwh}
   GROUP BY ALL;
+"""
+"""Readings by household and time, the first of those that stand twice."""
+
+SCRIPT = """
 CREATE TEMP TABLE span AS
   SELECT h, Weather_ID AS w, first, rows,
     first + to_minutes(15 * CAST(floor(rows * {train} + 1e-9) AS BIGINT)) AS train_end
@@ -122,7 +126,8 @@ def run_script(source: Path, target: Path, settings: Mapping[str, object]) -> No
 
     target.mkdir(parents=True, exist_ok=True)
     with duckdb.connect() as connection:
-        connection.execute(SCRIPT.format(source=source, target=target, **settings))
+        for part in (READ, SCRIPT):
+            connection.execute(part.format(source=source, target=target, **settings))
 
 
 def totals(warehouse: Path) -> Totals:

@@ -29,6 +29,7 @@ from neurogrid.fl.record import Round
 from neurogrid.fl.rounds import Federation, RoundSettings, State, federate
 from neurogrid.fl.update import Backend, TrainerFactory
 from neurogrid.ledger.journal import Genesis, Ledger
+from neurogrid.plural import plural
 from neurogrid.session import spark_session
 from neurogrid.storage import place
 
@@ -106,7 +107,9 @@ def bench_rounds(agents: Sequence[int], backends: Sequence[str], rounds: int) ->
                 began = time.perf_counter()
                 with SparkBackend(spark, case.factory, weights.size, case.exchange) as backend:
                     seconds = time.perf_counter() - began
-                    notes.append(f"{case.backend}, {case.training}: all {case.tasks} tasks ready after {seconds:.1f} s")
+                    notes.append(
+                        f"{case.backend}, {case.training}: {plural(case.tasks, 'task')} ready after {seconds:.1f} s"
+                    )
                     rows += [_row(case, backend, n, rounds) for n in agents]
     notes += [
         f"{weights.size:,} weights; {medians(rounds)}",
@@ -121,7 +124,7 @@ def bench_rounds(agents: Sequence[int], backends: Sequence[str], rounds: int) ->
 def medians(rounds: int) -> str:
     """How many rounds a row is the median of, in words."""
     many = f"of {_MANY} times as many up to {_FEW_AGENTS} agents"
-    return f"medians of {rounds} rounds after {WARM_UP_ROUNDS} of warm-up, {many}"
+    return f"medians of {plural(rounds, 'round')} after {WARM_UP_ROUNDS} of warm-up, {many}"
 
 
 def _row(case: Case, backend: Backend, agents: int, rounds: int) -> tuple[Cell, ...]:

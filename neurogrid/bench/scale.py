@@ -9,6 +9,7 @@ from neurogrid.backends.spark import SparkBackend
 from neurogrid.bench.agents import IdleFactory, LstmFactory, start
 from neurogrid.bench.rounds import COLUMNS, Case, _row, medians
 from neurogrid.bench.table import Cell, ResultTable
+from neurogrid.plural import plural
 
 
 def bench_spark(spark: SparkSession, exchange: ExchangeSettings, agents: Sequence[int], rounds: int) -> ResultTable:
@@ -21,5 +22,8 @@ def bench_spark(spark: SparkSession, exchange: ExchangeSettings, agents: Sequenc
             tasks = backend.tasks
             case = Case("spark", training, factory, tasks, exchange)
             rows += [_row(case, backend, number, rounds) for number in agents]
-    notes = (f"{tasks} resident tasks on {spark.sparkContext.master}", f"{weights.size:,} weights; {medians(rounds)}")
+    notes = (
+        f"{plural(tasks, 'resident task')} on {spark.sparkContext.master}",
+        f"{weights.size:,} weights; {medians(rounds)}",
+    )
     return ResultTable("Rounds on a cluster", COLUMNS, tuple(rows), notes)

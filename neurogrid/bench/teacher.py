@@ -24,14 +24,16 @@ from pyspark.sql import SparkSession
 from neurogrid.agent import as_tensors, model_shape
 from neurogrid.bench.table import Cell, ResultTable
 from neurogrid.data.household import FEATURES, METADATA_KEY, SCHEMA, HouseholdMeta, Scale
+from neurogrid.data.tables import CurrentTable
 from neurogrid.data.windows import WindowSettings, gather
 from neurogrid.fl.randomness import generator
 from neurogrid.models import LossSettings, ModelSettings, build, forecast_loss
+from neurogrid.plural import plural
 from neurogrid.session import spark_session
 from neurogrid.storage import Place, place
 from neurogrid.teacher import reading, records, schedule
 from neurogrid.teacher.distribute import distribute, refuse_without_slots
-from neurogrid.teacher.households import TaughtHousehold, deal
+from neurogrid.teacher.households import deal
 from neurogrid.teacher.rank import RankTask
 from neurogrid.teacher.settings import TeacherSettings
 
@@ -86,7 +88,7 @@ def bench_teacher(ranks: Sequence[int], batch_size: int, repeats: int) -> Result
             found.setdefault("plain loop", []).append(_plain(root, households, settings))
             for count in ranks:
                 own = replace(settings, ranks=count)
-                name = f"{count} rank{'s' if count > 1 else ''}"
+                name = plural(count, "rank")
                 found.setdefault(name, []).append(_teach(spark, root, households, own, f"{count}-{turn}"))
     rows: list[tuple[Cell, ...]] = []
     plain, one = found["plain loop"], found.get("1 rank")
@@ -118,7 +120,7 @@ def _ratio(measured: Sequence[Measured], to: Sequence[Measured]) -> float:
 
 
 def _teach(
-    spark: SparkSession, root: Path, households: Sequence[TaughtHousehold], settings: TeacherSettings, name: str
+    spark: SparkSession, root: Path, households: Sequence[CurrentTable], settings: TeacherSettings, name: str
 ) -> Measured:
     folder = place(str(root / "teachers" / name))
     records.begin(folder, {"teacher_id": name}, "")
@@ -133,7 +135,7 @@ def _teach(
     return Measured(speed, cpu_us, seconds - trained, chain.held_out[-1])
 
 
-def _plain(root: Path, households: Sequence[TaughtHousehold], settings: TeacherSettings) -> Measured:
+def _plain(root: Path, households: Sequence[CurrentTable], settings: TeacherSettings) -> Measured:
     """A process of its own, as a rank is one."""
     began = time.perf_counter()
     ours, theirs = _CONTEXT.Pipe()
@@ -148,7 +150,7 @@ def _plain(root: Path, households: Sequence[TaughtHousehold], settings: TeacherS
 def _plain_loop(
     pipe: Connection,
     warehouse: Place,
-    households: tuple[TaughtHousehold, ...],
+    households: tuple[CurrentTable, ...],
     settings: TeacherSettings,
 ) -> None:
     """What anybody would write: read, shuffle, step; no ranks, no DDP, no records."""
@@ -178,7 +180,7 @@ def _plain_loop(
     pipe.send((windows / statistics.median(seconds), cpu_us, sum(seconds), float(held_out)))
 
 
-def _make_households(root: Path) -> list[TaughtHousehold]:
+def _make_households(root: Path) -> list[CurrentTable]:
     """Households with a daily habit and noise, as the warehouse's files."""
     made = []
     first, step, rows = datetime(2024, 1, 1, tzinfo=UTC), timedelta(minutes=1440 // DAY), DAYS * DAY
@@ -203,12 +205,12 @@ def _make_households(root: Path) -> list[TaughtHousehold]:
             scales={FEATURES[0]: Scale(mean, std)},
             surge_threshold_kwh=float(np.quantile(kwh[:train], 0.95)),
         )
-        taught = TaughtHousehold(meta.household_id, meta.weather_id, rows)
-        (root / taught.file).parent.mkdir(parents=True)
+        taught = CurrentTable(meta.household_id, meta.weather_id, rows)
+        (root / taught.path).parent.mkdir(parents=True)
         times = pa.array([first + slot * step for slot in range(rows)], SCHEMA.field(0).type)
         tiers = pa.array(np.zeros(rows, np.uint8))
         columns = [times, *map(pa.array, features.T), pa.array(kwh), tiers, tiers]
         schema = SCHEMA.with_metadata({METADATA_KEY: meta.to_json().encode()})
-        pq.write_table(pa.table(columns, schema=schema), root / taught.file)
+        pq.write_table(pa.table(columns, schema=schema), root / taught.path)
         made.append(taught)
     return made

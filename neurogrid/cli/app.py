@@ -17,15 +17,19 @@ from typer.exceptions import TyperException
 import neurogrid
 from neurogrid.cli import show
 from neurogrid.cli.bench import bench_app
+from neurogrid.cli.clean import clean
 from neurogrid.cli.commands import audit, etl, evaluate, report, run, sample, teach, train
 from neurogrid.cli.config_commands import config_app
 from neurogrid.cli.k8s import k8s_app
+from neurogrid.cli.listing import runs
 from neurogrid.cli.readings import fetch, synth
+from neurogrid.cli.source_commands import source_app
 from neurogrid.cli.telemetry import exporter
 from neurogrid.cli.watch import watch
 from neurogrid.errors import NeuroGridError, RunError, UsageError
 
 STOPPED = 130
+CLUSTER_MODULES = ("kubernetes", "urllib3")
 
 app = typer.Typer(
     name="neurogrid",
@@ -37,7 +41,8 @@ app = typer.Typer(
 app.add_typer(config_app, name="config")
 app.add_typer(bench_app, name="bench")
 app.add_typer(k8s_app, name="k8s")
-for command in (run, etl, sample, teach, train, evaluate, report, audit, synth, fetch, watch, exporter):
+app.add_typer(source_app, name="source")
+for command in (run, etl, sample, teach, train, evaluate, report, audit, synth, fetch, runs, clean, watch, exporter):
     app.command()(command)
 
 
@@ -48,6 +53,10 @@ def main() -> None:
         app()
     except NeuroGridError as problem:
         _fail(problem)
+    except ModuleNotFoundError as problem:
+        if (problem.name or "neurogrid").startswith("neurogrid"):
+            raise
+        _fail(_not_installed(str(problem.name)))
     except OSError as problem:  # a full disk, a folder that may not be written: whatever the command was about to do
         where = f"{problem.filename}: " if problem.filename else ""
         _fail(
@@ -66,6 +75,15 @@ def main() -> None:
         if isinstance(end.__context__, TyperException):
             _print_error(UsageError(end.__context__.format_message()))
         raise
+
+
+def _not_installed(module: str) -> UsageError:
+    """`pip install neurogrid` alone brings the config and --help; federations and clusters take extras."""
+    extra = "k8s" if module.partition(".")[0] in CLUSTER_MODULES else "all"
+    return UsageError(
+        f"this command needs the Python package {module}, which is not installed here",
+        fix=f"pip install 'neurogrid[{extra}]', or, in a clone of the repository, make setup",
+    )
 
 
 def _end(*_: object) -> None:

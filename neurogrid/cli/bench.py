@@ -10,9 +10,8 @@ import typer
 from neurogrid.cli import show
 from neurogrid.cli.options import ConfigFile, Json, Sets, load_config, print_result
 from neurogrid.errors import UsageError
-from neurogrid.storage import place
 
-bench_app = typer.Typer(help="Measure speed against a peer in the same run.", no_args_is_help=True)
+bench_app = typer.Typer(help="Measure speed, compared with other programs in the same run.", no_args_is_help=True)
 
 
 def _numbers(text: str, flag: str, least: int = 1) -> list[int]:
@@ -22,7 +21,7 @@ def _numbers(text: str, flag: str, least: int = 1) -> list[int]:
         numbers = []
     if not numbers or min(numbers) < least:
         raise UsageError(
-            f"{flag} takes numbers from {least} with commas between",
+            f"{flag} takes whole numbers from {least}, separated by commas",
             found=text,
             fix=f"for example {flag} {least},{least + 10}",
         )
@@ -41,18 +40,18 @@ def _bench(title: str, work: Callable[[], Any], out: Path | None, *, as_json: bo
         table.write(str(out))
 
 
-Out = Annotated[Path | None, typer.Option(help="Also write it there, as .md and .parquet.")]
+Out = Annotated[Path | None, typer.Option(help="Also write the table to this path, as .md and .parquet.")]
 
 
 @bench_app.command("rounds")
 def bench_rounds(
-    agents: Annotated[str, typer.Option(help="Numbers of agents, with commas.")] = "15,100,1000",
-    backends: Annotated[str, typer.Option(help="inline, spark or both, with commas.")] = "inline,spark",
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds measured of each, after warm-up.")] = 5,
+    agents: Annotated[str, typer.Option(help="Numbers of agents, separated by commas.")] = "15,100,1000",
+    backends: Annotated[str, typer.Option(help="inline, spark, or both separated by a comma.")] = "inline,spark",
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds to measure for each, after warm-up.")] = 5,
     out: Out = None,
     as_json: Json = False,
 ) -> None:
-    """A round's phases, against a bare torch loop and a bare socket exchange in the same run."""
+    """Measure the phases of a round, against a plain torch loop and a plain socket exchange."""
     kinds = backends.split(",")
     if not set(kinds) <= {"inline", "spark"}:
         raise UsageError("--backends takes inline, spark or both", found=backends, fix="--backends inline,spark")
@@ -64,41 +63,47 @@ def bench_rounds(
 
 @bench_app.command("etl")
 def bench_etl(
-    files: Annotated[int, typer.Option(min=1, help="Household files.")] = 140,
-    rows: Annotated[int, typer.Option(min=96, help="Rows of each.")] = 61_600,
-    repeats: Annotated[int, typer.Option(min=1, help="Runs of each, in turn.")] = 3,
-    folder: Annotated[Path, typer.Option(help="Where the files are made.")] = Path("build/bench-etl"),
+    files: Annotated[int, typer.Option(min=1, help="Number of household files.")] = 140,
+    rows: Annotated[int, typer.Option(min=96, help="Rows in each file.")] = 61_600,
+    repeats: Annotated[int, typer.Option(min=1, help="Runs of each program, alternating.")] = 3,
+    folder: Annotated[Path, typer.Option(help="Folder for the generated files.")] = Path("build/bench-etl"),
     out: Out = None,
     as_json: Json = False,
 ) -> None:
-    """Our ETL against a plain DuckDB script that does the same job, in the same run."""
+    """Measure the ETL against a DuckDB script that does the same work, and whole commands against lean scripts.
+
+    The second table is also written to the path of --out with -cold at its end.
+    """
     try:
-        from neurogrid.bench.etl import bench_etl as measure  # noqa: PLC0415
+        from neurogrid.bench.etl import bench_commands, bench_etl  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise UsageError(
             f"bench etl needs {error.name}, which is not installed", fix="pip install 'neurogrid[dev]'"
         ) from error
 
-    _bench("ETL", lambda: measure(folder, files, rows, repeats), out, as_json=as_json)
+    cold = out.with_name(f"{out.name}-cold") if out else None
+    _bench("ETL, warm", lambda: bench_etl(folder, files, rows, repeats), out, as_json=as_json)
+    _bench("ETL, whole commands", lambda: bench_commands(folder, files, rows, repeats), cold, as_json=as_json)
 
 
 @bench_app.command("results")
 def bench_results(
     data_dir: Annotated[str, typer.Option(help="Folder with the Smart-Grid Smart-City readings.")],
-    seeds: Annotated[str, typer.Option(help="Seeds, with commas.")] = "11,12,13",
+    seeds: Annotated[str, typer.Option(help="Seeds, separated by commas.")] = "11,12,13",
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("docs/results.md"),
     config: ConfigFile = None,
     sets: Sets = None,
     as_json: Json = False,
 ) -> None:
-    """What is reached on real readings: forecasts, surges, attacks, against the goals."""
+    """Measure forecasts, surges and attacks on real readings, against the goals."""
     numbers = _numbers(seeds, "--seeds", 0)
     own = [f"source.path={json.dumps(data_dir)}", "source.kind=sgsc", "etl.cadence_minutes=30"]
     settings = load_config(config, [*own, "warehouse=build/results", *(sets or [])], {})
-    from neurogrid.cli import results, steps  # noqa: PLC0415
+    from neurogrid.cli import ingest, results  # noqa: PLC0415
+    from neurogrid.storage import place  # noqa: PLC0415
 
-    steps.find_source(settings)
-    with steps.session(settings) as spark:
+    ingest.find_source(settings)
+    with ingest.session(settings) as spark:
         page = results.measure(settings, numbers, spark)
     place(str(out)).write(page)
     show.facts([("page", str(out))])
@@ -107,22 +112,23 @@ def bench_results(
 
 @bench_app.command("teacher")
 def bench_teacher(
-    ranks: Annotated[str, typer.Option(help="Numbers of ranks, with commas.")] = "1,2",
-    batch: Annotated[int, typer.Option(min=1, help="Windows of all ranks together in a step.")] = 256,
-    repeats: Annotated[int, typer.Option(min=1, help="Trainings of each, in turn.")] = 3,
+    ranks: Annotated[str, typer.Option(help="Numbers of ranks, separated by commas.")] = "1,2",
+    batch: Annotated[int, typer.Option(min=1, help="Windows in a step, of all ranks together.")] = 256,
+    repeats: Annotated[int, typer.Option(min=1, help="Trainings for each, alternating.")] = 3,
     data_dir: Annotated[
-        str | None, typer.Option(help="Folder with the Smart-Grid Smart-City readings: also what a teacher gains.")
+        str | None,
+        typer.Option(help="Folder with Smart-Grid Smart-City readings, to measure what a teacher gains."),
     ] = None,
     out: Out = None,
     config: ConfigFile = None,
     sets: Sets = None,
     as_json: Json = False,
 ) -> None:
-    """A teacher's ranks against a plain torch loop; with readings, rounds to an error with and without a teacher."""
+    """Measure a teacher's training against a plain torch loop, or with --data-dir what a federation gains from it."""
     counts = _numbers(ranks, "--ranks")
     uneven = [count for count in counts if batch % count]
     if uneven:
-        raise UsageError("--batch must divide evenly by each of --ranks", found=f"{batch} by {uneven[0]}")
+        raise UsageError("--batch must be a multiple of each number in --ranks", found=f"{batch} by {uneven[0]}")
     if data_dir is None:
         from neurogrid.bench.teacher import bench_teacher as measure  # noqa: PLC0415
 
@@ -131,8 +137,8 @@ def bench_teacher(
     own = [f"source.path={json.dumps(data_dir)}", "source.kind=sgsc", "etl.cadence_minutes=30", "seed=11"]
     own += ["sampling.agents=30", "teacher.share=1.0", "warehouse=build/teacher"]
     settings = load_config(config, [*own, *(sets or [])], {})
-    from neurogrid.cli import steps, teacher_results  # noqa: PLC0415
+    from neurogrid.cli import ingest, teacher_results  # noqa: PLC0415
 
-    steps.find_source(settings)
-    with steps.session(settings) as spark:
+    ingest.find_source(settings)
+    with ingest.session(settings) as spark:
         _bench("What a teacher gains", lambda: teacher_results.measure(settings, spark), out, as_json=as_json)

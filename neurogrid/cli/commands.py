@@ -25,6 +25,7 @@ from neurogrid.cli.options import (
 )
 from neurogrid.config import Config
 from neurogrid.errors import RunError, UsageError
+from neurogrid.plural import plural
 
 ALL_COMPARISONS = ["ridge", "alone", "pooled"]
 
@@ -43,8 +44,8 @@ def run(
     warehouse: Warehouse = None,
     as_json: Json = False,
 ) -> None:
-    """All steps: ETL, sampling, rounds, evaluation, report. With --resume: whatever is left of rounds and the rest."""
-    from neurogrid.cli import runs, steps  # noqa: PLC0415 - torch and Spark load in seconds; --help must not wait for them
+    """Run all steps: ETL, sampling, rounds, evaluation, report. With --resume, continue from where a run stopped."""
+    from neurogrid.cli import ingest, runs, steps  # noqa: PLC0415 - torch and Spark load in seconds; --help must not wait for them
 
     flags = _training_flags(warehouse, manifest, rounds, byzantine_fraction, byzantine_attack, teacher)
     flags |= {"source.path": data_dir, "sampling.agents": agents}
@@ -55,7 +56,7 @@ def run(
         _refuse_unused(settings.sampling.manifest, {"--data-dir": data_dir, "--agents": agents})
     source, drawn = None, None
     if resume is None and not settings.sampling.manifest:
-        source = steps.find_source(settings)
+        source = ingest.find_source(settings)
         steps.plan_run(settings, source)
     else:
         drawn = steps.find_manifest(settings)
@@ -68,9 +69,9 @@ def _refuse_unused(manifest: str, flags: dict[str, Any]) -> None:
     unused = [f"{flag} {value}" for flag, value in flags.items() if value is not None]
     if unused:
         raise UsageError(
-            f"a run from manifest {manifest} reads no raw data and draws no agents",
+            f"a run from manifest {manifest} neither reads raw data nor chooses agents",
             found=f"{' and '.join(unused)}, which would do nothing",
-            fix="leave it out, or leave --manifest (sampling.manifest) out to begin with the readings",
+            fix="leave it out; or, to start from the readings, leave out --manifest (sampling.manifest)",
         )
 
 
@@ -111,17 +112,24 @@ def etl(
     data_dir: DataDir = None,
     exclude: Annotated[list[str] | None, typer.Option(help="Household file to leave out; may be repeated.")] = None,
     warehouse: Warehouse = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show what each file is taken for; start and write nothing.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Raw meter and weather files to clean Parquet, with a data-quality report."""
-    from neurogrid.cli import steps  # noqa: PLC0415
+    """Convert raw meter and weather files to clean Parquet, with a data-quality report."""
+    from neurogrid.cli import ingest  # noqa: PLC0415
+    from neurogrid.cli.dry_run import do_dry_run  # noqa: PLC0415
 
     settings = load_config(
         config, sets, {"warehouse": warehouse, "source.path": data_dir, "source.exclude": exclude or None}
     )
-    source = steps.find_source(settings)
-    with steps.session(settings) as spark:
-        print_result(steps.do_etl(settings, spark, source), as_json=as_json)
+    source = ingest.find_source(settings)
+    if dry_run:
+        print_result(do_dry_run(settings, source), as_json=as_json)
+        return
+    with ingest.when_needed(ingest.session(settings)) as spark:
+        print_result(ingest.do_etl(settings, spark, source), as_json=as_json)
 
 
 def sample(
@@ -131,12 +139,12 @@ def sample(
     warehouse: Warehouse = None,
     as_json: Json = False,
 ) -> None:
-    """Choose agents and held-out households; writes a manifest."""
-    from neurogrid.cli import preflight, steps  # noqa: PLC0415
+    """Choose agents and held-out households, and write a manifest."""
+    from neurogrid.cli import ingest, preflight, steps  # noqa: PLC0415
 
     settings = load_config(config, sets, {"warehouse": warehouse, "sampling.agents": agents})
     preflight.refuse_sampling(settings)
-    with steps.session(settings) as spark:
+    with ingest.session(settings) as spark:
         print_result(steps.do_sample(settings, spark)[1], as_json=as_json)
 
 
@@ -144,22 +152,23 @@ def teach(
     config: ConfigFile = None,
     sets: Sets = None,
     manifest: ManifestOption = None,
-    ranks: Annotated[int | None, typer.Option(help="Processes that train together.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Epochs at most.")] = None,
+    ranks: Annotated[int | None, typer.Option(help="Number of processes that train together.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Maximum number of epochs.")] = None,
     resume: Annotated[
-        str | None, typer.Option("--resume", metavar="ID", help="Go on with a teacher.", autocompletion=teacher_ids)
+        str | None,
+        typer.Option("--resume", metavar="ID", help="Continue a teacher.", autocompletion=teacher_ids),
     ] = None,
     warehouse: Warehouse = None,
     as_json: Json = False,
 ) -> None:
-    """Pretrain a model on households whose people agreed, for federations to start from."""
-    from neurogrid.cli import steps, teach  # noqa: PLC0415
+    """Pretrain a model on households whose residents have consented, for federations to start from."""
+    from neurogrid.cli import ingest, teach  # noqa: PLC0415
 
     flags = {"sampling.manifest": manifest, "teacher.ranks": ranks, "teacher.epochs": epochs}
     overrides = [*(sets or []), *(f"{key}={value}" for key, value in flags.items() if value is not None)]
     asked = load_config(config, sets, {**flags, "warehouse": warehouse})
     settings = teach.prepare(asked, resume or "", overrides)
-    with steps.session(settings) as spark:
+    with ingest.session(settings) as spark:
         print_result(teach.do_teach(settings, spark, resume or ""), as_json=as_json)
 
 
@@ -175,8 +184,8 @@ def train(
     warehouse: Warehouse = None,
     as_json: Json = False,
 ) -> None:
-    """Rounds of federated learning."""
-    from neurogrid.cli import preflight, runs, steps  # noqa: PLC0415
+    """Train a model in rounds of federated learning."""
+    from neurogrid.cli import ingest, preflight, runs, steps  # noqa: PLC0415
 
     flags = _training_flags(warehouse, manifest, rounds, byzantine_fraction, byzantine_attack, teacher)
     settings = load_config(config, sets, flags)
@@ -187,7 +196,7 @@ def train(
         if settings.backend.kind == "inline":
             result = steps.do_train(settings, None, drawn, resume or "")
         else:
-            with steps.session(settings) as spark:
+            with ingest.session(settings) as spark:
                 result = steps.do_train(settings, spark, drawn, resume or "")
     print_result(result, as_json=as_json)
 
@@ -197,16 +206,20 @@ def evaluate(
     config: ConfigFile = None,
     sets: Sets = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="Compare with ridge, the same model trained alone, and pooled: takes longer.")
+        bool,
+        typer.Option(
+            "--all",
+            help="Also compare with ridge, and with the same model trained alone and on pooled readings. Takes longer.",
+        ),
     ] = False,
     warehouse: Warehouse = None,
     as_json: Json = False,
 ) -> None:
-    """Score a run on held-out time and held-out households, beside what costs less.
+    """Score a run on held-out time and held-out households, alongside cheaper baselines.
 
-    Of a config its warehouse, spark and evaluation sections count; the run keeps the rest as it began.
+    Only the warehouse, spark and evaluation settings are taken from --config; the others are the run's own.
     """
-    from neurogrid.cli import preflight, runs, steps  # noqa: PLC0415
+    from neurogrid.cli import ingest, preflight, runs, steps  # noqa: PLC0415
 
     flags = {"evaluation.comparisons": ALL_COMPARISONS} if everything else {}
     asked = load_config(config, sets, {"warehouse": warehouse, **flags})
@@ -216,14 +229,14 @@ def evaluate(
     preflight.refuse_evaluation(own, run_id)
     settings = runs.with_own_manifest(own, run_id)
     drawn = steps.find_manifest(settings)
-    with steps.session(settings) as spark:
+    with ingest.session(settings) as spark:
         print_result(steps.do_evaluate(settings, spark, run_id, drawn), as_json=as_json)
 
 
 def report(run_id: RunId, config: ConfigFile = None, warehouse: Warehouse = None, as_json: Json = False) -> None:
     """Write a run's HTML report.
 
-    Of a config only its warehouse counts.
+    Only the warehouse is taken from --config.
     """
     from neurogrid.cli import runs, steps  # noqa: PLC0415
 
@@ -236,12 +249,12 @@ def audit(
     run_id: RunId,
     config: ConfigFile = None,
     warehouse: Warehouse = None,
-    ended: Annotated[bool, typer.Option("--ended", help="Fail as well when the run has not ended.")] = False,
+    ended: Annotated[bool, typer.Option("--ended", help="Also fail if the run has not ended.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Check that a run's folder is what was written, and name what was changed.
+    """Check that a run's records and files are unmodified, and name those that were changed.
 
-    Of a config only its warehouse counts.
+    Only the warehouse is taken from --config.
     """
     from neurogrid.cli import runs, steps  # noqa: PLC0415
 
@@ -249,5 +262,5 @@ def audit(
     runs.refuse_missing(settings.warehouse, run_id)
     found = steps.do_audit(settings.warehouse, run_id)
     if ended and not found["ended"]:
-        raise RunError(f"run {run_id} has not ended", found=f"{found['rounds']} rounds so far")
+        raise RunError(f"run {run_id} has not ended", found=f"{plural(found['rounds'], 'round')} so far")
     print_result(found, as_json=as_json)

@@ -2,23 +2,20 @@
 
 Each generation of a job has a record of its own, `jobs/<release>/<job>/<generation>.json` in the warehouse; the newest
 of them also lies in `jobs/<release>/<job>.json`, for those who mean whatever was made last. It is all that one job
-knows of another: no workflow engine and no call to Kubernetes is needed, and it outlives every pod.
+knows of another, and it outlives every pod. When a job's turn comes is decided elsewhere (neurogrid/cluster/launch.py).
 """
 
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from neurogrid.cli import lines, show
-from neurogrid.errors import ConfigError, NeuroGridError, RunError, UsageError
+from neurogrid.cli import lines
+from neurogrid.errors import NeuroGridError, RunError
 from neurogrid.storage import Place
 
 COMPLETED, FAILED, RUNNING = "completed", "failed", "running"
-_POLL_S = 2.0
-_SAY_EVERY_S = 30.0
 
 Record = dict[str, Any]
 
@@ -31,10 +28,8 @@ class Job:
         name: within the release.
         release: whose records it reads and writes.
         generation: changes when the job's result may; a record of another generation is not about this job.
-        after: the job that it waits for; empty is none.
+        after: the job that has to be completed first; empty is none.
         after_generation: the generation of that one that counts; empty takes any.
-        after_timeout_s: how long to wait for it, seconds.
-        after_retry_s: how long it may take to be started again after a failure, seconds.
         scheduled: whether it runs again and again, so that its own last record says nothing about this time.
         application: unique for each run of a schedule, the same for a driver that is started again.
     """
@@ -44,8 +39,6 @@ class Job:
     generation: str
     after: str
     after_generation: str
-    after_timeout_s: float
-    after_retry_s: float
     scheduled: bool
     application: str
 
@@ -58,8 +51,6 @@ class Job:
             generation=variables.get("NEUROGRID_GENERATION", ""),
             after=variables.get("NEUROGRID_AFTER", ""),
             after_generation=variables.get("NEUROGRID_AFTER_GENERATION", ""),
-            after_timeout_s=_seconds(variables, "NEUROGRID_AFTER_TIMEOUT_S", 3600),
-            after_retry_s=_seconds(variables, "NEUROGRID_AFTER_RETRY_S", 180),
             scheduled=variables.get("NEUROGRID_SCHEDULED", "").lower() == "true",
             application=variables.get("NEUROGRID_APPLICATION", ""),
         )
@@ -70,14 +61,6 @@ class Job:
         if self.scheduled and self.application:
             return self.application
         return "-".join(part for part in (self.release, self.name, self.generation) if part)
-
-
-def _seconds(variables: Mapping[str, str], name: str, default_s: float) -> float:
-    text = variables.get(name) or str(default_s)
-    try:
-        return float(text)
-    except ValueError:
-        raise ConfigError(f"{name} takes a number of seconds", found=text) from None
 
 
 def _now() -> str:
@@ -105,40 +88,26 @@ class Completion:
             return {}, {}
         return dict(record["done"]), dict(record["made"])
 
-    def wait(self) -> dict[str, str]:
-        """Waits for the job that this one comes after; what that one and those before it made, by kind.
+    def before(self) -> dict[str, str]:
+        """What the job that this one comes after has made, and those before that one, by kind.
 
         Raises:
-            RunError: it failed, or the time is up.
+            RunError: it has not completed; a run is started only when it has, except by a schedule or by hand.
         """
         job = self._job
         if not job.after:
             return {}
-        file, limit_s = self._file(job.after, job.after_generation), job.after_timeout_s
-        began = said = time.monotonic()
-        failed_since: float | None = None
-        lines.emit("waiting", after=job.after, timeout_s=limit_s)
-        show.say(f"waiting for job {job.after} to complete, at most {limit_s:g} s ({file})")
-        while True:
-            record = _read(file)
-            if record is not None and record["state"] == COMPLETED:
-                show.say(f"job {job.after} has completed")
-                return dict(record.get("made", {}))
-            now = time.monotonic()
-            if record is not None and record["state"] == FAILED:
-                # Its driver may be about to be started again; a refusal would only be repeated.
-                failed_since = failed_since if failed_since is not None else now
-                refused = record.get("result", {}).get("exit_code") == UsageError.exit_code
-                if refused or now - failed_since >= job.after_retry_s:
-                    raise _failed(job, record)
-            else:
-                failed_since = None
-            if now - began >= limit_s:
-                raise _late(job, file, self._state(record))
-            if now - said >= _SAY_EVERY_S:
-                said = now
-                show.say(f"waiting for job {job.after}: {self._state(record)}, for {now - began:.0f} s")
-            time.sleep(max(0.0, min(_POLL_S, began + limit_s - now)))
+        file = self._file(job.after, job.after_generation)
+        record = _read(file)
+        if record is not None and record["state"] == COMPLETED:
+            return dict(record.get("made", {}))
+        if record is not None and record["state"] == FAILED:
+            raise _failed(job, record)
+        raise RunError(
+            f"job {job.name} cannot start: job {job.after}, its predecessor, has not completed",
+            found=f"{self._state(record)} ({file})",
+            fix=f"run it first: neurogrid k8s submit {job.after}",
+        )
 
     def write(
         self,
@@ -175,7 +144,7 @@ class Completion:
         return self._folder / (f"{job}/{generation}.json" if generation else f"{job}.json")
 
     def _state(self, record: Record | None) -> str:
-        """How far the job is that this one waits for, and where it has no record, what generation it has one of."""
+        """How far the job is that this one comes after, and where it has no record, what generation it has one of."""
         job = self._job
         if record is not None:
             return f"it is {record['state']} since {record.get('started')}"
@@ -196,9 +165,9 @@ def _read(file: Place) -> Record | None:
     except FileNotFoundError:
         return None
     except ValueError:
-        raise RunError(f"{file} is no completion record", fix="remove it; the job writes it anew") from None
+        raise RunError(f"{file} is not a completion record", fix="remove it; the job writes it again") from None
     if not isinstance(record, dict) or "state" not in record:
-        raise RunError(f"{file} is no completion record", fix="remove it; the job writes it anew")
+        raise RunError(f"{file} is not a completion record", fix="remove it; the job writes it again")
     return record
 
 
@@ -206,15 +175,7 @@ def _failed(job: Job, record: Record) -> RunError:
     result = record.get("result", {})
     found = "; ".join(str(result[key]) for key in ("what", "found") if result.get(key))
     return RunError(
-        f"job {job.name} cannot start: job {job.after}, which it comes after, failed at {record.get('ended')}",
+        f"job {job.name} cannot start: job {job.after}, its predecessor, failed at {record.get('ended')}",
         found=found,
         fix=f"{result['fix']}; then run both again" if result.get("fix") else f"run {job.after} again, then this one",
-    )
-
-
-def _late(job: Job, file: Place, state: str) -> RunError:
-    return RunError(
-        f"job {job.after}, which job {job.name} comes after, has not completed within {job.after_timeout_s:g} s",
-        found=f"{state} ({file})",
-        fix=f"look at its driver: neurogrid k8s logs {job.after}; or wait longer with the job's afterTimeoutSeconds",
     )

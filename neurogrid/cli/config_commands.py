@@ -9,13 +9,14 @@ import typer
 from neurogrid.cli import show
 from neurogrid.cli.options import ConfigFile, Json, Sets, load_config, print_result
 from neurogrid.config import Config
+from neurogrid.errors import UsageError
 
 config_app = typer.Typer(help="Show, describe or check the config.", no_args_is_help=True)
 
 
 @config_app.command("show")
 def config_show(config: ConfigFile = None, sets: Sets = None, as_json: Json = False) -> None:
-    """The whole config as it would be used, as YAML."""
+    """Show the config that would be used, defaults included, as YAML."""
     from neurogrid.config import to_yaml  # noqa: PLC0415
 
     used = load_config(config, sets, {})
@@ -26,9 +27,9 @@ def config_show(config: ConfigFile = None, sets: Sets = None, as_json: Json = Fa
 
 @config_app.command("schema")
 def config_schema(
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON Schema instead of Markdown.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON Schema instead of Markdown.")] = False,
 ) -> None:
-    """Every key with its default, unit and meaning."""
+    """List every key with its default, unit and meaning."""
     from neurogrid.cli.reference import reference  # noqa: PLC0415
 
     print(json.dumps(Config.model_json_schema(), indent=2) if as_json else reference(), end="")
@@ -36,9 +37,19 @@ def config_schema(
 
 @config_app.command("validate")
 def config_validate(
-    config: Annotated[Path, typer.Argument(help="YAML config.")], sets: Sets = None, as_json: Json = False
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="The YAML config to check.")] = None,
+    file: Annotated[Path | None, typer.Argument(hidden=True)] = None,  # how it was given at first
+    sets: Sets = None,
+    as_json: Json = False,
 ) -> None:
-    """Check a config; says what is wrong with it, all at once."""
-    load_config(config, sets, {})
-    show.say(f"{config} can be used")
-    print_result({"path": str(config), "usable": True}, as_json=as_json)
+    """Check a config. All problems are listed at once."""
+    given = [path for path in (config, file) if path is not None]
+    if len(given) != 1:
+        raise UsageError(
+            "config validate takes one config",
+            found=" and ".join(map(str, given)),
+            fix="neurogrid config validate --config FILE",
+        )
+    load_config(given[0], sets, {})
+    show.say(f"{given[0]} is valid")
+    print_result({"path": str(given[0]), "usable": True}, as_json=as_json)

@@ -16,13 +16,16 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from neurogrid.backends.pods import LostPods, in_cluster
-from neurogrid.cli import lines, runs, show, steps
+from neurogrid.backends.pods import LostPods
+from neurogrid.cli import ingest, lines, runs, show, steps
 from neurogrid.cli.completion import COMPLETED, FAILED, RUNNING, Completion, Job, words
 from neurogrid.cli.options import load_config
 from neurogrid.cli.teach import do_teach, prepare
+from neurogrid.cluster.launch import hand_on
+from neurogrid.cluster.release import selector
 from neurogrid.config import Config, refuse_guide_without_teacher
 from neurogrid.errors import NeuroGridError, UsageError
+from neurogrid.incluster import in_cluster
 from neurogrid.session import spark_session
 from neurogrid.storage import place
 
@@ -46,7 +49,7 @@ def main(step: str) -> None:
         show.error(problem)
         sys.exit(problem.exit_code)
     except KeyboardInterrupt:
-        show.say("neurogrid: stopped; the job goes on when its driver is started again")
+        show.say("neurogrid: stopped; the job continues when its driver is started again")
         sys.exit(STOPPED)
 
 
@@ -67,12 +70,13 @@ def run_job(step: str, variables: Mapping[str, str]) -> Result:
     if record is not None:
         show.say(f"job {job.name} has completed already, at {record['ended']}: nothing to do")
         lines.emit("unchanged", job=job.name, ended=record["ended"])
+        _start_what_comes_after(job, variables)
         lines.emit("completed", job=job.name, result=record["result"])
         return dict(record["result"])
     made: Made = {}
     done: dict[str, Result] = {}
     try:
-        made = completion.wait()
+        made = completion.before()
         done, made_before = completion.begun()
         made |= made_before
         # One session for all: Spark takes away what executors find their driver by when a session ends.
@@ -90,8 +94,19 @@ def run_job(step: str, variables: Mapping[str, str]) -> Result:
         raise
     result = {**done["train"], **done} if step == "pipeline" else done[step]
     completion.write(COMPLETED, result, made)
+    _start_what_comes_after(job, variables)
     lines.emit("completed", job=job.name, result=result)
     return result
+
+
+def _start_what_comes_after(job: Job, variables: Mapping[str, str]) -> None:
+    """Resumes the runs that waited for this one. Where that fails the driver does: the operator starts it once more."""
+    api = in_cluster(variables)
+    if api is None or not job.application or job.scheduled:
+        return
+    for name in hand_on(api, job.application, selector(job.release)):
+        show.say(f"starting the next job, {name}")
+        lines.emit("next", run=name)
 
 
 def _with(config: Config, made: Made) -> Config:
@@ -130,9 +145,9 @@ def _session(config: Config, job: Job) -> Iterator[SparkSession]:
 
 
 def _etl(config: Config, job: Job, made: Made) -> Result:
-    source = steps.find_source(config)
-    with _session(config, job) as spark:
-        said = steps.do_etl(config, spark, source)
+    source = ingest.find_source(config)
+    with ingest.when_needed(_session(config, job)) as spark:
+        said = ingest.do_etl(config, spark, source)
     kept = ("files", "file_rows", "households", "slots", "cadence_minutes", "load_tiers", "faults", "seconds")
     return {key: said[key] for key in kept} | {"unusable": len(said["unusable"])}
 
@@ -185,8 +200,8 @@ def _evaluate(config: Config, job: Job, made: Made) -> Result:
     if not run_id:
         raise UsageError(
             f"job {job.name} does not know which run to evaluate",
-            found="no run_id in the config, and none was made by the jobs before it",
-            fix="set run_id, or let the job come after one that trains",
+            found="no run_id in the config, and no run was made by the jobs before it",
+            fix="set run_id, or run this job after a training job",
         )
     own = runs.run_config(config.warehouse, run_id, [])
     manifest_id = runs.run_manifest(own, run_id)

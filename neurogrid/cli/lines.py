@@ -9,10 +9,12 @@ import math
 import sys
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from neurogrid.fl.record import Round
-from neurogrid.fl.rounds import State
+
+if TYPE_CHECKING:  # what a federation runs on is not installed everywhere
+    from neurogrid.fl.rounds import State
 
 MARK = "neurogrid"
 # The records of agents stand in the ledger; a line of a log has no room for them.
@@ -49,7 +51,7 @@ class RoundLines:
     def __exit__(self, *exc: object) -> None:
         return
 
-    def after_round(self, record: Round, state: State) -> None:
+    def after_round(self, record: Round, state: "State") -> None:
         """Says what happened in the round."""
         names = [field.name for field in fields(record) if field.name not in _IN_LEDGER]
         emit("round", **{name: getattr(record, name) for name in names})

@@ -8,17 +8,18 @@ import typer
 
 from neurogrid.config import AttackSection, Config, load
 from neurogrid.errors import ConfigError, NeuroGridError
-from neurogrid.storage import place
 
 
 def _names(context: typer.Context, folder: str, incomplete: str) -> list[str]:
     """Names in a folder of the warehouse that the words typed so far point to."""
     typed = context.params
     try:
+        from neurogrid.storage import place  # noqa: PLC0415 - Arrow is not installed everywhere
+
         config = load_config(typed.get("config"), typed.get("sets"), {"warehouse": typed.get("warehouse")})
         children = (place(config.warehouse) / folder).children()
-    except (NeuroGridError, OSError):
-        return []  # whoever presses Tab wants no error; the command itself will say it
+    except (NeuroGridError, OSError, ImportError):
+        return []  # a completion must not show errors; the command itself will
     return [child.name for child in children if child.name.startswith(incomplete)]
 
 
@@ -43,10 +44,10 @@ def attack_kinds(incomplete: str) -> list[str]:
     return [kind for kind in kinds if kind.startswith(incomplete)]
 
 
-ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", help="YAML config; defaults without it.")]
-Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the config.")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", help="YAML config file; without it, the defaults.")]
+Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set a config key; repeatable.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
-Warehouse = Annotated[str | None, typer.Option(help="Path or URI of all that NeuroGrid writes.")]
+Warehouse = Annotated[str | None, typer.Option(help="Folder or URI where NeuroGrid writes everything.")]
 DataDir = Annotated[str | None, typer.Option(help="Folder with the raw readings.")]
 ManifestOption = Annotated[
     str | None, typer.Option("--manifest", help="Id or path of a manifest to use.", autocompletion=manifest_ids)
@@ -57,15 +58,33 @@ TeacherOption = Annotated[
 ]
 Rounds = Annotated[int | None, typer.Option(help="Number of rounds.")]
 Agents = Annotated[int | None, typer.Option(help="Number of agents.")]
-Fraction = Annotated[float | None, typer.Option(help="Share of agents that attack.")]
-AttackOption = Annotated[str | None, typer.Option(help="none, scale, sign_flip or noise.", autocompletion=attack_kinds)]
+Fraction = Annotated[float | None, typer.Option(help="Share of agents that attack, from 0 to 1.")]
+AttackOption = Annotated[
+    str | None, typer.Option(help="Attack to simulate: none, scale, sign_flip or noise.", autocompletion=attack_kinds)
+]
 Resume = Annotated[
     str | None,
-    typer.Option("--resume", metavar="RUN_ID", help="Go on with an interrupted run.", autocompletion=run_ids),
+    typer.Option("--resume", metavar="RUN_ID", help="Continue an interrupted run.", autocompletion=run_ids),
 ]
 RunId = Annotated[
     str, typer.Argument(help="Name of the run, a folder under runs/ in the warehouse.", autocompletion=run_ids)
 ]
+
+
+_FLAGS = {
+    "warehouse": "--warehouse",
+    "source.path": "--data-dir",
+    "source.exclude": "--exclude",
+    "sampling.manifest": "--manifest",
+    "sampling.agents": "--agents",
+    "rounds.count": "--rounds",
+    "rounds.teacher": "--teacher",
+    "attack.fraction": "--byzantine-fraction",
+    "attack.kind": "--byzantine-attack",
+    "teacher.ranks": "--ranks",
+    "teacher.epochs": "--epochs",
+}
+"""The flag that sets a key, for the words of an error."""
 
 
 def load_config(
@@ -77,16 +96,22 @@ def load_config(
         try:
             text = file.read_text()
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"cannot read the config {file}", found=str(error)) from error
-    given = [f"{key}={json.dumps(value)}" for key, value in flags.items() if value is not None]
+            raise ConfigError(
+                f"cannot read the config {file}", found=str(error), fix="name a YAML file in UTF-8 with --config"
+            ) from error
+    given = {
+        f"{key}={json.dumps(value)}": f"{_FLAGS.get(key, key)} {value}"
+        for key, value in flags.items()
+        if value is not None
+    }
     fraction, kind = flags.get("attack.fraction"), flags.get("attack.kind")
     where = str(file) if file else "config"
-    config = load(text, [*(sets or []), *given], where=where, teacher_follows=teacher_follows)
+    config = load(text, [*(sets or []), *given], where=where, flags=given, teacher_follows=teacher_follows)
     if fraction and kind is None and config.attack.kind == "none":
         raise ConfigError(
             "--byzantine-fraction without an attack does nothing",
             found=f"--byzantine-fraction {fraction}",
-            fix="say which with --byzantine-attack scale, sign_flip or noise",
+            fix="choose an attack with --byzantine-attack scale, sign_flip or noise",
         )
     return config
 

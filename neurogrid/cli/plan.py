@@ -1,4 +1,4 @@
-"""What a run will do, said before it does it: readings, agents, size of the model, rules, attackers."""
+"""What a run will do, shown before it starts: readings, agents, size of the model, rules, attackers."""
 
 from dataclasses import dataclass
 
@@ -8,6 +8,7 @@ from neurogrid.data.grid import check_cadence
 from neurogrid.data.manifest import Manifest
 from neurogrid.data.sources import Source
 from neurogrid.fl.attack import count
+from neurogrid.plural import plural
 
 
 @dataclass(frozen=True)
@@ -31,32 +32,36 @@ def show_ahead(config: Config, source: Source, weights: int) -> None:
     megabytes = sum(file.size_bytes for file in files) / 1e6
     cadence = check_cadence(source.cadence_minutes, config.etl.cadence_minutes)
     section = config.sampling
-    partition = "a household each" if section.partition == "natural" else f"{section.partition} weeks of households"
+    kind_of_file = "file" if source.declaration.staged else "household file"
+    partition = "one household each" if section.partition == "natural" else f"weeks of many each ({section.partition})"
     show.heading("What this run will do")
     show.facts(
         [
             (
                 "readings",
-                f"{len(files)} household files, {megabytes:,.1f} MB of {source.kind}, to slots of {cadence} min",
+                f"{plural(len(files), kind_of_file)}, {megabytes:,.1f} MB of {source.kind}, to slots of {cadence} min",
             ),
             (
                 "agents",
-                f"{section.agents} in {section.districts} districts, {partition}; "
+                f"{section.agents} in {plural(section.districts, 'district')}, {partition}; "
                 f"{section.held_out_share:.0%} of usable households held out",
             ),
             *_training(config, Size(section.agents, weights, cadence)),
-            ("then", f"evaluation beside {', '.join(['naive forecasts', *config.evaluation.comparisons])}; report"),
+            (
+                "then",
+                f"evaluation against {', '.join(['naive forecasts', *config.evaluation.comparisons])}, and a report",
+            ),
         ]
     )
 
 
 def show_training(config: Config, manifest: Manifest, weights: int, where: str) -> None:
     """What a training will do, with its manifest."""
-    agents = len(manifest.agents)
+    agents, districts = len(manifest.agents), plural(manifest.districts, "district")
     rows = sum(agent.rows for agent in manifest.agents)
     show.facts(
         [
-            ("agents", f"{agents} in {manifest.districts} districts, {rows:,} slots of {manifest.cadence_minutes} min"),
+            ("agents", f"{agents} in {districts}, {rows:,} slots of {manifest.cadence_minutes} min"),
             *_training(config, Size(agents, weights, manifest.cadence_minutes)),
             ("runs on", where),
         ]
@@ -68,13 +73,13 @@ def _training(config: Config, size: Size) -> list[tuple[str, str]]:
     asked = min(section.agents_per_round, size.agents)
     clipped = "not clipped" if clip.to == "none" else f"clipped to the {clip.to} norm of each {clip.per}"
     rule = config.aggregation.rule
-    bears = "bears no malicious agent" if rule == "mean" else f"bears f = {_borne(config, asked)} malicious"
+    tolerated = "no malicious agent" if rule == "mean" else f"f = {plural(_borne(config, asked), 'malicious agent')}"
     minutes = config.model.horizon_slots * size.cadence_minutes
     return [
         ("model", f"{config.model.name}, {size.weights:,} weights, {minutes} min ahead"),
-        ("rounds", f"{section.count} of {asked} out of {size.agents} agents"),
-        ("each agent", f"{local.steps} steps of {local.batch_size} windows, loss {local.loss}"),
-        ("updates", f"{clipped}, then {rule}, which {bears}"),
+        ("rounds", f"{section.count}, with {asked} of {plural(size.agents, 'agent')} in each"),
+        ("each agent", f"{plural(local.steps, 'step')} of {plural(local.batch_size, 'window')}, loss {local.loss}"),
+        ("updates", f"{clipped}, then {rule}, which tolerates {tolerated}"),
         *_attack(config, size.agents, asked),
     ]
 
@@ -86,17 +91,19 @@ def _attack(config: Config, agents: int, asked: int) -> list[tuple[str, str]]:
     attackers = count(attack.fraction, agents)
     if attack.placement == "per_round" or asked == agents:
         a_round = float(count(attack.fraction, asked))
-        words = f"{a_round:.0f} of the {asked} agents of each round"
+        words = f"{a_round:.0f} of the {plural(asked, 'agent')} in each round"
     else:
         a_round = asked * attackers / agents
-        words = f"{attackers} of {agents} agents, so {a_round:.1f} of a round's {asked} on average"
+        words = f"{attackers} of {plural(agents, 'agent')}, so {a_round:.1f} of the {asked} in a round on average"
     rows = [("attack", f"{attack.kind} by {words}")]
     rule, borne = config.aggregation.rule, _borne(config, asked)
     if a_round > borne:
-        rows.append(("attackers above f", f"more attack than the {borne} that {rule} bears: the model may follow them"))
+        rows.append(
+            ("attackers above f", f"more attackers than the {borne} that {rule} tolerates: they may steer the model")
+        )
     return rows
 
 
 def _borne(config: Config, asked: int) -> int:
-    """How many malicious agents among `asked` the rule bears."""
+    """How many malicious agents among `asked` the rule tolerates."""
     return 0 if config.aggregation.rule == "mean" else count(config.aggregation.byzantine_share, asked)

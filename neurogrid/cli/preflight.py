@@ -8,13 +8,14 @@ from datetime import timedelta
 
 from neurogrid.cli import runs, settings, teachers
 from neurogrid.config import Config, load, to_yaml
-from neurogrid.data.household import HouseholdMeta, household_path, read_meta
+from neurogrid.data.household import HouseholdMeta, read_meta
 from neurogrid.data.manifest import Agent, Manifest, Part, few, periods
-from neurogrid.data.profiles import household_folders
 from neurogrid.data.sources import Source
+from neurogrid.data.tables import current_tables
 from neurogrid.data.windows import reach_slots
 from neurogrid.errors import InputError, UsageError
 from neurogrid.ledger.records import read_end, refuse_begun, refuse_ended
+from neurogrid.plural import plural
 from neurogrid.storage import place
 from neurogrid.teacher.store import Teacher, refuse_other_windows
 
@@ -31,12 +32,14 @@ def refuse_run(config: Config, source: Source) -> None:
         cadence = config.etl.cadence_minutes or source.cadence_minutes
         refuse_other_windows(teacher, settings.windows(config), cadence)
     _refuse_more_tasks_than_cores(config)
-    _refuse_too_few_files(config, len(source.listing(config.etl.listed_per_kind).files))
+    files = source.listing(config.etl.listed_per_kind).files
+    if not source.declaration.staged:  # how many households a file of many has is not known yet
+        _refuse_too_few_files(config, len(files))
 
 
 def refuse_sampling(config: Config) -> None:
     """Raises InputError where there are no clean tables to sample from."""
-    household_folders(place(config.warehouse))
+    current_tables(place(config.warehouse))
 
 
 def refuse_evaluation(config: Config, run_id: str) -> None:
@@ -59,7 +62,8 @@ def refuse_training(config: Config, manifest: Manifest, resume: str = "") -> Tea
         refuse_begun(run)
     if len(manifest.agents) < config.sampling.agents:
         # The config's own check knows what was wished for; a manifest may hold fewer agents.
-        load(to_yaml(config), [f"sampling.agents={len(manifest.agents)}"], where="config with this manifest's agents")
+        fewer = config.sampling.model_copy(update={"agents": len(manifest.agents)})
+        load(to_yaml(config.model_copy(update={"sampling": fewer})), where="config with this manifest's agents")
     _refuse_other_meters(config, manifest)
     teacher = teachers.find(config, manifest)
     _refuse_more_tasks_than_cores(config)
@@ -75,7 +79,7 @@ def _refuse_more_tasks_than_cores(config: Config) -> None:
     cores = os.cpu_count() or 1 if local["cores"] == "*" else int(local["cores"] or 1)
     if config.backend.tasks > cores:
         raise UsageError(
-            f"{config.backend.tasks} resident tasks need as many free Spark slots",
+            f"{plural(config.backend.tasks, 'resident task')}, but not as many Spark slots",
             found=f"{cores} on {config.spark.master}",
             fix=f"set backend.tasks to at most {cores}, or 0 for all",
         )
@@ -84,14 +88,13 @@ def _refuse_more_tasks_than_cores(config: Config) -> None:
 def _refuse_too_few_files(config: Config, files: int) -> None:
     section = config.sampling
     held_out = round(files * section.held_out_share)
-    found = f"{files} household files in {config.source.path}, {held_out} of them to be held out"
+    found = f"{plural(files, 'household file')} in {config.source.path}, {held_out} of them held out"
     if section.partition == "natural" and section.agents > files - held_out:
         raise UsageError(
-            f"{section.agents} agents need {section.agents} households to train on, and {files - held_out} are there "
-            "at most",
+            f"there are too few households for {plural(section.agents, 'agent')}, each of which needs one to train on",
             found=found,
-            fix=f"take at most {files - held_out} agents (--agents), or a smaller sampling.held_out_share than "
-            f"{section.held_out_share:g}",
+            fix=f"take at most {plural(files - held_out, 'agent')} (--agents), or a sampling.held_out_share "
+            f"smaller than {section.held_out_share:g}",
         )
     if section.clusters > files:
         raise UsageError(
@@ -108,7 +111,7 @@ def _refuse_other_meters(config: Config, manifest: Manifest) -> None:
 
     def read(part: Part) -> HouseholdMeta | str:
         try:
-            return read_meta(warehouse.filesystem, household_path(warehouse.path, part.weather_id, part.household_id))
+            return read_meta(warehouse.filesystem, (warehouse / part.path).path)
         except FileNotFoundError:
             return "is not among them"
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -123,7 +126,7 @@ def _refuse_other_meters(config: Config, manifest: Manifest) -> None:
         raise InputError(
             f"manifest {manifest.sha256[:12]} does not fit the meters in {warehouse}",
             found=few(problems),
-            fix="sample again with `neurogrid sample`, or bring back the files that the manifest was made from",
+            fix="sample again with `neurogrid sample`, or restore the files that the manifest was made from",
         )
 
 
@@ -154,10 +157,10 @@ def _refuse_without_windows(config: Config, manifest: Manifest) -> None:
     able = len(manifest.agents) - sum(slots < needed for slots in whole)
     if able < config.rounds.min_agents:
         raise UsageError(
-            f"a window is longer than what there is to train on: {needed} slots of {manifest.cadence_minutes} min, "
+            f"a window is longer than the training period: {needed} slots of {manifest.cadence_minutes} min, "
             f"{reach} before its start and {windows.horizon_slots} to forecast",
-            found=f"{able} of {len(manifest.agents)} agents have as many in their training period, "
+            found=f"{able} of {plural(len(manifest.agents), 'agent')} have as many in their training period, "
             f"{config.rounds.min_agents} needed; the longest has {max(whole)}",
             fix="lower model.history_slots or model.horizon_slots, take a coarser etl.cadence_minutes, "
-            "or bring readings of a longer time",
+            "or use readings of a longer time",
         )

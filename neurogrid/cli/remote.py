@@ -6,36 +6,35 @@
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 from neurogrid.cli import lines, show
 from neurogrid.cluster import application as applications
 from neurogrid.cluster.api import Cluster
 from neurogrid.cluster.diagnosis import Trouble
-from neurogrid.cluster.follow import Became, Follower, Happening, Said, Suffers
-from neurogrid.cluster.release import JOB_LABEL, Release
+from neurogrid.cluster.follow import WAITS, Became, Follower, Happening, Said, Suffers
+from neurogrid.cluster.release import Release, job_of
 from neurogrid.errors import NeuroGridError, RunError, UsageError
 from neurogrid.fl.record import Round
 
 Object = dict[str, Any]
 
 TIMED_OUT = 124
-SAID_TWICE = frozenset({"waiting", "unchanged"})  # for machines, and for people in the line that follows
+SAID_TWICE = frozenset({"next", "unchanged"})  # for machines, and for people in the line that follows
 STATES = {
     "": "waits for the operator",
-    "SUBMITTED": "submitted, its driver starts",
-    "RUNNING": "runs",
-    "SUCCEEDING": "has done its work",
+    "SUBMITTED": "is submitted, its driver is starting",
+    "RUNNING": "is running",
+    "SUCCEEDING": "is finishing",
     "COMPLETED": "completed",
     "FAILING": "its driver failed",
     "FAILED": "failed",
     "SUBMISSION_FAILED": "could not be submitted",
-    "PENDING_RERUN": "starts again",
-    "INVALIDATING": "is stopped to start anew",
+    "PENDING_RERUN": "is starting again",
+    "INVALIDATING": "is being stopped, to start again",
     "SUSPENDING": "is being stopped",
     "SUSPENDED": "is stopped",
-    "RESUMING": "goes on",
+    "RESUMING": "is resuming",
     "UNKNOWN": "its driver's node does not answer",
 }
 
@@ -46,46 +45,26 @@ class StillRunningError(RunError):
     exit_code = TIMED_OUT
 
 
-def job_of(application: Object) -> str:
-    """The job that an application runs."""
-    return str(application["metadata"].get("labels", {}).get(JOB_LABEL, ""))
-
-
-def name_of(application: Object) -> str:
-    """Its name."""
-    return str(application["metadata"]["name"])
-
-
-def age(application: Object) -> str:
-    """How long ago it was made, in the largest unit that fits."""
-    made = datetime.fromisoformat(str(application["metadata"]["creationTimestamp"]))
-    seconds = int((datetime.now(UTC) - made).total_seconds())
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds // size}{unit}"
-    return f"{seconds}s"
-
-
 def where(cluster: Cluster, namespace: str | None, release: str | None) -> str:
     """The flags that say the same again, for a command that a person is told."""
     return (f" -n {cluster.namespace}" if namespace else "") + (f" --release {release}" if release else "")
 
 
 def newest(cluster: Cluster, release: Release, wanted: str) -> Object:
-    """The application of this name, or the newest of the job of this name.
+    """The application of this name, or of the job of this name the one that is on, else the one last attempted.
 
     Raises:
         UsageError: there is none.
     """
     own = cluster.applications(release.selector)
-    found = [a for a in own if name_of(a) == wanted] or [a for a in own if job_of(a) == wanted]
+    found = [a for a in own if applications.name_of(a) == wanted] or [a for a in own if job_of(a) == wanted]
     if found:
-        return max(found, key=lambda a: (str(a["metadata"]["creationTimestamp"]), name_of(a)))
+        return max(found, key=applications.recency)
     if wanted in release.templates:
         raise UsageError(f"{wanted} has not run yet", fix=f"start it: neurogrid k8s submit {wanted}")
     raise UsageError(
         f'there is no job or run "{wanted}" in release {release.name}',
-        found=", ".join([*release.templates, *sorted(name_of(a) for a in own)]),
+        found=", ".join([*release.templates, *sorted(applications.name_of(a) for a in own)]),
         fix="name one of these",
     )
 
@@ -131,7 +110,7 @@ class Screen:
         match happening:
             case Became(state, message):
                 self.outcome.state, self.outcome.message = state, message
-                show.say(f"  {STATES.get(state, state)}")
+                show.say(f"  {message if state == WAITS else STATES.get(state, state)}")
             case Suffers(trouble):
                 self.outcome.troubles.append(trouble)
                 if not (trouble.exited and self.outcome.failure):  # its own words are better
@@ -153,6 +132,8 @@ class Screen:
             record = _round(content)
             if record is not None and self._table is not None:
                 self._table.show(record)
+            elif record is not None:  # the log is read from its middle on
+                show.say(f"  {show.round_words(record)}")
         elif kind == "completed":
             self.outcome.result = content.get("result")
         elif kind == "failed":
@@ -164,7 +145,7 @@ class Screen:
     def _open_table(self, content: Mapping[str, Any]) -> None:
         done = int(content.get("done", 0))
         if done:
-            show.say(f"  goes on after round {done}")
+            show.say(f"  resumes after round {done}")
         if self._table is None:
             table = show.RoundTable(int(content["rounds"]), done)
             self._table = self._stack.enter_context(table)
@@ -182,10 +163,10 @@ def words(kind: str, content: Mapping[str, Any]) -> str:
     if kind == "round":
         record = _round(content)
         return show.round_words(record) if record else f"round {content.get('round_id')}"
-    if kind == "waiting":
-        return f"waits for {content.get('after')} to complete, for at most {content.get('timeout_s')} s"
+    if kind == "next":
+        return f"starting the next job, {content.get('run')}"
     if kind == "unchanged":
-        return f"had completed with this very config at {content.get('ended')}: nothing to do (--again runs it anew)"
+        return f"already completed with this config at {content.get('ended')}: nothing to do (--again runs it again)"
     if kind == "training":
         return f"round {content.get('done')} of {content.get('rounds')} done"
     if kind == "failed":
@@ -210,14 +191,14 @@ def tell(trouble: Trouble) -> None:
             show.say(f"    {line}")
 
 
-def follow(cluster: Cluster, name: str, timeout_s: float, *, log: bool = False) -> Outcome:
+def follow(cluster: Cluster, name: str, timeout_s: float, *, log: bool = False, tail: int | None = None) -> Outcome:
     """Shows all that happens to an application until it has ended.
 
     Raises:
         StillRunningError: it has not, and the time is over.
     """
     with Screen(log=log) as screen:
-        for happening in Follower(cluster, name, timeout_s):
+        for happening in Follower(cluster, name, timeout_s, tail):
             screen(happening)
     return screen.outcome
 
@@ -232,15 +213,17 @@ def conclude(name: str, outcome: Outcome) -> dict[str, Any]:
     """
     if outcome.state == "COMPLETED":
         return outcome.result or {}
-    if outcome.state not in applications.ENDED | applications.STOPPED:
+    if outcome.state == WAITS and any(not trouble.waits for trouble in outcome.troubles):
+        raise failure(name, outcome)
+    if outcome.state not in applications.ENDED | {"SUSPENDED", "SUSPENDING"}:
         raise StillRunningError(
             f"{name} has not ended yet",
             found=STATES.get(outcome.state, outcome.state)
             + "".join(f"; {trouble.what}" for trouble in outcome.troubles[-1:]),
-            fix=f"it goes on by itself; look again with: neurogrid k8s wait {name}",
+            fix=f"it continues by itself; wait for it again with: neurogrid k8s wait {name}",
         )
-    if outcome.state in applications.STOPPED:
-        raise RunError(f"{name} was stopped", fix="what was durable is kept; submit it again to go on")
+    if outcome.state not in applications.ENDED:
+        raise RunError(f"{name} was stopped", fix="finished rounds are kept; submit it again to continue")
     raise failure(name, outcome)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 from pyspark.sql import SparkSession
 
-from neurogrid.cli import runs, show, steps
+from neurogrid.cli import ingest, runs, show, steps
 from neurogrid.config import Config, load, to_yaml
 from neurogrid.data.manifest import Manifest
 from neurogrid.errors import UsageError
@@ -61,7 +61,7 @@ def measure(config: Config, seeds: Sequence[int], spark: SparkSession) -> str:
         seeds: the main run is made with each; the others with the first.
         spark: an open session.
     """
-    steps.do_etl(config, spark, steps.find_source(config))
+    ingest.do_etl(config, lambda: spark, ingest.find_source(config))
     main = []
     for seed in seeds:
         # Training every household alone takes longer than the federation: once is enough to say what joining gives.

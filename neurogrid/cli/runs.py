@@ -37,7 +37,11 @@ def refuse_missing(warehouse_uri: str, run_id: str) -> None:
         raise UsageError(
             f'there is no run "{run_id}" in {warehouse}',
             found=", ".join(there) if there else "no runs at all",
-            fix="name one of these, or give the warehouse with --warehouse",
+            fix=(
+                "name one of these, or give the warehouse with --warehouse"
+                if there
+                else "give the warehouse with --warehouse; one that was stopped before its first round starts anew"
+            ),
         )
 
 
@@ -75,9 +79,9 @@ def refuse_another(wanted: Config, own: Config, run_id: str) -> None:
     ] + [f"seed is {ours['seed']}, was {theirs['seed']}"] * (ours["seed"] != theirs["seed"])
     if differing:
         raise ConfigError(
-            f"run {run_id} was begun with another config, which it keeps",
+            f"run {run_id} began with another config, which it keeps",
             found="; ".join(differing),
-            fix="go on with it without a config; or begin another: name another run_id, or leave it empty",
+            fix="resume it without --config; or start a new run with another run_id",
         )
 
 
@@ -93,7 +97,7 @@ def refuse_other_manifest(genesis: Record, manifest: Manifest) -> None:
         raise UsageError(
             f"run {run_id} was made with another manifest",
             found=f"{manifest.sha256[:12]}, the run has {genesis['manifest_id']}",
-            fix=f"neurogrid run --resume {run_id} goes on with its own; or begin another run, with another run_id",
+            fix=f"neurogrid run --resume {run_id} continues it with its own; or start a new run with another run_id",
         )
 
 

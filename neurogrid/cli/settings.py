@@ -1,14 +1,11 @@
 """From the config to the values that the rest takes. With steps.py the only reader of config sections."""
 
 from dataclasses import replace
-from pathlib import Path
 
 from neurogrid.agent import TrainingSettings
 from neurogrid.backends.exchange import ExchangeSettings
 from neurogrid.config import Config
-from neurogrid.data.clean import EtlSettings
 from neurogrid.data.sampling import SamplingSettings
-from neurogrid.data.sources import Source, open_source
 from neurogrid.data.windows import WindowSettings
 from neurogrid.evaluation import CentralSettings, EvaluationSettings
 from neurogrid.fl.attack import AttackSettings
@@ -17,19 +14,7 @@ from neurogrid.fl.defence import DefenceSettings
 from neurogrid.fl.local import LocalSettings
 from neurogrid.fl.rounds import RoundSettings
 from neurogrid.models import LossSettings, ModelSettings
-from neurogrid.storage import place
 from neurogrid.teacher.settings import Device, Precision, TeacherSettings
-
-
-def source(config: Config) -> Source:
-    """The raw readings; raises InputError where there are none."""
-    section = config.source
-    return open_source(section.kind, place(section.path), section.exclude, section.limit_households or None)
-
-
-def etl(config: Config) -> EtlSettings:
-    """See EtlSettings."""
-    return EtlSettings(**config.etl.model_dump())
 
 
 def sampling(config: Config) -> SamplingSettings:
@@ -143,11 +128,5 @@ def evaluation(config: Config) -> EvaluationSettings:
         alone=central(section.alone_steps),
         pooled=central(section.pooled_steps),
         seed=config.seed,
+        show_households=config.show_households,
     )
-
-
-def spark_log(config: Config) -> Path | None:
-    """Where Spark's own words go: beside a local warehouse; on the terminal otherwise, as pods' logs need."""
-    if "://" in config.warehouse or not config.spark.master.startswith("local"):
-        return None
-    return Path(config.warehouse).expanduser() / "logs" / "spark.log"

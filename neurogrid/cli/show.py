@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -19,8 +19,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from neurogrid.errors import NeuroGridError
-from neurogrid.fl.record import Round
-from neurogrid.fl.rounds import State
+
+if TYPE_CHECKING:  # what a federation runs on is not installed everywhere
+    from neurogrid.fl.record import Round
+    from neurogrid.fl.rounds import State
 
 ROWS_SHOWN = 12
 console = Console(stderr=True, highlight=False)
@@ -115,7 +117,7 @@ class RoundTable:
     """Observer of `federate`: the live table of rounds."""
 
     def __init__(self, rounds: int, done: int) -> None:
-        self._rounds, self._rows = rounds, deque[Round](maxlen=ROWS_SHOWN)
+        self._rounds, self._rows = rounds, deque["Round"](maxlen=ROWS_SHOWN)
         self._progress = _progress("rounds")
         self._task = self._progress.add_task("", total=rounds, completed=done)
         self._live = Live(console=console, refresh_per_second=4)
@@ -131,11 +133,11 @@ class RoundTable:
             self._live.update(self._table())
             self._live.stop()
 
-    def after_round(self, record: Round, state: State) -> None:
+    def after_round(self, record: "Round", state: "State") -> None:
         """Shows the round."""
         self.show(record)
 
-    def show(self, record: Round) -> None:
+    def show(self, record: "Round") -> None:
         """Shows a round of a run that is elsewhere."""
         self._rows.append(record)
         if console.is_terminal:
@@ -156,12 +158,12 @@ class RoundTable:
 _COLUMNS = ("round", "held-out loss", "training loss", "accepted", "attackers out", "late/lost", "s", "update", "tasks")
 
 
-def round_words(record: Round) -> str:
+def round_words(record: "Round") -> str:
     """The round on one line."""
     return "  ".join(f"{name} {cell}" for name, cell in zip(_COLUMNS, _cells(record), strict=True))
 
 
-def _cells(record: Round) -> tuple[str, ...]:
+def _cells(record: "Round") -> tuple[str, ...]:
     attackers = record.byzantine_agents_n
     caught = "-" if not attackers else f"{round(attackers * record.rejection_recall)}/{attackers}"
     return (
@@ -181,7 +183,7 @@ def scores(test: Mapping[str, Any]) -> None:
     """The test part in short: MAE of each method on trained and on held-out households, and surges."""
     groups = {name: test[name] for name in ("trained", "held_out") if test[name]["households"]}
     table = Table(box=None, padding=(0, 2), header_style="dim")
-    table.add_column("  MAE in kWh (below 28-day median)")
+    table.add_column("  MAE in kWh (% below the 28-day median)")
     for name, group in groups.items():
         table.add_column(f"{len(group['households'])} {name.replace('_', '-')}", justify="right")
     for method in test["trained"]["methods"]:
@@ -204,4 +206,4 @@ def _score(figures: Mapping[str, Any] | None) -> str:
 
 def number(value: float | None, digits: int = 4) -> str:
     """A figure, or a dash where there is none."""
-    return "-" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+    return "-" if value is None or not math.isfinite(value) else f"{value:z.{digits}f}"  # z: no -0.0

@@ -3,9 +3,8 @@
 Each step returns a dictionary for `--json`.
 """
 
-import json
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -18,11 +17,9 @@ from neurogrid.agent import AgentTrainerFactory, new_model
 from neurogrid.backends.inline import InlineBackend
 from neurogrid.backends.pods import LostPods
 from neurogrid.backends.spark import SparkBackend
-from neurogrid.cli import plan, preflight, runs, settings, show, teachers
+from neurogrid.cli import ingest, plan, preflight, runs, settings, show, teachers
 from neurogrid.cli.telemetry import traced
 from neurogrid.config import Config, to_yaml
-from neurogrid.data.etl import run_etl
-from neurogrid.data.grid import check_cadence
 from neurogrid.data.manifest import Manifest, keep, read_manifest
 from neurogrid.data.sampling import check, sample
 from neurogrid.data.sources import Source
@@ -35,56 +32,11 @@ from neurogrid.fl.weights import from_state_dict, layout
 from neurogrid.ledger import Genesis, Ledger, unpack, verify
 from neurogrid.ledger.chain import seal, to_text
 from neurogrid.ledger.records import read_end, read_evaluation, read_genesis, read_named
-from neurogrid.report import render_report
-from neurogrid.session import spark_session
-from neurogrid.storage import Place, place, refuse_unwritable
+from neurogrid.plural import plural
+from neurogrid.storage import Place, place
 from neurogrid.teacher.store import Teacher
 
 Result = dict[str, Any]
-
-
-@contextmanager
-def session(config: Config) -> Iterator[SparkSession]:
-    """The one Spark session of a command."""
-    refuse_unwritable(place(config.warehouse))
-    master = config.spark.master
-    starting = spark_session("neurogrid", master, config.spark.options, settings.spark_log(config))
-    with ExitStack() as stack:
-        with show.waiting(f"starting Spark on {master}"):
-            spark = stack.enter_context(starting)
-        yield spark
-
-
-def find_source(config: Config) -> Source:
-    """The raw readings; raises InputError where there are none, or they do not fit the cadence, before Spark starts."""
-    source = settings.source(config)
-    check_cadence(source.cadence_minutes, config.etl.cadence_minutes)
-    return source
-
-
-def do_etl(config: Config, spark: SparkSession, source: Source) -> Result:
-    """Raw files to clean tables."""
-    warehouse = place(config.warehouse)
-    show.heading("ETL")
-    show.facts([("from", f"{config.source.path} ({source.kind})"), ("to", f"{warehouse}/meters")])
-    with show.bar("household files") as bar:
-        report = run_etl(spark, source, warehouse, settings.etl(config), bar)
-    faults = {
-        **report.faults,
-        **{f"weather {kind}": n for own in report.weather_faults.values() for kind, n in own.items()},
-    }
-    show.facts(
-        [
-            ("files", f"{report.files}, of which {len(report.unusable)} unusable"),
-            ("rows read", f"{report.file_rows:,}"),
-            ("tables", f"{report.households} households, {report.slots:,} slots of {report.cadence_minutes} min"),
-            ("measured", f"{report.load_tiers['observed'] / max(report.slots, 1):.1%} of slots, the rest imputed"),
-            ("faults", ", ".join(f"{kind} {n:,}" for kind, n in sorted(faults.items())) or "none"),
-            ("report", f"{warehouse}/quality/report.md"),
-            ("took", f"{report.seconds:.1f} s"),
-        ]
-    )
-    return {**json.loads(report.to_json()), "seconds": report.seconds}
 
 
 def do_run(config: Config, source: Source | None, manifest: Manifest | None, resume: str = "") -> Result:
@@ -102,15 +54,16 @@ def do_run(config: Config, source: Source | None, manifest: Manifest | None, res
     trained = bool(resume) and runs.has_ended(run)
     if trained:
         result["train"] = runs.summary(run, read_end(run))
-        show.say(f"run {run_id} has had its {result['train']['rounds']} rounds: on with what comes after them")
+        done = plural(result["train"]["rounds"], "round")
+        show.say(f"the training of run {run_id} has ended after {done}; continuing with the evaluation and the report")
     elif manifest is not None:
         preflight.refuse_training(config, manifest, resume)
     if trained and runs.is_evaluated(run):
         result["evaluate"] = read_evaluation(run)
     else:
-        with session(config) as spark:
+        with ingest.session(config) as spark:
             if source is not None:
-                result["etl"] = do_etl(config, spark, source)
+                result["etl"] = ingest.do_etl(config, lambda: spark, source)
             if manifest is None:
                 manifest, result["sample"] = do_sample(config, spark)
             if not trained:
@@ -132,6 +85,7 @@ def do_sample(config: Config, spark: SparkSession) -> tuple[Manifest, Result]:
     warehouse = place(config.warehouse)
     with show.bar("profiles of households") as bar:
         manifest = sample(spark, warehouse, settings.sampling(config), bar)
+    ingest.write_quality_page(config, manifest)
     _show_manifest(manifest)
     path = f"{warehouse}/manifests/{manifest.sha256[:12]}/manifest.json"
     return manifest, {"manifest_id": manifest.sha256[:12], "path": path, "agents": len(manifest.agents)}
@@ -142,10 +96,13 @@ def _show_manifest(manifest: Manifest) -> None:
     show.facts(
         [
             ("manifest", manifest.sha256[:12]),
-            ("agents", f"{len(manifest.agents)} in {manifest.districts} districts, {rows:,} slots"),
-            ("held out", f"{len(manifest.held_out)} households"),
-            ("not used", f"{len(manifest.unused)} households"),
-            *((f"cluster {c.number}", f"{c.households} households: {c.description}") for c in manifest.clusters),
+            ("agents", f"{len(manifest.agents)} in {plural(manifest.districts, 'district')}, {rows:,} slots"),
+            ("held out", plural(len(manifest.held_out), "household")),
+            ("not used", plural(len(manifest.unused), "household")),
+            *(
+                (f"cluster {c.number}", f"{plural(c.households, 'household')}: {c.description}")
+                for c in manifest.clusters
+            ),
         ]
     )
 
@@ -163,9 +120,9 @@ def find_manifest(config: Config) -> Manifest:
         candidates = [child / "manifest.json" for child in folder.children()]
         if len([c for c in candidates if c.exists()]) > 1:
             raise InputError(
-                "several manifests are in the warehouse: say which",
+                "there are several manifests in the warehouse",
                 found=", ".join(c.path.split("/")[-2] for c in candidates),
-                fix="give one with --manifest",
+                fix="choose one with --manifest",
             )
     for candidate in candidates:
         if candidate.exists() and candidate.name.endswith(".json"):
@@ -228,7 +185,9 @@ def do_train(
                 # Before the ledger, whose records name the traces.
                 finish = federate(state, federation, rounds, backend, [*filter(None, [traces]), ledger, table])
         except VoidRoundsError as error:
-            raise RunError(str(error), fix="see rounds.min_agents, and the audit of the run for the reasons") from error
+            raise RunError(
+                str(error), fix="lower rounds.min_agents, or see why updates were rejected in the run's audit"
+            ) from error
         end = ledger.finish(finish.state, finish.reason, {"manifest_sha256": manifest.sha256})
     _show_finish(run, finish, end["sha256"])
     return runs.summary(run, end)
@@ -252,7 +211,7 @@ def open_ledger(
         except UsageError:
             ledger.close()
             raise
-        show.say(f"  goes on after round {found.state.round}")
+        show.say(f"  resuming after round {found.state.round}")
         return ledger, found.state
     genesis = Genesis(
         run_id=run.name,
@@ -312,6 +271,8 @@ def do_evaluate(config: Config, spark: SparkSession | None, run_id: str, manifes
 
 def do_report(warehouse_uri: str, run_id: str) -> Result:
     """The run's HTML report."""
+    from neurogrid.report.page import render_report  # noqa: PLC0415 - matplotlib takes half a second that other steps do not need
+
     warehouse = place(warehouse_uri)
     run = warehouse / "runs" / run_id
     with show.console.status("  report"):
@@ -333,10 +294,14 @@ def do_audit(warehouse_uri: str, run_id: str) -> Result:
             ("files", str(found.files)),
             ("ledger", found.head),
             ("state", "ended" if found.ended else "not ended"),
-            ("evaluation", found.evaluation or "none, or of an older NeuroGrid: not covered"),
+            ("evaluation", found.evaluation or "no evaluation that can be checked"),
         ]
     )
     if found.problems:
-        raise RunError(f"run {run_id} is not what was written", found="\n         ".join(found.problems))
-    show.say("  every record and file is as it was written")
+        raise RunError(
+            f"run {run_id} has been modified",
+            found="\n         ".join(found.problems),
+            fix="restore these files from a copy; until then the run cannot be resumed, evaluated or reported on",
+        )
+    show.say("  OK: all records and files are unmodified")
     return asdict(found)

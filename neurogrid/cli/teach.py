@@ -17,13 +17,15 @@ import neurogrid
 from neurogrid.cli import runs, settings, show, steps
 from neurogrid.config import Config, load, to_yaml
 from neurogrid.data.manifest import Manifest, keep
+from neurogrid.data.tables import CurrentTable
 from neurogrid.errors import ConfigError, UsageError
 from neurogrid.ledger.chain import Record
-from neurogrid.ledger.lock import RunLock
+from neurogrid.lock import FolderLock
+from neurogrid.plural import plural
 from neurogrid.storage import Place, place
 from neurogrid.teacher import records
 from neurogrid.teacher.distribute import device_for, distribute, refuse_without_slots
-from neurogrid.teacher.households import Consent, TaughtHousehold, choose, deal
+from neurogrid.teacher.households import Consent, choose, deal
 from neurogrid.teacher.rank import RankTask
 from neurogrid.teacher.schedule import best_epoch, stop_reason
 from neurogrid.teacher.settings import TeacherSettings
@@ -72,7 +74,7 @@ def do_teach(config: Config, spark: SparkSession, resume: str = "", *, go_on: bo
     hands = deal(households, teacher.ranks)
     refuse_without_slots(spark, teacher.ranks, teacher.timeout_s)
     show.heading(f"Teaching, teacher {teacher_id}")
-    with RunLock(folder):
+    with FolderLock(folder, f"teacher {teacher_id}"):
         if not resume:
             # The first record names the manifest by id, and this one may lie elsewhere.
             keep(manifest, warehouse)
@@ -101,7 +103,7 @@ def do_teach(config: Config, spark: SparkSession, resume: str = "", *, go_on: bo
     return {**metrics, "path": str(folder)}
 
 
-def _choose(config: Config) -> tuple[tuple[TaughtHousehold, ...], Manifest]:
+def _choose(config: Config) -> tuple[tuple[CurrentTable, ...], Manifest]:
     """Whom to teach, and the manifest that says who is held out; raises UsageError where that cannot be."""
     manifest = steps.find_manifest(config)
     section = config.teacher
@@ -134,7 +136,7 @@ def _own_config(warehouse_uri: str, teacher_id: str, overrides: list[str]) -> Co
         raise ConfigError(
             "a teacher keeps the config that it began with",
             found=", ".join(changing),
-            fix="only spark.*, teacher.tries and teacher.timeout_s may be set for one that exists; or begin another",
+            fix="only spark.*, teacher.tries and teacher.timeout_s may be set for one that exists; or start another",
         )
     first = records.read(folder).first
     text = records.read_named(folder, first, "config.yaml").decode()
@@ -143,7 +145,7 @@ def _own_config(warehouse_uri: str, teacher_id: str, overrides: list[str]) -> Co
 
 
 def _first_record(
-    teacher_id: str, teacher: TeacherSettings, households: tuple[TaughtHousehold, ...], manifest: Manifest
+    teacher_id: str, teacher: TeacherSettings, households: tuple[CurrentTable, ...], manifest: Manifest
 ) -> dict[str, Any]:
     return {
         "teacher_id": teacher_id,
@@ -161,15 +163,15 @@ def _first_record(
 
 def _show_plan(
     teacher: TeacherSettings,
-    households: tuple[TaughtHousehold, ...],
-    hands: tuple[tuple[TaughtHousehold, ...], ...],
+    households: tuple[CurrentTable, ...],
+    hands: tuple[tuple[CurrentTable, ...], ...],
     spark: SparkSession,
 ) -> None:
     model, parts = teacher.model, teacher.accumulation
     slots = ", ".join(f"{sum(taught.rows for taught in hand):,}" for hand in hands)
     show.facts(
         [
-            ("taught", f"{len(households)} households; slots of each rank: {slots}"),
+            ("taught", f"{plural(len(households), 'household')}; slots of each rank: {slots}"),
             ("model", f"{model.name}, hidden {model.hidden} x {model.layers}"),
             ("ranks", f"{teacher.ranks} on Spark, {spark.sparkContext.master}, {teacher.device}, {teacher.precision}"),
             (

@@ -13,11 +13,12 @@ from pyspark.sql import SparkSession
 
 from neurogrid.agent import as_tensors, model_shape
 from neurogrid.bench.table import Cell, ResultTable
-from neurogrid.cli import settings, show, steps
+from neurogrid.cli import ingest, settings, show, steps
 from neurogrid.cli.teach import do_teach
 from neurogrid.config import Config, load, to_yaml
-from neurogrid.data.household import household_path, read_household
+from neurogrid.data.household import read_household
 from neurogrid.data.manifest import Agent, Manifest
+from neurogrid.data.tables import read_tables
 from neurogrid.data.windows import Batch, build_shard, gather
 from neurogrid.fl.randomness import generator
 from neurogrid.ledger import unpack
@@ -56,8 +57,8 @@ def measure(config: Config, spark: SparkSession) -> ResultTable:
         config: of the federations; its `teacher` section says whom the teacher learns from.
         spark: an open session.
     """
-    if not (place(config.warehouse) / "households.parquet").exists():
-        steps.do_etl(config, spark, steps.find_source(config))
+    if read_tables(place(config.warehouse)) is None:
+        ingest.do_etl(config, lambda: spark, ingest.find_source(config))
     manifest, _ = steps.do_sample(config, spark)
     seed = config.seed
     teacher = load(to_yaml(config), [f"teacher.id=teacher-seed{seed}", f"sampling.manifest={manifest.sha256[:12]}"])
@@ -93,7 +94,7 @@ def _test(config: Config, agents: Sequence[Agent]) -> _Test:
     with show.console.status(f"  test windows of {len(agents)} households"):
         for agent in agents:
             part = agent.parts[0]
-            path = household_path(warehouse.path, part.weather_id, part.household_id)
+            path = (warehouse / part.path).path
             shard = build_shard(
                 [(read_household(warehouse.filesystem, path), None)], settings.windows(config), ("test",)
             )

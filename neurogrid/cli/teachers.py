@@ -9,6 +9,7 @@ from neurogrid.fl.update import Vector
 from neurogrid.fl.weights import flatten, from_state_dict, layout
 from neurogrid.ledger.chain import Record
 from neurogrid.models import Forecaster
+from neurogrid.plural import plural
 from neurogrid.storage import place
 from neurogrid.teacher.households import refuse_held_out
 from neurogrid.teacher.store import Teacher, open_teacher, refuse_other_windows
@@ -38,9 +39,9 @@ def named(config: Config) -> Teacher | None:
     if not config.local.distill_weight and teacher.model != settings.model(config):
         ours, theirs = settings.model(config), teacher.model
         raise UsageError(
-            f"teacher {teacher.id} is of another size than this model, so its weights cannot start it",
+            f"the model is of another size than teacher {teacher.id}, so it cannot start from its weights",
             found=f"the teacher {_size(theirs)}, the model {_size(ours)}",
-            fix="set local.distill_weight to learn from its forecasts instead, or take its sizes in the model section",
+            fix="set local.distill_weight to learn from its forecasts instead, or use its sizes in the model section",
         )
     return teacher
 
@@ -67,7 +68,7 @@ def start(config: Config, teacher: Teacher | None, model: Forecaster) -> Vector:
     does += [f"learns from its forecasts with weight {config.local.distill_weight:g}"] * bool(
         config.local.distill_weight
     )
-    about = f"{teacher.id}, of {len(teacher.households)} households, {_size(teacher.model)}"
+    about = f"{teacher.id}, trained on {plural(len(teacher.households), 'household')}, {_size(teacher.model)}"
     show.facts([("teacher", f"{about}: the federation {' and '.join(does)}")])
     return from_state_dict(layout(model), teacher.weights()) if fits else flatten(model)
 
@@ -87,7 +88,7 @@ def refuse_another(genesis: Record, teacher: Teacher | None) -> None:
         raise UsageError(
             f"run {genesis['run_id']} began with another teacher",
             found=f"{found[:12] or 'none'}, the run has {began_with[:12] or 'none'}",
-            fix="bring back the teacher's folder as it was, or start a new run",
+            fix="restore the teacher's folder as it was, or start a new run",
         )
 
 

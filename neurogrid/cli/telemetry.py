@@ -13,7 +13,7 @@ import neurogrid
 from neurogrid.cli import show
 from neurogrid.cli.options import Warehouse, load_config
 from neurogrid.errors import UsageError
-from neurogrid.storage import place
+from neurogrid.incluster import in_cluster
 
 if TYPE_CHECKING:
     from neurogrid.telemetry.tracing import RoundTraces
@@ -24,22 +24,23 @@ MOST_SPANS = 16_384
 
 def exporter(
     warehouse: Warehouse = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Where to answer; 0 is any free port.")] = 9108,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")] = 9108,
     address: Annotated[str, typer.Option(help="Address to listen on.")] = "0.0.0.0",  # noqa: S104 - to be scraped
-    runs: Annotated[int, typer.Option(min=1, max=1000, help="How many of the newest runs are shown.")] = 20,
-    per_agent: Annotated[bool, typer.Option("--per-agent", help="Series of every agent, too.")] = False,
-    every: Annotated[float, typer.Option(min=0.1, help="Seconds from one look at the warehouse to the next.")] = 5.0,
+    runs: Annotated[int, typer.Option(min=1, max=1000, help="Number of runs to show, the newest ones.")] = 20,
+    per_agent: Annotated[bool, typer.Option("--per-agent", help="Also show series for each agent.")] = False,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between reads of the warehouse.")] = 5.0,
     kubernetes: Annotated[
         str | None, typer.Option(metavar="NAMESPACE", help="Also show the SparkApplications of this namespace.")
     ] = None,
-    release: Annotated[str | None, typer.Option(help="With --kubernetes: only those of this release.")] = None,
+    release: Annotated[str | None, typer.Option(help="With --kubernetes, show only those of this release.")] = None,
 ) -> None:
     """Serve Prometheus metrics of a warehouse at /metrics, until stopped."""
+    from neurogrid.storage import place  # noqa: PLC0415 - Arrow is not installed everywhere
     from neurogrid.telemetry.exporter import Exporter, ExporterSettings  # noqa: PLC0415
     from neurogrid.telemetry.server import serving  # noqa: PLC0415
 
     if release is not None and kubernetes is None:
-        raise UsageError("--release chooses among SparkApplications", fix="say in which namespace with --kubernetes")
+        raise UsageError("--release needs --kubernetes", fix="name the namespace: --kubernetes NAMESPACE")
     root = place(load_config(None, None, {"warehouse": warehouse}).warehouse)
     applications = None if kubernetes is None else _applications(kubernetes, release)
     settings = ExporterSettings(
@@ -50,7 +51,7 @@ def exporter(
     with serving(work, address, port) as found:
         show.say(f"metrics of {root} at http://{address}:{found}/metrics")
         if root.is_local and not root.exists():
-            show.say("  nothing is there yet: runs are shown when they come")
+            show.say("  no runs there yet: they are shown as soon as they start")
         looking.start()
         try:
             looking.join()
@@ -62,13 +63,9 @@ def exporter(
 def _applications(namespace: str, release: str | None) -> Callable[[], list[dict[str, Any]]]:
     """Who lists SparkApplications: in a pod its own account, elsewhere the kubeconfig's."""
     selector = f"app.kubernetes.io/instance={release}" if release else "app.kubernetes.io/name=neurogrid"
-    host = os.environ.get("KUBERNETES_SERVICE_HOST")
-    if host:
-        from neurogrid.telemetry.incluster import ACCOUNT, PodApplications  # noqa: PLC0415
-
-        named = f"[{host}]" if ":" in host else host
-        server = f"https://{named}:{os.environ.get('KUBERNETES_SERVICE_PORT', '443')}"
-        return PodApplications(server, ACCOUNT, namespace, selector)
+    pod = in_cluster(os.environ, namespace=namespace)
+    if pod is not None:
+        return partial(pod.applications, selector)
     from neurogrid.cluster.api import Cluster  # noqa: PLC0415 - not in the images
 
     return partial(Cluster.connect(None, namespace).applications, selector)
@@ -88,7 +85,7 @@ def traced(run_id: str) -> "Iterator[RoundTraces | None]":
     protocol = next((environment[name] for name in names if environment.get(name)), "http/protobuf")
     if protocol != "http/protobuf":
         # Often set for a whole cluster: no reason not to train.
-        show.say(f"  no traces: the collector is to be spoken to by {protocol}, here is http/protobuf only (port 4318)")
+        show.say(f"  no traces: the protocol {protocol} is not supported, only http/protobuf (port 4318)")
         yield None
         return
     from neurogrid.telemetry.tracing import RoundTraces  # noqa: PLC0415 - costs what those who trace pay

@@ -17,29 +17,39 @@ from rich.text import Text
 
 from neurogrid.cli import show
 from neurogrid.cli.options import Json, Warehouse, load_config, print_result
+from neurogrid.plural import plural
 
 _BARS = "▁▂▃▄▅▆▇█"
 _SPARK_WIDTH, _BAR_WIDTH = 40, 20
-_TONES = {"running": "bold green", "ended": "bold", "silent": "bold yellow"}
+_TONES = {
+    "running": "bold green",
+    "ended": "bold",
+    "stopped": "bold yellow",
+    "damaged": "bold red",
+    "silent": "bold yellow",
+}
 _PHASES = {
     "wallclock": "whole round",
     "send": "send weights",
     "train": "train",
     "collect": "collect updates",
-    "aggregate": "defend, average",
+    "aggregate": "defend and average",
     "evaluate": "held-out loss",
-    "persist": "persist (beside)",
+    "persist": "persist",
 }
 
 
 def watch(
-    run_id: Annotated[str, typer.Argument(help="Name of the run; without one, the newest.")] = "",
+    run_id: Annotated[str, typer.Argument(help="Name of the run. Default: the newest run.")] = "",
     warehouse: Warehouse = None,
-    every: Annotated[float, typer.Option(min=0.1, help="Seconds from one look to the next.")] = 2.0,
-    once: Annotated[bool, typer.Option("--once", help="Show it as it is now, and end.")] = False,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between updates.")] = 2.0,
+    once: Annotated[bool, typer.Option("--once", help="Show the run as it is now, then exit.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Follow a run in the terminal: latency, acceptance, loss, rejections, bytes. Ends with the run; Ctrl-C ends it."""
+    """Watch a run's loss, round times, accepted and rejected updates in the terminal, until it ends or is stopped.
+
+    Ctrl-C leaves the view. The run goes on.
+    """
     from neurogrid.ledger.follow import Following  # noqa: PLC0415 - torch loads in seconds; --help must not wait for it
     from neurogrid.storage import place  # noqa: PLC0415
 
@@ -54,7 +64,7 @@ def watch(
         while True:
             figures = following.look(datetime.now(UTC))
             live.update(view(figures, str(root)))
-            if figures is not None and figures["state"] == "ended":
+            if figures is not None and figures["state"] in ("ended", "stopped", "damaged"):
                 return
             time.sleep(every)
 
@@ -62,14 +72,14 @@ def watch(
 def view(figures: dict[str, Any] | None, where: str) -> RenderableType:
     """The whole picture of a run's figures; where there is no run yet, the words for that."""
     if figures is None:
-        return Text(f"no run yet in {where}; it is shown here as soon as one begins", style="dim")
+        return Text(f"no run yet in {where}; the first one is shown here as soon as it starts", style="dim")
     head = Text.assemble(
         ("run ", "dim"),
         (figures["run_id"], "bold"),
         "  ",
         (figures["state"], _TONES[figures["state"]]),
         f"  round {figures['rounds']} of {figures['rounds_asked']}",
-        (f"  {figures['reason']}" if figures["reason"] else _age(figures["age_s"]), "dim"),
+        (f"  {figures['reason']}" if figures["reason"] else _age(figures), "dim"),
     )
     if not figures["rounds"]:
         return Group(head, Text("no round has been finished yet", style="dim"))
@@ -82,8 +92,9 @@ def view(figures: dict[str, Any] | None, where: str) -> RenderableType:
     return Group(head, both, _bytes(figures))
 
 
-def _age(age_s: float | None) -> str:
-    return "" if age_s is None else f"  last written {age_s:.0f} s ago"
+def _age(figures: dict[str, Any]) -> str:
+    age = "" if figures["age_s"] is None else f"  last written {figures['age_s']:.0f} s ago"
+    return age + ("; it may have been killed" if figures["state"] == "silent" else "")
 
 
 def _part(title: str, content: RenderableType) -> Panel:
@@ -142,9 +153,9 @@ def _rejected(figures: dict[str, Any]) -> RenderableType:
     for reason, own in sorted(kinds.items(), key=lambda kind: -sum(kind[1].values())):
         table.add_row(reason, str(own.get(False, 0)), Text(str(own.get(True, 0)), style="red" if own.get(True) else ""))
     per_round = sum(figures["suspected"]) / figures["rounds"]
-    # More than the rule bears: others may have got through.
+    # More than the rule tolerates: others may have got through.
     style = "bold red" if per_round > figures["assumed_f"] else ""
-    table.add_row(f"against f = {figures['assumed_f']}, a round", Text(f"{per_round:.1f}", style=style), "")
+    table.add_row(f"suspected, per round (f = {figures['assumed_f']})", Text(f"{per_round:.1f}", style=style), "")
     if figures["rejection_recall"] is not None:
         table.add_row("attackers rejected (recall)", "", f"{figures['rejection_recall']:.0%}")
     if figures["rejection_precision"] is not None:
@@ -155,7 +166,7 @@ def _rejected(figures: dict[str, Any]) -> RenderableType:
 def _bytes(figures: dict[str, Any]) -> Text:
     down, up = (figures[f"bytes_{way}"] / 1e6 for way in ("down", "up"))
     sent = f"{down:,.1f} MB of weights sent, {up:,.1f} MB of updates back" if down or up else "nothing sent: inline"
-    return Text(f"{sent}; {figures['executors']} tasks", style="dim")
+    return Text(f"{sent}; {plural(figures['executors'] or 0, 'task')}", style="dim")
 
 
 def sparkline(values: Sequence[float | None], low: float | None = None, high: float | None = None) -> str:

@@ -171,8 +171,8 @@ class Cluster:
             )
 
     def delete_application(self, name: str) -> None:
-        """Deletes a SparkApplication, and with it what it owns."""
-        with self._in_words("delete", "sparkapplications"):
+        """Deletes a SparkApplication, and with it what it owns; one that is not there is no error."""
+        with suppress(AbsentError), self._in_words("delete", "sparkapplications"):
             self._custom.delete_namespaced_custom_object(
                 GROUP, VERSION, self.namespace, KIND, name, _request_timeout=(CONNECT_S, ANSWER_S)
             )
@@ -219,8 +219,11 @@ class Cluster:
             )
             return [_stamped(line) for line in _lines(said)]
 
-    def follow_log(self, pod: str, container: str) -> Iterator[LogLine]:
-        """What the container says, until it ends; goes on where it was when the connection breaks or falls silent."""
+    def follow_log(self, pod: str, container: str, *, tail: int | None = None) -> Iterator[LogLine]:
+        """What the container says, until it ends; goes on where it was when the connection breaks or falls silent.
+
+        Of what it has said before, only the last `tail` lines where that is given.
+        """
         last, since = "", None
         while True:
             try:
@@ -232,6 +235,7 @@ class Cluster:
                         timestamps=True,
                         follow=True,
                         since_seconds=since,
+                        tail_lines=None if last else tail,
                         _request_timeout=(CONNECT_S, WATCH_S),
                         _preload_content=False,
                     )
@@ -301,7 +305,7 @@ def _refusal(error: ApiException, verb: str, what: str, namespace: str) -> Neuro
     message = _message(error)
     if error.status == 401:
         return UsageError(
-            "the cluster does not know you", found=message, fix="log in anew; `kubectl get pods` must work first"
+            "the cluster does not know you", found=message, fix="log in again; `kubectl get pods` must work first"
         )
     if error.status == 403 and "exceeded quota" not in message:
         return UsageError(

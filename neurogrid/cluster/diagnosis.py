@@ -118,9 +118,7 @@ def _evicted(own: _Pod) -> Trouble | None:
     disruption = _condition(own.raw, "DisruptionTarget")
     if disruption.get("status") == "True" and disruption.get("reason") in _DISRUPTIONS:
         what, fix = _DISRUPTIONS[disruption["reason"]]
-        again = (
-            "; what it had in hand goes to others" if "executor" in own.role else "; the run goes on after a restart"
-        )
+        again = "; its agents go to others" if "executor" in own.role else "; the run continues after a restart"
         found = f"{disruption['reason']}: {disruption.get('message', '')} (node {_node(own)})"
         return own.trouble(f"{own.role} {what}", found, fix.format(values=own.values) + again)
     return None
@@ -138,7 +136,7 @@ def _lost(own: _Pod, events: list[Object]) -> Trouble | None:
     return own.trouble(
         f"node {_node(own)} of {own.role} does not answer any more",
         not_ready[-1].get("message", ""),
-        "rounds go on without it; see `kubectl get nodes`",
+        "rounds continue without it; see `kubectl get nodes`",
     )
 
 
@@ -148,7 +146,7 @@ _IMAGES = {
     "ErrImagePull": "cannot be pulled",
     "ImagePullBackOff": "cannot be pulled",
     "ErrImageNeverPull": "is not on the node, and may not be pulled",
-    "InvalidImageName": "has a name that is none",
+    "InvalidImageName": "has an invalid name",
     "ImageInspectError": "cannot be read",
     "RegistryUnavailable": "cannot be pulled: the registry does not answer",
 }
@@ -251,7 +249,7 @@ _CAUSES: list[tuple[str, str, str]] = [
     ),
     (
         r"topology spread",
-        "it may not share a node with its likes",
+        "it may not share a node with pods of its kind",
         "add nodes, or allow it: {job}.spread.whenUnsatisfiable=ScheduleAnyway",
     ),
     (r"unschedulable", "nodes are closed for new pods (cordoned)", "kubectl uncordon"),
@@ -346,7 +344,10 @@ def log_trouble(pod: str, line: str) -> Trouble | None:
     match = _LOST.search(line)
     if match and "decommission" not in match[3].lower() and "idle" not in match[3].lower():
         return Trouble(
-            pod, f"executor {match[1]} is lost", match[3].strip(), "rounds go on without it; Spark starts another one"
+            pod,
+            f"executor {match[1]} is lost",
+            match[3].strip(),
+            "rounds continue without it; Spark starts another",
         )
     for words, what, fix in _LOGGED:
         if words in line:
@@ -376,8 +377,8 @@ def application_trouble(application: Object, age_s: float) -> Trouble | None:
         namespace = application["metadata"].get("namespace", "")
         return Trouble(
             name,
-            "no Spark operator takes the job up",
-            f"submitted {age_s:.0f} s ago, and nobody has looked at it",
+            "no Spark operator picks up the job",
+            f"submitted {age_s:.0f} s ago, and no operator has reacted",
             f"is the operator running, and does it watch namespace {namespace} (spark-operator.spark.jobNamespaces)?",
             waits=True,
         )

@@ -19,10 +19,23 @@ OURS = "app.kubernetes.io/name=neurogrid"
 EXECUTORS = "neurogrid.io/executors."
 
 
-class ConfigMaps(Protocol):
-    """Where releases are looked for; `api.Cluster` is one."""
+def job_of(application: Object) -> str:
+    """The job that an application runs."""
+    return str(application["metadata"].get("labels", {}).get(JOB_LABEL, ""))
 
-    namespace: str
+
+def selector(release: str) -> str:
+    """Labels of all that belongs to the release of this name."""
+    return f"{OURS},{RELEASE_LABEL}={release}"
+
+
+class ConfigMaps(Protocol):
+    """Where releases are looked for; `api.Cluster` and, in pods, `incluster.PodApi` are."""
+
+    @property
+    def namespace(self) -> str:
+        """The one that is meant where none is named."""
+        ...
 
     def config_maps(self, selector: str, *, everywhere: bool = False) -> list[Object]:
         """ConfigMaps with these labels."""
@@ -55,7 +68,7 @@ class Release:
     @property
     def selector(self) -> str:
         """Labels of all that belongs to it."""
-        return f"{OURS},{RELEASE_LABEL}={self.name}"
+        return selector(self.name)
 
     def template(self, job: str) -> Object:
         """The job's SparkApplication as the chart renders it.
@@ -119,7 +132,7 @@ def _release(name: str, config_map: Object) -> Release:
         raise RunError(
             f"ConfigMap {metadata['name']} of release {name} is not YAML",
             found=" ".join(str(error).split()),
-            fix=f"install the chart anew: helm upgrade {name}",
+            fix=f"install the chart again: helm upgrade {name}",
         ) from error
     scaled = {
         key.removeprefix(EXECUTORS): int(value)

@@ -3,6 +3,7 @@
 It imports no Spark, so a Python worker starts with nothing but what the work needs. etl.py deals the files out.
 """
 
+import hashlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,8 +14,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from neurogrid.data.energies import Readings, energies
 from neurogrid.data.faults import Fault, FaultLog, FaultNote
 from neurogrid.data.features import calendar, observed_scale, scaled
+from neurogrid.data.folder import MeterFile
 from neurogrid.data.grid import Grid, change_cadence, coarse_bounds, to_grid
 from neurogrid.data.household import (
     FEATURES,
@@ -24,15 +27,18 @@ from neurogrid.data.household import (
     HouseholdMeta,
     Scale,
     household_path,
+    table_name,
 )
 from neurogrid.data.impute import impute
-from neurogrid.data.local_time import DAY_MINUTES, local_minutes
+from neurogrid.data.local_time import DAY_MINUTES, local_as_utc, local_minutes
 from neurogrid.data.periods import Periods, cut
 from neurogrid.data.readings import UnusableFileError
-from neurogrid.data.sources import NO_WEATHER, MeterFile, Source
+from neurogrid.data.series import Treatment
+from neurogrid.data.sources import NO_WEATHER, Source
 from neurogrid.data.weather import NO_STATION, VARIABLES, SlotWeather, Station, known_weather, station_once
 from neurogrid.storage import Place
 
+_PIECE = 1 << 22
 _FEW_VALUES = ("weather_missing", "load_missing", "load_tier", "weather_tier")
 
 
@@ -48,6 +54,8 @@ class EtlSettings:
         surge_percentile: of the observed training load, above which a slot is a surge.
         max_power_kw: a reading of more than this mean power is absurd and taken as missing.
         longest_gap_days: readings or hours of weather separated from most others by more than this are dropped.
+        registers, net_meters, catch_up, estimated: see Treatment.
+        another_source: whether readings of other households may replace the current tables: refuse or replace.
         listed_per_kind: how many faults of a kind are listed for a household; all are counted.
         compression: of the Parquet files: snappy, zstd, lz4 or none.
     """
@@ -60,8 +68,18 @@ class EtlSettings:
     surge_percentile: float
     max_power_kw: float
     longest_gap_days: float
+    registers: str
+    net_meters: str
+    catch_up: str
+    estimated: str
+    another_source: str
     listed_per_kind: int
     compression: str
+
+    @property
+    def treatment(self) -> Treatment:
+        """What is done where more than one thing is right."""
+        return Treatment(self.max_power_kw, self.registers, self.net_meters, self.catch_up, self.estimated)
 
 
 @dataclass(frozen=True)
@@ -70,7 +88,7 @@ class Counts:
 
     Energy read is what the file's usable values sum to; it ends in the table, or was dropped with its row. What the
     table holds beyond it was imputed. `zero_readings` are measured zeros: a few are normal, a year of them is a dead
-    meter or an empty house.
+    meter or an empty house. `longest_flat_minutes` is the longest time of one measured value that is not zero.
     """
 
     file_rows: int
@@ -82,14 +100,22 @@ class Counts:
     energy_written_kwh: float
     zero_readings: int
     longest_gap_minutes: int
+    longest_flat_minutes: int
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a task returns of one file: no reading, only counts. `meta` and `counts` are None for an unusable file."""
+    """What a task returns of one file: no reading, only counts.
+
+    `meta` and `counts` are None for an unusable file, and `table`, the name of what was written, is "". `sha256` is
+    that of the file's content.
+    """
 
     household_id: str
     file: str
+    sha256: str
+    file_rows: int
+    table: str
     meta: HouseholdMeta | None
     counts: Counts | None
     faults: Counter[str]
@@ -142,28 +168,60 @@ def clean_file(
     source: Source, file: MeterFile, stations: Stations, warehouse: Place, cadence_minutes: int, settings: EtlSettings
 ) -> Outcome:
     """Reads, cleans and writes one household; a file that gives no table is an outcome, not an error."""
-    faults = FaultLog(settings.listed_per_kind)
+    faults, rows = FaultLog(settings.listed_per_kind), 0
+    # The rows of a bucket are many households', and whoever split its files knows their content.
+    name, sha256 = file.place.name, content_sha256(file.place) if file.bucket is None else ""
     try:
-        readings = source.read(file, settings.max_power_kw, faults)
-        grid = to_grid(readings.table, source.cadence_minutes, settings.longest_gap_days, faults)
+        found = [source.read(file, faults)]
+        rows = found[0].file_rows
+        # Handed over and not kept, so that columns are let go of as others take their place.
+        readings = energies(found.pop(), settings.treatment, faults)
+        _refuse_other_cadence(readings.cadence_minutes, cadence_minutes)
+        _notice_local_time(readings, source.timezone, faults)
+        grid = to_grid(readings.table, readings.cadence_minutes, settings.longest_gap_days, faults)
+        del readings
         station: Station | str = NO_STATION if file.weather_id == NO_WEATHER else stations.get(file.weather_id)
         if isinstance(station, str):
             faults.add(Fault.NO_WEATHER_STATION, station)
             station = NO_STATION
         household = clean_household(file, grid, station, source.timezone, cadence_minutes, settings)
     except UnusableFileError as error:
-        faults.add(error.fault, error.text)
-        return Outcome(file.household_id, file.place.name, None, None, faults.counts, tuple(faults.notes))
-    target = Place(warehouse.filesystem, household_path(warehouse.path, file.weather_id, file.household_id))
-    target.write(parquet_bytes(household, settings.compression))
+        cause = faults.cause() if error.fault == Fault.NO_TRAINING_READINGS else ""
+        faults.add(error.fault, f"{error.text}{cause and '; rows were lost to '}{cause}")
+        return Outcome(file.household_id, name, sha256, rows, "", None, None, faults.counts, tuple(faults.notes))
+    content = parquet_bytes(household, settings.compression)
+    table = table_name(content)
+    target = warehouse / household_path(file.weather_id, file.household_id, table)
+    if not target.exists():
+        target.write(content)
+    counts = replace(household.counts, file_rows=rows)
     return Outcome(
-        file.household_id,
-        file.place.name,
-        household.meta,
-        replace(household.counts, file_rows=readings.file_rows),
-        faults.counts,
-        tuple(faults.notes),
+        file.household_id, name, sha256, rows, table, household.meta, counts, faults.counts, tuple(faults.notes)
     )
+
+
+def content_sha256(file: Place) -> str:
+    """SHA-256 of a file, read in pieces; "" where it cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        with file.filesystem.open_input_stream(file.path, compression=None) as stream:
+            while piece := stream.read(_PIECE):
+                digest.update(piece)
+    except OSError:
+        return ""
+    return digest.hexdigest()
+
+
+def _notice_local_time(readings: Readings, timezone: str, faults: FaultLog) -> None:
+    starts = np.asarray(readings.table.column("Timestamp").cast(pa.int64()).to_numpy(), np.int64)
+    if signs := local_as_utc(starts, readings.cadence_minutes, timezone):
+        faults.add(Fault.LOCAL_AS_UTC, signs)
+
+
+def _refuse_other_cadence(found_minutes: int, wanted_minutes: int) -> None:
+    if wanted_minutes % found_minutes and found_minutes % wanted_minutes:
+        text = f"slots of {wanted_minutes} minutes cannot be made from its readings of {found_minutes} minutes"
+        raise UnusableFileError(Fault.UNUSABLE_STEP, f"{text}; set etl.cadence_minutes to what fits all files")
 
 
 def clean_household(
@@ -177,13 +235,9 @@ def clean_household(
         UnusableFileError: nothing was measured in the training period, so that there is no scale.
     """
     wide = coarse_bounds(grid, cadence_minutes)
-    native = local_minutes(wide.first, len(wide.kwh), wide.cadence_minutes, timezone)
-    day, minute = np.divmod(native, DAY_MINUTES)
-    filled, tier = impute(
-        wide.kwh, day, minute // wide.cadence_minutes, DAY_MINUTES // wide.cadence_minutes, settings.trailing_slots
-    )
+    local = local_minutes(wide.first, len(wide.kwh), wide.cadence_minutes, timezone)
+    filled, tier = _imputed(wide, local, settings.trailing_slots)
     first, kwh, tier = change_cadence(wide.first, filled, tier, wide.cadence_minutes, cadence_minutes)
-    local = native
     if cadence_minutes != wide.cadence_minutes:
         local = local_minutes(first, len(kwh), cadence_minutes, timezone)
     slots = Grid(first, cadence_minutes, kwh, grid.dropped_kwh)
@@ -210,6 +264,14 @@ def clean_household(
         surge_threshold_kwh=float(np.quantile(training, settings.surge_percentile / 100)),
     )
     return HouseholdTable(table, meta, _counts(wide, filled, kwh, tier, weather))
+
+
+def _imputed(
+    wide: Grid, local: npt.NDArray[np.int64], trailing_slots: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.uint8]]:
+    day, slot = (local // DAY_MINUTES).astype(np.int32), (local % DAY_MINUTES).astype(np.int32)
+    slot //= wide.cadence_minutes
+    return impute(wide.kwh, day, slot, DAY_MINUTES // wide.cadence_minutes, trailing_slots)
 
 
 def _weather_scales(weather: SlotWeather, periods: Periods) -> dict[str, Scale]:
@@ -274,13 +336,23 @@ def _counts(
         energy_written_kwh=float(kwh.astype(np.float32).sum(dtype=np.float64)),
         zero_readings=int((wide.kwh == 0).sum()),
         longest_gap_minutes=_longest_gap(wide.kwh) * wide.cadence_minutes,
+        longest_flat_minutes=_longest_flat(wide.kwh) * wide.cadence_minutes,
     )
 
 
 def _longest_gap(kwh: npt.NDArray[np.float64]) -> int:
     """Slots of the longest run without a measurement."""
-    there = np.flatnonzero(~np.isnan(kwh))
-    return int(np.diff(there, prepend=-1, append=len(kwh)).max()) - 1
+    return _longest_run(np.isnan(kwh))
+
+
+def _longest_flat(kwh: npt.NDArray[np.float64]) -> int:
+    """Slots of the longest run of one value that is not zero."""
+    return _longest_run((kwh[1:] == kwh[:-1]) & (kwh[1:] != 0)) + 1
+
+
+def _longest_run(there: npt.NDArray[np.bool_]) -> int:
+    edges = np.flatnonzero(np.diff(there, prepend=False, append=False))
+    return int((edges[1::2] - edges[::2]).max(initial=0))
 
 
 def _tiers(tier: npt.NDArray[np.uint8]) -> tuple[int, int, int, int]:

@@ -10,10 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from pyspark.ml.clustering import KMeans
-from pyspark.ml.evaluation import ClusteringEvaluator
-from pyspark.ml.feature import StandardScaler
-from pyspark.ml.linalg import Vectors
 from pyspark.sql import SparkSession
 
 from neurogrid.data.manifest import Cluster
@@ -75,6 +71,12 @@ def _kmeans(spark: SparkSession, values: Floats, k: int, seed: int) -> tuple[npt
     nothing = np.zeros(len(values), np.int64)
     if k < 2 or len(np.unique(values, axis=0)) < 2:
         return nothing, 0.0
+    # MLlib's Python side loads in most of a second, which only sampling has to wait for.
+    from pyspark.ml.clustering import KMeans  # noqa: PLC0415
+    from pyspark.ml.evaluation import ClusteringEvaluator  # noqa: PLC0415
+    from pyspark.ml.feature import StandardScaler  # noqa: PLC0415
+    from pyspark.ml.linalg import Vectors  # noqa: PLC0415
+
     rows = [(i, Vectors.dense(row)) for i, row in enumerate(values.tolist())]
     # One partition in order: sums inside KMeans are then made in the same order on any number of cores.
     frame = spark.createDataFrame(rows, ["row", "profile"]).coalesce(1)

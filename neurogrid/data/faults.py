@@ -19,6 +19,9 @@ class Fault(StrEnum):
     UNREADABLE_FILE = "unreadable_file"
     EMPTY_FILE = "empty_file"
     MISSING_COLUMN = "missing_column"
+    AMBIGUOUS_COLUMN = "ambiguous_column"
+    UNUSABLE_STEP = "unusable_step"
+    MOSTLY_REFUSED = "mostly_refused"
     NO_READINGS = "no_readings"
     NO_TRAINING_READINGS = "no_training_readings"
     # The household list is at odds with the folder or with itself.
@@ -29,6 +32,7 @@ class Fault(StrEnum):
     LISTED_TWICE = "listed_twice"
     CONFLICTING_ROWS = "conflicting_rows"
     NO_WEATHER_STATION = "no_weather_station"
+    UNUSABLE_NAME = "unusable_name"
     # A row or a cell cannot be used.
     BROKEN_ROW = "broken_row"
     BAD_TIMESTAMP = "bad_timestamp"
@@ -42,23 +46,44 @@ class Fault(StrEnum):
     OFF_GRID = "off_grid"
     FAR_FROM_THE_REST = "far_from_the_rest"
     DUPLICATE = "duplicate"
-    # A row was used, elsewhere than its label says.
+    NO_SUCH_TIME = "no_such_time"
+    # Part of a file was left, or read with something that it does not say.
+    PASSED_OVER = "passed_over"
+    CUT_SHORT = "cut_short"
+    ASSUMED = "assumed"
+    # A row was used, elsewhere or otherwise than its layout says.
     MOVED_DUPLICATE = "moved_duplicate"
+    HOUR_24 = "hour_24"
+    SNAPPED = "snapped"
+    OTHER_STEP = "other_step"
+    AMBIGUOUS_TIME = "ambiguous_time"
+    ESTIMATED = "estimated"
+    CATCH_UP = "catch_up"
+    # The file as a whole is of another kind than its layout says; used as the config says.
+    REGISTER = "register"
+    REGISTER_RESET = "register_reset"
+    NET_METER = "net_meter"
+    LOCAL_AS_UTC = "local_as_utc"
+    UNIT_CHANGE = "unit_change"
 
 
 MEANINGS = {
-    Fault.UNREADABLE_FILE: "not a CSV file, a broken gzip stream, or a file that cannot be opened; not used",
+    Fault.UNREADABLE_FILE: "not a CSV file, a broken packed file, or a file that cannot be opened; not used",
     Fault.EMPTY_FILE: "no bytes, or a header and no rows; not used",
     Fault.MISSING_COLUMN: "a required column is not in the header; not used",
+    Fault.AMBIGUOUS_COLUMN: "a required column is in the header more than once; not used",
+    Fault.UNUSABLE_STEP: "readings so far apart, or so unevenly, that they fill no slots; not used",
+    Fault.MOSTLY_REFUSED: "most rows of the file cannot be used; not used",
     Fault.NO_READINGS: "not one usable reading; not used",
     Fault.NO_TRAINING_READINGS: "not one usable reading in the training period; not used",
     Fault.NO_FILE: "households.csv promises 15-minute data and there is no file",
     Fault.SECOND_FILE: "a second file of the same household; the first by name is used",
     Fault.NOT_LISTED: "the household is not in households.csv; used without weather",
     Fault.NO_HOUSEHOLD: "a row of households.csv without a household; dropped",
-    Fault.LISTED_TWICE: "a household that stands again in households.csv, with the same facts; the first row is used",
-    Fault.CONFLICTING_ROWS: "a household that stands again in households.csv, with other facts; the first row is used",
+    Fault.LISTED_TWICE: "a household that occurs again in households.csv, with the same facts; the first row is used",
+    Fault.CONFLICTING_ROWS: "a household that occurs again in households.csv, with other facts; the first row is used",
     Fault.NO_WEATHER_STATION: "the station's file is missing or unusable; used, weather marked as missing",
+    Fault.UNUSABLE_NAME: "a household whose name cannot be that of a folder; not used",
     Fault.BROKEN_ROW: "a row with too few or too many cells; dropped",
     Fault.BAD_TIMESTAMP: "a timestamp that is missing or cannot be read; row dropped",
     Fault.BAD_NUMBER: "a value that is not a number; taken as missing",
@@ -70,8 +95,38 @@ MEANINGS = {
     Fault.WRONG_STATION: "a row of another weather station than the file's; dropped",
     Fault.OFF_GRID: "a timestamp between the slots of the grid; row dropped",
     Fault.FAR_FROM_THE_REST: "readings separated from most others by a longer gap than allowed; dropped",
-    Fault.DUPLICATE: "a timestamp that stands twice; the first usable row is kept",
-    Fault.MOVED_DUPLICATE: "the second row of a timestamp, moved an hour later into a slot that was missing",
+    Fault.DUPLICATE: "a timestamp that occurs twice; the first usable row is kept",
+    Fault.NO_SUCH_TIME: "a local time that clocks skip when they go forward; row dropped",
+    Fault.PASSED_OVER: "a record of something else than energy that is drawn or fed in, or between slots; left out",
+    Fault.CUT_SHORT: "the file ends, or cannot be read any further, before its end; what came before is used",
+    Fault.ASSUMED: "something that the file does not say, and that was assumed",
+    Fault.MOVED_DUPLICATE: "the second row of a timestamp where clocks went forward, moved an hour later",
+    Fault.HOUR_24: "a timestamp of 24:00, taken as 00:00 of the next day",
+    Fault.SNAPPED: "a timestamp some seconds beside a slot, or up to one beside a minute; taken as that",
+    Fault.OTHER_STEP: "a reading of another length than the layout's, spread over the slots that it covers",
+    Fault.AMBIGUOUS_TIME: "a local time that clocks repeat, and the file has once; taken as the first, or halved",
+    Fault.ESTIMATED: "a reading that its file marks as estimated; used, or taken as missing (etl.estimated)",
+    Fault.CATCH_UP: "a reading after a gap that holds the gap's energy; spread, or taken as missing (etl.catch_up)",
+    Fault.REGISTER: "values are a meter's register; not used, or its differences taken (etl.registers)",
+    Fault.REGISTER_RESET: "the register falls: misread or rolled over (made good), or begun anew (a slot is missing)",
+    Fault.NET_METER: "a meter of net energy; not used, or one direction taken (etl.net_meters)",
+    Fault.UNIT_CHANGE: "readings hundreds of times larger or smaller from one day on: another unit? used",
+    Fault.LOCAL_AS_UTC: "labels look like local time with the offset of UTC; used, an hour or more too late",
+}
+
+ROW_FAULTS = frozenset(
+    {
+        *(Fault.BROKEN_ROW, Fault.BAD_TIMESTAMP, Fault.BAD_NUMBER, Fault.NULL_VALUE, Fault.NOT_FINITE, Fault.NEGATIVE),
+        *(Fault.ABSURD, Fault.WRONG_HOUSEHOLD, Fault.WRONG_STATION, Fault.OFF_GRID, Fault.FAR_FROM_THE_REST),
+        Fault.NO_SUCH_TIME,
+    }
+)
+"""Those that take a row."""
+
+WANTED = {
+    Fault.BAD_TIMESTAMP: "; wanted is 2025-02-01 00:15:00, with an offset like +00:00 where the layout has one",
+    Fault.BAD_NUMBER: "; wanted is 0.25, with a decimal point",
+    Fault.ABSURD: "; is the unit kWh a slot? etl.max_power_kw is the limit",
 }
 
 
@@ -107,6 +162,16 @@ class FaultLog:
             ]
         if len(lines):
             self.counts[kind] += len(lines)
+
+    def cause(self) -> str:
+        """The kind of row fault that took most rows, with an example; empty where none did."""
+        rows = [(count, kind) for kind, count in self.counts.items() if kind in ROW_FAULTS and count]
+        if not rows:
+            return ""
+        count, kind = max(rows)
+        example = next((note for note in self.notes if note.kind == kind), None)
+        said = f", e.g. line {example.line}: {example.text}" if example else ""
+        return f"{kind} {count:,}{said}{WANTED.get(Fault(kind), '')}"
 
     def extend(self, other: "FaultLog") -> None:
         """Adds another log's counts and notes."""

@@ -1,26 +1,29 @@
-"""Raw readings from elsewhere into a folder: downloads, checks and unpacks. For pods, whose readings are fetched.
+"""Raw readings from elsewhere into a folder: downloads and checks them. For pods, whose readings are fetched.
 
 A folder appears whole or not at all: everything is put beside it and renamed at the end.
 """
 
 import hashlib
+import http.client
 import shutil
-import tarfile
+import time
 import urllib.error
 import urllib.request
-import zipfile
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import IO
 from urllib.parse import unquote, urlsplit
 
+from neurogrid.data.archives import is_archive, unpack
 from neurogrid.errors import InputError, RunError
 from neurogrid.storage import place
 
 _BLOCK = 1 << 20
 _TIMEOUT_S = 60.0
-_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
+_TRIES = 3
+"""How often in a row a transfer may bring nothing new."""
+_PAUSE_S = 1.0
+_BUSY = (408, 429)
 
 
 def whole(folder: Path, make: Callable[[Path], None]) -> None:
@@ -44,76 +47,132 @@ def whole(folder: Path, make: Callable[[Path], None]) -> None:
     beside.rename(folder)
 
 
-def download(urls: Sequence[str], folder: Path) -> list[str]:
+def download(urls: Sequence[str], folder: Path, unpack_limit_bytes: int) -> list[str]:
     """Puts what the URLs name into `folder` and unpacks archives; names of the files.
 
     Args:
         urls: http, https or s3; `#sha256=...` at the end is what the file has to be.
         folder: is made; must not exist.
+        unpack_limit_bytes: of what is in one archive.
 
     Raises:
         InputError: a URL cannot be used, or two would be the same file.
-        RunError: it cannot be had, is not what the hash says, or is no archive though its name says so.
+        RunError: it cannot be had, does not come whole, is not what the hash says, or is no archive that can be
+            unpacked though its name says so.
     """
+    names = [_name(url) for url in urls]
     folder.mkdir(parents=True)
-    for url in urls:
-        parts = urlsplit(url)
-        name = Path(unquote(parts.path)).name
-        if parts.scheme not in ("http", "https", "s3") or not name:
-            raise InputError(f'cannot fetch "{url}"', found=f"scheme {parts.scheme!r}", fix="give http(s) or s3 URLs")
+    for url, name in zip(urls, names, strict=True):
         file = folder / name
         if file.exists():
-            raise InputError(f'"{url}" would overwrite {name}', found="an earlier URL brought a file of that name")
-        found = _save(url.partition("#")[0], file)
-        wanted = parts.fragment.removeprefix("sha256=")
-        if wanted and found != wanted:
-            raise RunError(f"{url} is not what was to be fetched", found=f"sha256 {found}")
-        if name.endswith(_ARCHIVES):
-            _unpack(file)
+            raise InputError(
+                f'"{_shown(url)}" would overwrite {name}',
+                found="an earlier URL, or an archive's file, has that name",
+                fix="fetch them into folders of their own",
+            )
+        _save(url.partition("#")[0], file)
+        wanted = urlsplit(url).fragment.removeprefix("sha256=").lower()
+        with file.open("rb") as content:
+            found = hashlib.file_digest(content, "sha256").hexdigest() if wanted else ""
+        if found != wanted:
+            raise RunError(f"the SHA-256 of {_shown(url)} is not the one that was given", found=f"sha256 {found}")
+        if is_archive(name):
+            unpack(file, unpack_limit_bytes)
     return sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
 
 
-def _save(url: str, file: Path) -> str:
-    digest = hashlib.sha256()
-    try:
-        with _open(url) as source, file.open("wb") as target:
-            while block := source.read(_BLOCK):
-                digest.update(block)
-                target.write(block)
-    except (urllib.error.URLError, OSError) as error:
-        raise RunError(f"cannot fetch {url}", found=str(error)) from error
-    return digest.hexdigest()
+def _name(url: str) -> str:
+    parts = urlsplit(url)
+    name = Path(unquote(parts.path)).name
+    if parts.scheme not in ("http", "https", "s3") or not name:
+        raise InputError(f'cannot fetch "{url}"', found=f"scheme {parts.scheme!r}", fix="give http(s) or s3 URLs")
+    is_archive(name)
+    return name
 
 
-def _open(url: str) -> AbstractContextManager[IO[bytes]] | Any:
-    if url.startswith("s3://"):
-        source = place(url)
-        return source.filesystem.open_input_stream(source.path)
-    return urllib.request.urlopen(url, timeout=_TIMEOUT_S)  # noqa: S310 - the scheme is checked by download
+def _shown(url: str) -> str:
+    """The URL without what may be secret in it: a password, a signature."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
-def _unpack(file: Path) -> None:
-    """Unpacks an archive where it lies and removes it; members that would leave the folder are refused."""
-    try:
-        if file.name.endswith(".zip"):
-            with zipfile.ZipFile(file) as archive:
-                archive.extractall(file.parent)  # noqa: S202 - zipfile drops leading slashes and ..
+def _save(url: str, file: Path) -> None:
+    with file.open("wb") as target:
+        if url.startswith("s3://"):
+            _from_s3(url, target)
         else:
-            with tarfile.open(file) as archive:
-                archive.extractall(file.parent, _harmless(archive))  # noqa: S202 - what would leave it is refused
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
-        raise RunError(f"cannot unpack {file.name}", found=str(error)) from error
-    file.unlink()
+            _from_web(url, target)
 
 
-def _harmless(archive: tarfile.TarFile) -> list[tarfile.TarInfo]:
-    """All members, if they are files and folders inside. Debian's Python 3.11.2 has no extraction filters yet."""
-    members = archive.getmembers()
-    for member in members:
-        name = PurePosixPath(member.name)
-        if name.is_absolute() or ".." in name.parts:
-            raise tarfile.TarError(f"{member.name} would leave the folder")
-        if not (member.isfile() or member.isdir()):
-            raise tarfile.TarError(f"{member.name} is neither a file nor a folder")
-        member.mode = 0o755 if member.isdir() else 0o644
-    return members
+def _from_s3(url: str, target: IO[bytes]) -> None:
+    source = place(url)
+    try:
+        announced = source.filesystem.get_file_info(source.path).size
+        with source.filesystem.open_input_stream(source.path) as stream:
+            shutil.copyfileobj(stream, target, _BLOCK)
+    except OSError as error:
+        raise RunError(f"cannot fetch {_shown(url)}", found=str(error)) from error
+    if target.tell() != announced:
+        raise RunError(f"cannot fetch {_shown(url)}", found=f"{target.tell():,} of {announced:,} announced bytes came")
+
+
+class _BrokenError(Exception):
+    """A transfer that ended too early; another try may bring the rest."""
+
+
+def _from_web(url: str, target: IO[bytes]) -> None:
+    """Goes on where a transfer broke off, if the server says that the file is still the same; else from the start."""
+    version, failures = "", 0
+    while True:
+        before = target.tell() if version else 0
+        target.seek(before)
+        target.truncate()
+        try:
+            with _answer(url, before, version) as answer:
+                if not answer.headers.get("Content-Range", "").startswith(f"bytes {before}-"):
+                    target.seek(before := 0)
+                    target.truncate()
+                version = _version(answer)
+                for block in _blocks(answer):
+                    target.write(block)
+            return
+        except _BrokenError as error:
+            failures = 0 if version and target.tell() > before else failures + 1
+            if failures == _TRIES:
+                raise RunError(
+                    f"cannot fetch {_shown(url)}", found=f"{error}; tried {_TRIES} times", fix="try again later"
+                ) from error
+            time.sleep(_PAUSE_S)
+
+
+def _answer(url: str, start: int, version: str) -> http.client.HTTPResponse:
+    headers = {"Range": f"bytes={start}-", "If-Range": version} if start else {}
+    request = urllib.request.Request(url, headers=headers)  # noqa: S310 - the scheme is checked by download
+    try:
+        answer: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=_TIMEOUT_S)  # noqa: S310
+        return answer
+    except urllib.error.HTTPError as error:
+        if error.code >= http.HTTPStatus.INTERNAL_SERVER_ERROR or error.code in _BUSY:
+            raise _BrokenError(str(error)) from error
+        raise RunError(f"cannot fetch {_shown(url)}", found=str(error)) from error
+    except (OSError, http.client.HTTPException) as error:
+        raise _BrokenError(str(error)) from error
+
+
+def _version(answer: http.client.HTTPResponse) -> str:
+    """What tells the file from another one of the same URL; empty where the server gives nothing to go on with."""
+    tag = answer.headers.get("ETag", "")
+    strong = "" if tag.startswith("W/") else tag
+    return strong or answer.headers.get("Last-Modified", "")
+
+
+def _blocks(answer: http.client.HTTPResponse) -> Iterator[bytes]:
+    announced, came = answer.length, 0
+    try:
+        while block := answer.read(_BLOCK):
+            came += len(block)
+            yield block
+    except (OSError, http.client.HTTPException) as error:
+        raise _BrokenError(str(error) or type(error).__name__) from error
+    if announced is not None and came != announced:
+        raise _BrokenError(f"{came:,} of {announced:,} announced bytes came")

@@ -57,28 +57,36 @@ def to_grid(readings: pa.Table, cadence_minutes: int, longest_gap_days: float, f
     kwh = readings.column("kWh").to_numpy()
     lines = readings.column("line").to_numpy()
     total_kwh = kwh.sum()
-    slots, rest = np.divmod(starts, step)
-    if rest.any():
-        off = rest != 0
-        faults.add_rows(Fault.OFF_GRID, lines[off], (utc_text(start) for start in starts[off]))
-        slots, kwh, lines = slots[~off], kwh[~off], lines[~off]
+    slots, off = starts // step, np.flatnonzero(starts % step)
+    if len(off):
+        rows = off[_first_of_each(lines[off])]
+        faults.add_rows(Fault.OFF_GRID, lines[rows], (utc_text(start) for start in starts[rows]))
+        slots, kwh, lines = (np.delete(values, off) for values in (slots, kwh, lines))
     if len(slots) == 0:
-        raise UnusableFileError(Fault.NO_READINGS, "no row has a usable value")
-    if not (np.diff(slots) > 0).all():
+        cause = faults.cause()
+        raise UnusableFileError(Fault.NO_READINGS, f"no row has a usable value{cause and ': '}{cause}")
+    if (slots[1:] < slots[:-1]).any():
         order = np.argsort(slots, kind="stable")
         slots, kwh, lines = slots[order], kwh[order], lines[order]
     near = near_the_rest(slots, lines, cadence_minutes, longest_gap_days, faults)
     slots, kwh, lines = slots[near], kwh[near], lines[near]
     again = np.flatnonzero(slots[1:] == slots[:-1]) + 1
     if len(again):
-        again = again[np.argsort(lines[again])]
-        faults.add_rows(Fault.DUPLICATE, lines[again], (f"{utc_text(slots[r] * step)}, {kwh[r]:g} kWh" for r in again))
+        rows = again[_first_of_each(lines[again])]
+        faults.add_rows(Fault.DUPLICATE, lines[rows], (f"{utc_text(slots[r] * step)}, {kwh[r]:g} kWh" for r in rows))
         keep = np.ones(len(slots), bool)
         keep[again] = False
         slots, kwh = slots[keep], kwh[keep]
-    full = np.full(int(slots[-1] - slots[0]) + 1, np.nan)
-    full[slots - slots[0]] = kwh
-    return Grid(int(slots[0]), cadence_minutes, full, float(total_kwh - kwh.sum()))
+    first = int(slots[0])
+    full = np.full(int(slots[-1]) - first + 1, np.nan)
+    slots -= first
+    full[slots] = kwh
+    return Grid(first, cadence_minutes, full, float(total_kwh - kwh.sum()))
+
+
+def _first_of_each(lines: npt.NDArray[np.int32]) -> npt.NDArray[np.intp]:
+    """By line; a row that was spread over several slots is one row of the file."""
+    return np.unique(lines, return_index=True)[1]
 
 
 def near_the_rest(

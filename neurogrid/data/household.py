@@ -1,10 +1,14 @@
 """The clean table of one household: its columns, its metadata, where it lies in the warehouse, how it is read.
 
-Written by etl.py, read by everyone after it. One Parquet file a household, `meters/Weather_ID=.../Household_ID=.../
-part-0.parquet`, one row a slot of the UTC grid, with what the rest needs to know of it in the file's own metadata.
+Written by etl.py, read by everyone after it. One Parquet file a household, in `meters/Weather_ID=.../Household_ID=.../`
+and named after its content, one row a slot of the UTC grid, with what the rest needs to know in the file's own
+metadata. A table is never changed: other readings make another file beside it, so whoever named the first still finds
+it. `households.parquet` lists the tables that are current.
 """
 
+import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -43,6 +47,9 @@ SCHEMA = pa.schema(
     ]
 )
 METADATA_KEY = b"neurogrid.household"
+FIRST_TABLE = "part-0.parquet"
+"""Name of a household's table in warehouses and manifests from before tables were named after their content."""
+TABLE_NAME = re.compile(r"part-0\.parquet|[0-9a-f]{12}\.parquet")
 
 
 @dataclass(frozen=True)
@@ -122,9 +129,14 @@ class Household:
         return -int(-seconds // (60 * self.meta.cadence_minutes))
 
 
-def household_path(root: str, weather_id: str, household_id: str) -> str:
-    """Where a household's table lies under a warehouse's root."""
-    return f"{root}/meters/Weather_ID={weather_id}/Household_ID={household_id}/part-0.parquet"
+def household_path(weather_id: str, household_id: str, table: str) -> str:
+    """Where a household's table lies, under the root of a warehouse."""
+    return f"meters/Weather_ID={weather_id}/Household_ID={household_id}/{table}"
+
+
+def table_name(content: bytes) -> str:
+    """The name of a table with this content."""
+    return f"{hashlib.sha256(content).hexdigest()[:12]}.parquet"
 
 
 def read_meta(filesystem: fs.FileSystem, path: str) -> HouseholdMeta:

@@ -4,16 +4,21 @@
 local day; 3. zero. A filled value never enters another one's mean, and no value depends on a later slot.
 """
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from neurogrid.data.household import OBSERVED, SLOT_MEAN, TRAILING_MEAN, ZERO
 
+_PIECE = 1 << 16
+"""Missing slots whose windows are looked at together, to hold little memory."""
+
 
 def impute(
     values: npt.NDArray[np.float64],
-    day: npt.NDArray[np.int64],
-    slot: npt.NDArray[np.int64],
+    day: npt.NDArray[np.int32],
+    slot: npt.NDArray[np.int32],
     slots_per_day: int,
     trailing_slots: int,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.uint8]]:
@@ -34,41 +39,56 @@ def impute(
     if len(missing) == 0:
         return values, tier
     filled = values.copy()
-    # Padded in front, so that a window that reaches before the start finds NaN.
-    padded = np.concatenate([np.full(trailing_slots, np.nan), values])
-    windows = padded[missing[:, None] + np.arange(trailing_slots)]
-    mean, count = _mean(windows)
-    filled[missing], tier[missing] = mean, TRAILING_MEAN
-    left = missing[count == 0]
+    for piece in range(0, len(missing), _PIECE):
+        at = missing[piece : piece + _PIECE]
+        filled[at], tier[at] = _trailing_mean(values, at, trailing_slots)
+    left = missing[tier[missing] != TRAILING_MEAN]
     if len(left):
-        sums, counts = _earlier_days(values, day - day.min(), slot, slots_per_day)
-        total, number = sums[day[left] - day.min(), slot[left]], counts[day[left] - day.min(), slot[left]]
+        total, number = _earlier_days(values, day, slot, slots_per_day, left)
         filled[left] = np.where(number > 0, total / np.maximum(number, 1), 0.0)
         tier[left] = np.where(number > 0, SLOT_MEAN, ZERO)
     return filled, tier
 
 
-def _mean(windows: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    there = ~np.isnan(windows)
+def _trailing_mean(
+    values: npt.NDArray[np.float64], at: npt.NDArray[np.intp], trailing_slots: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.uint8]]:
+    """The mean of what was measured just before each slot of `at`, and its tier; OBSERVED where nothing was."""
+    before = at[:, None] + np.arange(-trailing_slots, 0)
+    windows = values[np.maximum(before, 0)]
+    there = ~np.isnan(windows) & (before >= 0)
     count = there.sum(axis=1)
-    return np.where(there, windows, 0.0).sum(axis=1) / np.maximum(count, 1), count
+    mean = np.where(there, windows, 0.0).sum(axis=1) / np.maximum(count, 1)
+    return mean, np.where(count > 0, TRAILING_MEAN, OBSERVED).astype(np.uint8)
 
 
 def _earlier_days(
-    values: npt.NDArray[np.float64], day: npt.NDArray[np.int64], slot: npt.NDArray[np.int64], slots_per_day: int
+    values: npt.NDArray[np.float64],
+    day: npt.NDArray[np.int32],
+    slot: npt.NDArray[np.int32],
+    slots_per_day: int,
+    at: npt.NDArray[np.intp],
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """(days, slots) sums and counts of the measured values of all earlier days at each slot.
+    """Sums and counts of the measured values of all earlier days at the same slot of the day, for each slot of `at`.
 
     Summed down each column by itself, so that not even the last bit depends on a later value. When clocks go back, two
     slots share a cell and both count.
     """
-    shape = (int(day.max()) + 1, slots_per_day)
-    there = np.flatnonzero(~np.isnan(values))
-    cell = day[there] * slots_per_day + slot[there]
-    size = shape[0] * shape[1]
-    sums = np.bincount(cell, values[there], size).reshape(shape)
-    counts = np.bincount(cell, minlength=size).reshape(shape)
-    before_sums, before_counts = np.zeros(shape), np.zeros(shape, np.int64)
-    np.cumsum(sums[:-1], axis=0, out=before_sums[1:])
-    np.cumsum(counts[:-1], axis=0, out=before_counts[1:])
-    return before_sums, before_counts
+    first = day.min()
+    there = ~np.isnan(values)
+    cell = (day[there] - first).astype(np.int64)
+    cell *= slots_per_day
+    cell += slot[there]
+    size = (int(day.max() - first) + 1) * slots_per_day
+    # The cell of the day before. A first day has none.
+    yesterday, none = (day[at] - first - 1).astype(np.int64) * slots_per_day + slot[at], day[at] == first
+    yesterday[none] = 0
+
+    def before(by_cell: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        running = by_cell.reshape(-1, slots_per_day)
+        np.cumsum(running, axis=0, out=running)
+        found: npt.NDArray[Any] = by_cell[yesterday]
+        found[none] = 0
+        return found
+
+    return before(np.bincount(cell, values[there], size)), before(np.bincount(cell, minlength=size))

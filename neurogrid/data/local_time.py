@@ -1,16 +1,30 @@
-"""Local time of day and day of the week of UTC slots, for a whole series at once.
+"""Between UTC and the local time of a household, both ways, for a whole series at once.
 
 Python's zoneinfo knows the rules but answers one moment at a time; here it is asked only where the offset changes.
 """
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
 
+from neurogrid.data.faults import Fault, FaultLog
+from neurogrid.data.grid import MINUTE_US
+from neurogrid.data.steps import Ints, in_time, snapped
+
 DAY_MINUTES = 1440
+DAY_US = DAY_MINUTES * MINUTE_US
+FIRST_DAY, LAST_DAY = -25_567, 65_744
+"""1900 to 2150. A label outside them is a mistake; it is given the offset of the nearest day in them."""
+NEAR_US = 2 * DAY_US
+"""The step that holds at a change of clocks is that of the labels so near to it."""
+
+Repeated = Literal["twice", "summed"]
+"""What a file does with the hour that clocks repeat: its labels stand `twice`, or once with both hours `summed`."""
 
 
 def _offset_minutes(zone: ZoneInfo, minute: int) -> int:
@@ -45,4 +59,166 @@ def local_minutes(first: int, count: int, cadence_minutes: int, timezone: str) -
         timezone, int(minutes[0]) // DAY_MINUTES, -(-int(minutes[-1] + cadence_minutes) // DAY_MINUTES)
     )
     bounds = np.concatenate([[0], np.searchsorted(minutes, moments), [count]])
-    return minutes + np.repeat(offsets, np.diff(bounds))
+    minutes += np.repeat(offsets, np.diff(bounds))
+    return minutes
+
+
+def forward_changes_us(timezone: str, first_us: int, last_us: int) -> Ints:
+    """Moments in microseconds since 1970 at which clocks go forward."""
+    moments, offsets = _changes_between(timezone, first_us, last_us)
+    forward: Ints = moments[np.diff(offsets) > 0]
+    return forward
+
+
+def _changes_between(timezone: str, first_us: int, last_us: int) -> tuple[Ints, Ints]:
+    """Moments at which the offset changes, and the offsets before, between and after; in microseconds."""
+    first, last = (min(max(day, FIRST_DAY), LAST_DAY) for day in (first_us // DAY_US - 1, last_us // DAY_US + 2))
+    moments, offsets = _changes(timezone, first, last)
+    return moments * MINUTE_US, offsets * MINUTE_US
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Where the rows of a file with local labels belong. M is N, less rows left out, plus rows that hold two hours.
+
+    Attributes:
+        rows: (M,) rows of the file, rising.
+        utc_us: (M,) their moments in microseconds since 1970, UTC.
+        share: (M,) of the row's energy that belongs there: 1, or 0.5 of a row that holds two hours.
+    """
+
+    rows: npt.NDArray[np.intp]
+    utc_us: Ints
+    share: npt.NDArray[np.float64]
+
+
+def utc_of_local(
+    labels_us: Ints, timezone: str, line: npt.NDArray[np.int32], faults: FaultLog, *, ends: bool, repeated: Repeated
+) -> Placed:
+    """Wall-clock labels without an offset to UTC.
+
+    Where clocks go back, a label that stands twice is first the moment before the change, then the one after it, in
+    files that begin with their newest row, too; of more copies the moments take turns. A label that stands once is the
+    earlier moment, and counted; where the file's step fits only one of both, it is that one. Of end labels, the moment
+    of the change may have its name before it (03:00) or after it (02:00).
+
+    Where clocks go forward, rows with labels that are skipped are counted and left out. An end label may name the
+    moment of the change by the time before it (02:00) or after it (03:00).
+
+    Args:
+        labels_us: (N,) wall-clock time in microseconds since 1970, as if it were UTC; one household's rows in the
+            file's order.
+        timezone: IANA name.
+        line: (N,) of the rows in their file.
+        faults: ambiguous and skipped times are logged here.
+        ends: whether a label names the end of its slot, instead of the start.
+        repeated: how the file holds the hour that clocks repeat; see Repeated.
+    """
+    rows = np.arange(len(labels_us))
+    if len(rows) == 0:
+        return Placed(rows, labels_us, np.ones(0))
+    order = rows[in_time(labels_us)]
+    wall = snapped(labels_us)[order]
+    moments, offsets = _changes_between(timezone, int(wall[0]), int(wall[-1]))
+    # Clocks that change show two times at once; labels from the later of both on have the new offset.
+    utc = wall - offsets[np.searchsorted(moments + np.maximum(offsets[1:], offsets[:-1]), wall, side="right")]
+    skipped, once, halved, later = np.zeros((4, len(wall)), bool)
+    length = np.zeros(len(wall), np.int64)
+    for moment, before, after in zip(moments.tolist(), offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
+        low, high = sorted((moment + before, moment + after))
+        hour = slice(*np.searchsorted(wall, (low, high + ends)))
+        own = wall[hour] > low if ends else wall[hour] >= low
+        if after > before:
+            moment_named_once = ends and repeated == "twice" and own.all()
+            skipped[hour] = own & (wall[hour] != high) if moment_named_once else own
+            continue
+        utc[hour], length[hour] = wall[hour] - before, high - low
+        if repeated == "summed":
+            halved[hour] = own
+            continue
+        near = slice(*np.searchsorted(wall, (low - NEAR_US, high + NEAR_US)))
+        rest = np.concatenate([utc[near.start : hour.start], utc[hour.stop : near.stop]])
+        times = np.unique(wall[near])
+        later[hour], alone = _later(utc[hour], high - low, moment, _most_frequent(times[1:] - times[:-1]), rest)
+        once[hour] = alone & own & (wall[hour] != high)
+    utc += np.where(later, length, 0)
+    halves = np.flatnonzero(halved)
+    for fault, which, text in (
+        (Fault.NO_SUCH_TIME, skipped, "is skipped by the clocks of"),
+        (Fault.AMBIGUOUS_TIME, once, "stands once and is taken as the first of two in"),
+        (Fault.AMBIGUOUS_TIME, halved, "holds two hours, half of it goes to each, in"),
+    ):
+        at = np.sort(order[which])
+        faults.add_rows(
+            fault, line[at], (f"{np.datetime64(int(labels_us[row]), 'us')} {text} {timezone}" for row in at)
+        )
+    from_sorted = np.r_[np.flatnonzero(~skipped), halves]
+    moments_us = np.r_[utc[~skipped], utc[halves] + length[halves]] + (labels_us[order] - wall)[from_sorted]
+    share = np.where(halved, 0.5, 1.0)[from_sorted]
+    by_row = np.argsort(order[from_sorted], kind="stable")
+    return Placed(order[from_sorted][by_row], moments_us[by_row], share[by_row])
+
+
+def local_as_utc(starts_us: Ints, cadence_minutes: int, timezone: str) -> str:
+    """What tells that labels are local time which was called UTC, in words; empty where nothing does.
+
+    Such labels lack exactly the hour that clocks skip, or have exactly the hour that clocks repeat twice, while for
+    days around none is missing. A label in a skipped hour shows that they are UTC, whatever other years lack.
+
+    Args:
+        starts_us: (N,) starts of slots as UTC in microseconds, rising, with those that stand twice.
+        cadence_minutes: length of a slot.
+        timezone: IANA name of the household's zone.
+    """
+    if len(starts_us) == 0:
+        return ""
+    step = cadence_minutes * MINUTE_US
+    moments, offsets = _changes_between(timezone, int(starts_us[0]), int(starts_us[-1]))
+    signs = []
+    for moment, before, after in zip(moments.tolist(), offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
+        low, high = sorted((moment + before, moment + after))
+        begin, from_hour, after_hour, end = np.searchsorted(starts_us, (low - NEAR_US, low, high, high + NEAR_US))
+        days = np.concatenate([starts_us[begin:from_hour], starts_us[after_hour:end]])
+        hour = starts_us[from_hour:after_hour]
+        if after > before and len(hour):
+            return ""
+        complete = len(days) == len(np.unique(days)) == 2 * (NEAR_US // step)
+        slots = (high - low) // step
+        if not complete or slots == 0:
+            continue
+        said = f"{np.datetime64(low, 'us').item():%Y-%m-%d %H:%M} to {np.datetime64(high, 'us').item():%H:%M}"
+        if after > before:
+            signs.append(f"{said} is missing")
+        elif len(hour) == 2 * slots and (np.unique(hour, return_counts=True)[1] == 2).all():
+            signs.append(f"{said} stands twice")
+    if not signs:
+        return ""
+    return f"{', '.join(signs)}, where clocks of {timezone} change: labels look like local time with the offset of UTC"
+
+
+def _later(
+    earlier: Ints, length: int, moment: int, step: int, rest: Ints
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Of labels in a repeated hour: whether each is the later of its two moments, and whether that is not certain.
+
+    Args:
+        earlier: (n,) the earlier of both, rising.
+        length: of the repeated hour.
+        moment: of the change; the hour's last label, which only end labels have, is that moment or an hour later.
+        step: of the labels nearby; 0 where there are none.
+        rest: moments of other labels nearby.
+    """
+    if step and length % step:
+        phase = _most_frequent(rest % step)
+        fits = np.stack([(earlier - phase) % step == 0, (earlier + length - phase) % step == 0])
+        return fits[1] & ~fits[0], np.asarray(~fits.any(axis=0))
+    _, first, copies = np.unique(earlier, return_index=True, return_counts=True)
+    copy = np.arange(len(earlier)) - np.repeat(first, copies)
+    alone = np.repeat(copies == 1, copies)
+    return np.where(alone, earlier == moment, copy % 2 == 1), alone
+
+
+def _most_frequent(values: Ints) -> int:
+    """The smallest of the most frequent values; 0 of none."""
+    distinct, counts = np.unique(values, return_counts=True)
+    return int(distinct[np.argmax(counts)]) if len(distinct) else 0

@@ -15,15 +15,16 @@ from typing import Any
 
 from pydantic import AwareDatetime, ConfigDict, TypeAdapter, ValidationError
 
-from neurogrid.data.household import HouseholdMeta, household_path
+from neurogrid.data.household import FIRST_TABLE, TABLE_NAME, HouseholdMeta, household_path
 from neurogrid.errors import InputError
 from neurogrid.storage import Place
 
-VERSION = 1
+VERSION = 2
+"""Of manifests that are written. Version 1, whose tables all have one name, is read too."""
 _MOST_SAID = 3
 _WORDS = {
     "missing": "is missing",
-    "unexpected_keyword_argument": "is no key of a manifest",
+    "unexpected_keyword_argument": "is not a key of a manifest",
     "timezone_aware": "has no offset from UTC",
 }
 _STRICT = ConfigDict(extra="forbid", strict=True)
@@ -37,12 +38,19 @@ class Part:
         household_id, weather_id: whose; names the file in the warehouse.
         blocks: numbers of the weeks (7 days from the household's first slot, from 0) whose windows belong to the agent;
             None is all of them. IID and Dirichlet partitions deal out weeks.
+        table: name of the file.
     """
 
     __pydantic_config__ = _STRICT
     household_id: str
     weather_id: str
     blocks: tuple[int, ...] | None = None
+    table: str = FIRST_TABLE
+
+    @property
+    def path(self) -> str:
+        """The file, under the warehouse's root."""
+        return household_path(self.weather_id, self.household_id, self.table)
 
 
 @dataclass(frozen=True)
@@ -100,12 +108,21 @@ class Manifest:
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, ISO times, two spaces."""
-        return json.dumps(asdict(self), sort_keys=True, indent=2, default=datetime.isoformat)
+        content = asdict(self)
+        for part in (part for agent in (*content["agents"], *content["held_out"]) for part in agent["parts"]):
+            if part["table"] == FIRST_TABLE:  # which manifests of version 1 don't say, whose id is their content's
+                del part["table"]
+        return json.dumps(content, sort_keys=True, indent=2, default=datetime.isoformat)
 
     @property
     def sha256(self) -> str:
         """SHA-256 of the canonical JSON; its first 12 digits are the manifest's id."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    def cluster_of_household(self) -> dict[str, int]:
+        """Cluster of each household that is one agent or held out; those dealt out by weeks are left out."""
+        whole = [agent for agent in (*self.agents, *self.held_out) if all(part.blocks is None for part in agent.parts)]
+        return {part.household_id: agent.cluster for agent in whole for part in agent.parts}
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Manifest":
@@ -113,8 +130,8 @@ class Manifest:
         raw: Any = json.loads(text)
         if not isinstance(raw, dict):
             raise ValueError(f"a JSON {type(raw).__name__}, not an object with keys")
-        if raw.get("version", VERSION) != VERSION:
-            raise ValueError(f"manifest version {raw['version']!r}, this NeuroGrid reads version {VERSION}")
+        if raw.get("version", VERSION) not in (1, VERSION):
+            raise ValueError(f"manifest version {raw['version']!r}, this NeuroGrid reads versions 1 and {VERSION}")
         try:
             manifest = _READER.validate_json(text)
         except ValidationError as error:
@@ -138,7 +155,7 @@ def read_manifest(file: Place) -> Manifest:
         manifest = Manifest.from_json(file.read_bytes())
     except (ValueError, OSError) as error:
         raise InputError(
-            f"{file} is no manifest that can be used", found=str(error), fix="make one with `neurogrid sample`"
+            f"{file} is not a usable manifest", found=str(error), fix="make one with `neurogrid sample`"
         ) from error
     found = manifest.sha256[:12]
     match file.path.split("/"):
@@ -146,7 +163,7 @@ def read_manifest(file: Place) -> Manifest:
             raise InputError(
                 f"{file} was changed: it is not manifest {wanted} any more",
                 found=f"the id of its content is {found}",
-                fix="sample again with `neurogrid sample`, or bring back the file as it was; a manifest of your own is "
+                fix="sample again with `neurogrid sample`, or restore the file as it was; a manifest of your own is "
                 "put anywhere else and named by its path (--manifest)",
             )
     return manifest
@@ -213,9 +230,10 @@ def _problems(manifest: Manifest) -> Iterator[str]:
             if begin > end:
                 yield f"{later} of agent {agent.agent_id} is before its {earlier}, {begin}"
         for part in agent.parts:
-            path = household_path("", part.weather_id, part.household_id).lstrip("/")
-            if path not in manifest.fingerprints:
-                yield f"fingerprints has none of {path}, which agent {agent.agent_id} holds"
+            if not TABLE_NAME.fullmatch(part.table):
+                yield f"table {part.table!r} of agent {agent.agent_id} is not the name of a table"
+            if part.path not in manifest.fingerprints:
+                yield f"fingerprints has none of {part.path}, which agent {agent.agent_id} holds"
 
 
 def _doubly_dealt(manifest: Manifest) -> Iterator[str]:

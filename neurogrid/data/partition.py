@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 from neurogrid.errors import UsageError
+from neurogrid.plural import plural
 
 Kind = Literal["natural", "iid", "dirichlet"]
 Stage = Literal["train", "validation", "test"]
@@ -119,9 +120,9 @@ def deal_weeks(weeks: Sequence[Week], agents: int, kind: Kind, alpha: float, see
     training = sum(week.stage == "train" for week in weeks)
     if training < agents:
         raise UsageError(
-            f"{agents} agents cannot each hold a training week",
-            found=f"{training} whole training weeks in the chosen households",
-            fix=f"choose at most {training} agents, or partition: natural",
+            f"there are too few training weeks for {plural(agents, 'agent')}",
+            found=f"{plural(training, 'whole training week')} in the chosen households",
+            fix=f"choose at most {plural(training, 'agent')}, or sampling.partition natural",
         )
     hands: list[list[Week]] = [[] for _ in range(agents)]
     if kind == "iid":

@@ -1,7 +1,7 @@
 """What kind of household is it: a few figures of its load, from its training period only. Used by sampling.py.
 
 One Spark pass over the warehouse's meters: a task reads several household files with Arrow and sends back one small
-profile each, with the file's SHA-256, so that readings stay where they are and every file is read once.
+profile each, with the file's SHA-256, so that the driver sees no reading and every file is read once.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from pyspark.sql import SparkSession
 
 from neurogrid.data.household import METADATA_KEY, OBSERVED, HouseholdMeta
 from neurogrid.data.progress import unseen, watched
-from neurogrid.errors import InputError
+from neurogrid.data.tables import current_tables
 from neurogrid.storage import Place
 
 MEASURES = (
@@ -69,40 +69,19 @@ class Profile:
         return self.meta.household_id if self.meta else self.path.split("Household_ID=")[-1].split("/")[0]
 
 
-def household_folders(warehouse: Place) -> list[str]:
-    """Paths of the households' folders in the clean tables.
-
-    Raises:
-        InputError: there is none.
-    """
-    files = [
-        household.path
-        for station in (warehouse / "meters").children()
-        for household in station.children()
-        if "Household_ID=" in household.name
-    ]
-    if not files:
-        raise InputError(
-            f"{warehouse}/meters has no household to sample",
-            found="no meters/Weather_ID=.../Household_ID=... folder",
-            fix="run `neurogrid etl` first, or point the warehouse at the folder that it wrote",
-        )
-    return files
-
-
 def profile_households(
     spark: SparkSession, warehouse: Place, progress: Callable[[int, int], None] = unseen
 ) -> list[Profile]:
-    """Profiles of all households under `meters/`, by household id; `progress` is called with those done, and all.
+    """Profiles of all current tables, by household id; `progress` is called with those done, and all.
 
     Raises:
-        InputError: there is no household file.
+        InputError: there is no table.
     """
-    files = household_folders(warehouse)
+    files = [(warehouse / table.path).path for table in current_tables(warehouse).values()]
     filesystem, root = warehouse.filesystem, warehouse.path
 
     def profiles(paths: Iterable[str]) -> Iterator[Profile]:
-        return (_profile_file(filesystem, root, f"{path}/part-0.parquet") for path in paths)
+        return (_profile_file(filesystem, root, path) for path in paths)
 
     tasks = min(max(spark.sparkContext.defaultParallelism, len(files) // _FILES_A_TASK), len(files))
     with watched(spark, "sample: profiles of households", tasks, len(files), progress):

@@ -4,8 +4,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from pyspark.sql import SparkSession
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 LOOK_EVERY_S = 0.2
 
@@ -16,7 +18,7 @@ def unseen(_done: int, _total: int) -> None:
 
 @contextmanager
 def watched(
-    spark: SparkSession, name: str, tasks: int, items: int, progress: Callable[[int, int], None]
+    spark: "SparkSession", name: str, tasks: int, items: int, progress: Callable[[int, int], None]
 ) -> Iterator[None]:
     """Tells of the jobs started inside, from another thread, how much of the work is done.
 
@@ -27,14 +29,19 @@ def watched(
         items: what the tasks work through together.
         progress: called with items done, by the share of tasks that are, and items in all.
     """
+    from py4j.protocol import Py4JError  # noqa: PLC0415 - where there is a session it is loaded already
+
     context = spark.sparkContext
     tracker, group = context.statusTracker(), f"neurogrid-{time.monotonic_ns()}"
     finished = threading.Event()
 
     def watch() -> None:
         while not finished.wait(LOOK_EVERY_S):
-            jobs = [tracker.getJobInfo(job) for job in tracker.getJobIdsForGroup(group)]
-            stages = [tracker.getStageInfo(stage) for job in jobs if job for stage in job.stageIds]
+            try:
+                jobs = [tracker.getJobInfo(job) for job in tracker.getJobIdsForGroup(group)]
+                stages = [tracker.getStageInfo(stage) for job in jobs if job for stage in job.stageIds]
+            except (Py4JError, OSError):  # the JVM is gone; whoever waits for the job's result says so
+                return
             done = sum(stage.numCompletedTasks for stage in stages if stage)
             progress(items * done // tasks, items)
 

@@ -11,13 +11,15 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from neurogrid.data.clean import Counts, Outcome
+from neurogrid.data.doubts import Series, doubts
 from neurogrid.data.faults import MEANINGS, Fault, FaultLog
+from neurogrid.data.folder import Listing
 from neurogrid.data.household import HouseholdMeta
-from neurogrid.data.sources import Listing
 
 TIERS = ("observed", "trailing_mean", "slot_mean", "zero")
 WORST_LISTED = 10
 UNUSABLE_LISTED = 50
+PASSED_OVER_LISTED = 10
 ENERGY_TOLERANCE = 1e-5
 """Energies are written as 32-bit floats, so what goes out may differ from what came in by this share."""
 
@@ -49,7 +51,8 @@ class QualityReport:
         source: kind of the source.
         cadence_minutes: length of a slot of the tables.
         files: household files found; `excluded` of them not counted.
-        file_rows: rows of the files that gave a table.
+        passed_over: names in the folder that are no household's file, by the rule that says so.
+        file_rows: rows of all files that could be read.
         households: tables written.
         slots: rows of all tables; `slots - load_tiers["observed"]` were missing.
         load_tiers, weather_tiers: slots by how their value came to be.
@@ -57,11 +60,13 @@ class QualityReport:
         list_faults: those of the household list again, by its file.
         unusable: file name and reason of each file that gave no table.
         weather_faults: by station and kind.
+        doubtful: households that are used and doubtful as a whole, and why.
         worst: households with the largest share of missing slots.
         energy_read_kwh: of usable values; `energy_dropped_kwh` of it stood in rows that found no slot.
         energy_imputed_kwh: filled into slots; `energy_written_kwh` is what the tables hold.
         zero_readings: measured values that are exactly zero.
-        removed: tables of an earlier run that this one's source no longer has.
+        unchanged: files that were the same as in the last ETL, and not read again.
+        removed: households of the last ETL that have no current table any more.
         seconds: wall time of the run; not part of the files.
     """
 
@@ -69,6 +74,7 @@ class QualityReport:
     cadence_minutes: int
     files: int
     excluded: tuple[str, ...]
+    passed_over: Mapping[str, tuple[str, ...]]
     file_rows: int
     households: int
     slots: int
@@ -78,12 +84,14 @@ class QualityReport:
     list_faults: Mapping[str, FaultLog]
     unusable: Mapping[str, str]
     weather_faults: Mapping[str, Mapping[str, int]]
+    doubtful: Mapping[str, str]
     worst: tuple[HouseholdRow, ...]
     energy_read_kwh: float
     energy_dropped_kwh: float
     energy_imputed_kwh: float
     energy_written_kwh: float
     zero_readings: int
+    unchanged: int
     removed: tuple[str, ...]
     seconds: float
 
@@ -94,8 +102,8 @@ class QualityReport:
         return abs(self.energy_written_kwh - expected) <= ENERGY_TOLERANCE * max(abs(expected), 1.0)
 
     def to_json(self) -> str:
-        """Canonical JSON: sorted keys, two spaces; without `seconds`."""
-        content = {name: value for name, value in vars(self).items() if name != "seconds"}
+        """Canonical JSON: sorted keys, two spaces; without `seconds` and `unchanged`, which differ from run to run."""
+        content = {name: value for name, value in vars(self).items() if name not in ("seconds", "unchanged")}
         content["list_faults"] = {
             file: {"counts": log.counts, "listed": [vars(note) for note in log.notes]}
             for file, log in self.list_faults.items()
@@ -105,7 +113,8 @@ class QualityReport:
 
     def to_markdown(self) -> str:
         """A page for an engineer: totals, faults with what was done about them, worst households, unusable files."""
-        return "\n".join([*self._totals(), *self._faults(), *self._worst(), *self._unusable()]) + "\n"
+        parts = (self._totals(), self._faults(), self._doubtful(), self._worst(), self._unusable(), self._passed_over())
+        return "\n".join(line for part in parts for line in part) + "\n"
 
     def _totals(self) -> list[str]:
         missing = self.slots - self.load_tiers[TIERS[0]]
@@ -115,6 +124,7 @@ class QualityReport:
             "| | |",
             "| --- | ---: |",
             f"| Household files | {self.files:,} ({len(self.excluded):,} more left out by the user) |",
+            f"| Names passed over | {sum(map(len, self.passed_over.values())):,} |",
             f"| Files that could not be used | {len(self.unusable):,} |",
             f"| Households written | {self.households:,} |",
             f"| Rows in their files | {self.file_rows:,} |",
@@ -122,12 +132,12 @@ class QualityReport:
             f"| Slots not measured | {missing:,} ({missing / max(self.slots, 1):.2%}) |",
             f"| Readings of zero | {self.zero_readings:,} |",
             f"| Energy read | {self.energy_read_kwh:,.1f} kWh |",
-            f"| Energy dropped with its row | {self.energy_dropped_kwh:,.1f} kWh |",
+            f"| Energy in dropped rows | {self.energy_dropped_kwh:,.1f} kWh |",
             f"| Energy imputed | {self.energy_imputed_kwh:,.1f} kWh |",
             f"| Energy written | {self.energy_written_kwh:,.1f} kWh |",
             f"| Read - dropped + imputed = written | {'yes' if self.energy_balanced else '**NO**'} |",
             "",
-            "## How values came to be",
+            "## Source of the values",
             "",
             "| | load | share | weather | share |",
             "| --- | ---: | ---: | ---: | ---: |",
@@ -161,11 +171,18 @@ class QualityReport:
     def _list_faults(self) -> list[str]:
         lines: list[str] = []
         for file, log in self.list_faults.items():
-            lines += ["", "| household list | line | fault | what stood there |", "| --- | ---: | --- | --- |"]
+            lines += ["", "| household list | line | fault | what the cells were |", "| --- | ---: | --- | --- |"]
             lines += [f"| {file} | {note.line} | {note.kind} | {_cell(note.text)} |" for note in log.notes]
             more = sum(log.counts.values()) - len(log.notes)
             lines += ["", f"and {more:,} more of {file}, counted above"] if more else []
         return lines
+
+    def _doubtful(self) -> list[str]:
+        if not self.doubtful:
+            return []
+        lines = ["", "## Doubtful households", "", "They are used; leave them out with source.exclude.", ""]
+        lines += ["| household | what is doubtful |", "| --- | --- |"]
+        return lines + [f"| {household} | {_cell(text)} |" for household, text in self.doubtful.items()]
 
     def _worst(self) -> list[str]:
         lines = ["", "## Households with most slots missing", ""]
@@ -188,6 +205,15 @@ class QualityReport:
             lines += ["", f"and {len(self.unusable) - len(shown):,} more in report.json"]
         return lines
 
+    def _passed_over(self) -> list[str]:
+        if not self.passed_over:
+            return []
+        lines = ["", "## Names passed over", "", "| rule | names | which |", "| --- | ---: | --- |"]
+        for rule, names in self.passed_over.items():
+            more = f" and {len(names) - PASSED_OVER_LISTED:,} more" if len(names) > PASSED_OVER_LISTED else ""
+            lines.append(f"| {rule} | {len(names):,} | {_cell(', '.join(names[:PASSED_OVER_LISTED]))}{more} |")
+        return lines
+
 
 def _cell(text: str) -> str:
     """Text that neither ends a cell of a Markdown table nor breaks its line."""
@@ -200,8 +226,9 @@ def quality_report(
     outcomes: Sequence[Outcome],
     listing: Listing,
     weather_faults: Mapping[str, FaultLog],
+    max_power_kw: float,
 ) -> QualityReport:
-    """Adds up the outcomes of all files, in the order of households; `removed` and `seconds` are still empty."""
+    """Adds up the outcomes of all files, in the order of households; what only the whole ETL knows is still empty."""
     used = [(o, o.meta, o.counts) for o in outcomes if o.meta is not None and o.counts is not None]
     faults: Counter[str] = Counter()
     for outcome in outcomes:
@@ -215,7 +242,8 @@ def quality_report(
         cadence_minutes=cadence_minutes,
         files=len(outcomes),
         excluded=listing.excluded,
-        file_rows=sum(counts.file_rows for _, _, counts in used),
+        passed_over=listing.passed_over,
+        file_rows=sum(o.file_rows for o in outcomes),
         households=len(used),
         slots=sum(meta.rows for _, meta, _ in used),
         load_tiers=_sum_tiers([counts.load_tiers for _, _, counts in used]),
@@ -228,12 +256,14 @@ def quality_report(
             for station, log in sorted(weather_faults.items())
             if sum(log.counts.values())
         },
+        doubtful=doubts([_series(o, meta, counts) for o, meta, counts in used], max_power_kw),
         worst=tuple(worst),
         energy_read_kwh=sum(counts.energy_read_kwh for _, _, counts in used),
         energy_dropped_kwh=sum(counts.energy_dropped_kwh for _, _, counts in used),
         energy_imputed_kwh=sum(counts.energy_imputed_kwh for _, _, counts in used),
         energy_written_kwh=sum(counts.energy_written_kwh for _, _, counts in used),
         zero_readings=sum(counts.zero_readings for _, _, counts in used),
+        unchanged=0,
         removed=(),
         seconds=0.0,
     )
@@ -249,6 +279,19 @@ def _row(outcome: Outcome, meta: HouseholdMeta, counts: Counts) -> HouseholdRow:
         energy_kwh=counts.energy_written_kwh,
         zero_share=counts.zero_readings / max(counts.file_rows, 1),
         longest_gap_minutes=counts.longest_gap_minutes,
+    )
+
+
+def _series(outcome: Outcome, meta: HouseholdMeta, counts: Counts) -> Series:
+    hours = meta.observed * meta.cadence_minutes / 60
+    measured = counts.energy_read_kwh - counts.energy_dropped_kwh
+    return Series(
+        meta.household_id,
+        measured / hours if hours else 0.0,
+        counts.longest_flat_minutes,
+        estimated_share=outcome.faults[Fault.ESTIMATED] / max(outcome.file_rows, 1),
+        local_as_utc=bool(outcome.faults[Fault.LOCAL_AS_UTC]),
+        unit_change=bool(outcome.faults[Fault.UNIT_CHANGE]),
     )
 
 
@@ -272,7 +315,7 @@ def households_table(outcomes: Sequence[Outcome]) -> pa.Table:
             continue
         meta = vars(outcome.meta) | {}
         scales = meta.pop("scales")
-        row = meta | {"file": outcome.file, "file_rows": outcome.counts.file_rows}
+        row = meta | {"table": outcome.table, "file": outcome.file, "file_rows": outcome.counts.file_rows}
         for name, scale in sorted(scales.items()):
             row |= {f"{name}_mean": scale.mean, f"{name}_std": scale.std}
         for name, tiers in (("load", outcome.counts.load_tiers), ("weather", outcome.counts.weather_tiers)):
@@ -286,7 +329,7 @@ def households_table(outcomes: Sequence[Outcome]) -> pa.Table:
 
 
 def faults_table(outcomes: Sequence[Outcome], listing: Listing, weather_faults: Mapping[str, FaultLog]) -> pa.Table:
-    """Every fault that is listed: whose, of which file, where, what stood there."""
+    """Every fault that is listed: whose, of which file, where, what the cells were."""
     schema = pa.schema([("household_id", pa.string()), ("file", pa.string()), ("kind", pa.string())])
     schema = schema.append(pa.field("line", pa.int32())).append(pa.field("text", pa.string()))
     rows = [(o.household_id, o.file, str(n.kind), n.line, n.text) for o in outcomes for n in o.notes]

@@ -23,7 +23,9 @@ from neurogrid.data.manifest import Agent, Manifest, Part
 from neurogrid.data.partition import Kind, Stage, Week, deal_districts, deal_weeks, draw
 from neurogrid.data.profiles import MEASURES, Profile, profile_households
 from neurogrid.data.progress import unseen
+from neurogrid.data.tables import INDEX
 from neurogrid.errors import InputError, UsageError
+from neurogrid.plural import plural
 from neurogrid.storage import Place
 
 _DAYS_A_BLOCK = 7
@@ -105,7 +107,7 @@ def sample(
         agents=tuple(agents),
         held_out=tuple(held_out),
         unused=tuple(f"{p.household_id}: {reasons[p.path]}" for p in profiles if p.path in reasons),
-        fingerprints=_fingerprints(warehouse, used),
+        fingerprints={profile.path: profile.sha256 for profile in used},
     )
     roles = {by_id[h].path: "held out" for h in held} | {by_id[h].path: "trained" for h in trained}
     folder = warehouse / "manifests" / manifest.sha256[:12]
@@ -116,7 +118,9 @@ def sample(
 
 
 def check(manifest: Manifest, warehouse: Place) -> None:
-    """Makes sure that the warehouse still holds the very files that the manifest was made from.
+    """Makes sure that the warehouse still holds the very tables that the manifest was made from.
+
+    A manifest of version 1 also names households.parquet, which lists what is current now, and need not be as it was.
 
     Raises:
         InputError: names the files that are gone or differ.
@@ -130,28 +134,28 @@ def check(manifest: Manifest, warehouse: Place) -> None:
         return "" if sha256 == manifest.fingerprints[name] else f"{name} has changed"
 
     with ThreadPoolExecutor(8) as threads:
-        changed = [said for said in threads.map(state, sorted(manifest.fingerprints)) if said]
+        changed = [said for said in threads.map(state, sorted(set(manifest.fingerprints) - {INDEX})) if said]
     if changed:
         more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
         raise InputError(
             f"manifest {manifest.sha256[:12]} no longer matches the warehouse {warehouse}",
             found="; ".join(changed[:5]) + more,
-            fix="sample again with `neurogrid sample`, or bring back the files that the manifest was made from",
+            fix="sample again with `neurogrid sample`, or restore the files that the manifest was made from",
         )
 
 
 def _refuse_impossible(settings: SamplingSettings) -> None:
     n, f = settings.agents, settings.byzantine
     if f and n < 2 * f + 3:
-        bearable = (n - 3) // 2
+        tolerable = (n - 3) // 2
         raise UsageError(
-            f"{n} agents cannot bear {f} malicious ones: robust rules need n >= 2f + 3",
+            f"{plural(n, 'agent')} cannot tolerate {f} malicious: robust rules need n >= 2f + 3",
             found=f"n = {n}, f = {f}, 2f + 3 = {2 * f + 3}",
-            fix=f"take at least {2 * f + 3} agents" + (f", or at most {bearable} malicious" if bearable > 0 else ""),
+            fix=f"take at least {2 * f + 3} agents" + (f", or at most {tolerable} malicious" if tolerable > 0 else ""),
         )
     if not 1 <= settings.districts <= n:
         raise UsageError(
-            f"{n} agents cannot fill {settings.districts} districts",
+            f"{plural(n, 'agent')} cannot fill {plural(settings.districts, 'district')}",
             found=f"sampling.agents = {n}, sampling.districts = {settings.districts}",
             fix=f"take 1 to {n} districts",
         )
@@ -174,9 +178,10 @@ def _refuse_too_few(settings: SamplingSettings, seen: int, usable: int, held_out
     left = usable - held_out
     if left == 0 or (settings.partition == "natural" and settings.agents > left):
         raise UsageError(
-            f"{settings.agents} agents need {settings.agents} households to train on, and {left} are there",
+            f"there are too few households for {plural(settings.agents, 'agent')}, each of which needs one to train on",
             found=numbers,
-            fix=f"take at most {left} agents, or a smaller sampling.held_out_share than {settings.held_out_share:g}",
+            fix=f"take at most {plural(left, 'agent')}, or a sampling.held_out_share smaller than "
+            f"{settings.held_out_share:g}",
         )
 
 
@@ -194,7 +199,7 @@ def _unusable(profiles: Sequence[Profile], settings: SamplingSettings) -> dict[s
             reasons[profile.path] = f"slots of {profile.meta.cadence_minutes} minutes, most have {cadence}"
         elif profile.observed_training_slots < max(1, settings.min_observed_slots):
             reasons[profile.path] = (
-                f"{profile.observed_training_slots} measured training slots, "
+                f"{plural(profile.observed_training_slots, 'measured training slot')}, "
                 f"{max(1, settings.min_observed_slots)} needed"
             )
         elif profile.measures["zero_share"] > settings.max_zero_share:
@@ -278,7 +283,7 @@ def _agent(
     first = _meta(parts[0][0])
     return Agent(
         agent_id=agent_id,
-        parts=tuple(Part(_meta(p).household_id, _meta(p).weather_id, blocks) for p, blocks in parts),
+        parts=tuple(_part(p, blocks) for p, blocks in parts),
         cluster=cluster,
         district=district,
         rows=sum(_rows(_meta(profile), blocks) for profile, blocks in parts),
@@ -287,6 +292,10 @@ def _agent(
         validation_end=first.validation_end,
         last=first.last,
     )
+
+
+def _part(profile: Profile, blocks: tuple[int, ...] | None) -> Part:
+    return Part(_meta(profile).household_id, _meta(profile).weather_id, blocks, profile.path.rsplit("/", 1)[-1])
 
 
 def _rows(meta: HouseholdMeta, blocks: Iterable[int] | None) -> int:
@@ -300,14 +309,6 @@ def _meta(profile: Profile) -> HouseholdMeta:
     if profile.meta is None:
         raise ValueError(f"{profile.path} was not read")
     return profile.meta
-
-
-def _fingerprints(warehouse: Place, used: Sequence[Profile]) -> dict[str, str]:
-    prints = {profile.path: profile.sha256 for profile in used}
-    index = warehouse / "households.parquet"
-    if index.exists():
-        prints["households.parquet"] = hashlib.sha256(index.read_bytes()).hexdigest()
-    return prints
 
 
 def _profiles_parquet(

@@ -77,7 +77,10 @@ def read_station(file: Place, weather_id: str, longest_gap_days: float, faults: 
     faults.add_rows(Fault.OFF_GRID, columns.line[rest != 0], (utc_text(label) for label in labels[rest != 0]))
     good = rest == 0
     if not good.any():
-        raise UnusableFileError(Fault.NO_READINGS, "no row of this station has a usable timestamp")
+        cause = faults.cause()
+        raise UnusableFileError(
+            Fault.NO_READINGS, f"no row of this station has a usable timestamp{cause and ': '}{cause}"
+        )
     values = np.column_stack([columns.numbers(name) for name in VARIABLES])
     infinite = np.isinf(values).any(axis=1)
     faults.add_rows(Fault.NOT_FINITE, columns.line[infinite], ("an infinite value" for _ in range(infinite.sum())))

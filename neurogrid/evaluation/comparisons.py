@@ -17,6 +17,7 @@ from neurogrid.fl.randomness import generator
 from neurogrid.fl.update import Vector
 from neurogrid.fl.weights import FlatModel, flatten
 from neurogrid.models import LossSettings, ModelSettings, build, forecast_loss
+from neurogrid.plural import plural
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def train_pooled(households: Sequence[Household], settings: CentralSettings) -> 
     """
     shard = build_shard([(household, None) for household in households], settings.windows, ("train", "validation"))
     if not len(shard.origins["train"]):
-        raise RunError(f"none of {len(households)} households has a training window")
+        raise RunError(f"none of {plural(len(households), 'household')} has a training window")
     return _train(shard, settings, "pooled")
 
 

@@ -3,6 +3,7 @@
 Runs on Spark, one task a household, or in this process; the figures are the same.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,13 +13,14 @@ import torch
 from pyspark.sql import SparkSession
 
 from neurogrid.agent import model_shape
-from neurogrid.data.household import Household, household_path, read_household
+from neurogrid.data.household import Household, read_household
 from neurogrid.data.manifest import Agent, Manifest
 from neurogrid.data.progress import watched
 from neurogrid.data.windows import WindowSettings, build_shard
 from neurogrid.errors import RunError
 from neurogrid.evaluation import ridge
 from neurogrid.evaluation.comparisons import CentralSettings, train_alone, train_pooled
+from neurogrid.evaluation.examples import Candidate, Examples, cluster_days, ranked
 from neurogrid.evaluation.figures import group_figures, probability, tune_cuts
 from neurogrid.evaluation.metrics import Floats
 from neurogrid.evaluation.result import Evaluation
@@ -31,6 +33,8 @@ T = TypeVar("T")
 R = TypeVar("R")
 Comparison = Literal["ridge", "alone", "pooled"]
 _HOUSEHOLDS_A_SUM = 8
+OWN_MODEL = "federated"
+"""The method that is the run's own."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ class EvaluationSettings:
         comparisons: which of the dearer comparisons to make.
         alone, pooled: how their models are trained.
         seed: of the bootstrap.
+        show_households: whether forecasts and readings of single households are kept as examples.
     """
 
     windows: WindowSettings
@@ -58,6 +63,7 @@ class EvaluationSettings:
     alone: CentralSettings
     pooled: CentralSettings
     seed: int
+    show_households: bool = True
 
 
 def evaluate(
@@ -121,7 +127,25 @@ def evaluate(
         },
         surge_cuts={method: {name: probability(cut) for name, cut in found.items()} for method, found in cuts.items()},
         ridge_alpha=alpha,
+        examples=_examples(manifest, groups),
     )
+
+
+def _examples(manifest: Manifest, groups: Mapping[str, Sequence[HouseholdScore]]) -> Examples:
+    """Of held-out households where there are any to show, else of those that train."""
+    held_out, trained = (ranked(_candidates(groups[group]), group) for group in ("held_out", "trained"))
+    days = {score.household_id: score.usual_day for group in groups.values() for score in group}
+    return Examples(held_out or trained, cluster_days(manifest, days))
+
+
+def _candidates(scores: Sequence[HouseholdScore]) -> list[Candidate]:
+    found = []
+    for score in scores:
+        if score.stretch is not None and not score.quiet:
+            mae = float(score.parts["test"].absolute[OWN_MODEL].mean())
+            mase = mae / score.mase_scale_kwh if score.mase_scale_kwh > 0 else math.nan
+            found.append(Candidate(score.household_id, mae, mase, score.stretch))
+    return found
 
 
 @dataclass(frozen=True)
@@ -135,10 +159,7 @@ class _Own:
 def _files(warehouse: Place, agents: Sequence[Agent]) -> list[HouseholdFile]:
     """Each household once, in the order of the agents; whole, also where its weeks were dealt out."""
     parts = {part.household_id: part for agent in agents for part in agent.parts}
-    return [
-        HouseholdFile(part.household_id, household_path(warehouse.path, part.weather_id, part.household_id))
-        for part in parts.values()
-    ]
+    return [HouseholdFile(part.household_id, (warehouse / part.path).path) for part in parts.values()]
 
 
 class _Runner:
@@ -233,4 +254,5 @@ def _score(
         build(settings.model, model_shape(settings.windows), seed=settings.seed),
         {**weights, **own.weights},
         {**coefficients, **own.coefficients},
+        shown=OWN_MODEL if settings.show_households and OWN_MODEL in weights else "",
     )

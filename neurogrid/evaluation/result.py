@@ -5,7 +5,9 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from neurogrid.evaluation.examples import Examples
 from neurogrid.evaluation.metrics import Detection, Figure
+from neurogrid.plural import plural
 
 GROUP_TITLES = {"trained": "Trained households, held-out time", "held_out": "Households that never trained"}
 METHOD_TITLES = {
@@ -18,14 +20,14 @@ METHOD_TITLES = {
     "mean_28_days": "mean of the slot, 28 days",
     "yesterday": "same slot yesterday",
     "last_week": "same slot last week",
-    "persistence": "last value goes on",
+    "persistence": "last value repeated",
 }
 SURGE_TITLES = {
     **METHOD_TITLES,
     "usual_share": "share of the slot's surges, 28 days",
-    "persistence": "surges go on",
-    "always": "always",
-    "never": "never",
+    "persistence": "a surge now, so a surge ahead",
+    "always": "always predicts a surge",
+    "never": "never predicts a surge",
 }
 
 
@@ -95,6 +97,7 @@ class Evaluation:
         parts: by part of time (`validation`, `test`) and group (`trained`, `held_out`).
         surge_cuts: by method and output, the probability from which a surge is said, tuned on validation.
         ridge_alpha: the federated ridge's penalty, tuned on validation; None if it was not asked for.
+        examples: a few households' forecasts, and the clusters' usual days.
     """
 
     cadence_minutes: int
@@ -103,6 +106,7 @@ class Evaluation:
     parts: dict[str, dict[str, GroupFigures]]
     surge_cuts: dict[str, dict[str, float]]
     ridge_alpha: float | None
+    examples: Examples
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON: figures as {value, low, high}, what is not defined as None."""
@@ -116,12 +120,13 @@ class Evaluation:
         lines = [
             f"## Forecast of the next {ahead} ({self.horizon_slots} slots of {self.cadence_minutes} min)",
             "",
-            "Test part; means over households with 95% intervals (bootstrap over households). kWh a slot.",
+            "Test period; means over households with 95% intervals (bootstrap over households). kWh a slot.",
         ]
         for group, figures in self.parts["test"].items():
             if not figures.households:
                 continue
-            lines += ["", f"### {GROUP_TITLES[group]} ({len(figures.households)}, {figures.windows:,} windows)", ""]
+            counts = f"{plural(len(figures.households), 'household')}, {plural(figures.windows, 'window')}"
+            lines += ["", f"### {GROUP_TITLES[group]} ({counts})", ""]
             lines += _error_table(figures)
             lines += ["", "Errors by slot of the horizon:", "", *_error_by_slot_table(figures, self.cadence_minutes)]
             lines += ["", f"Surges (above the household's own 95th percentile), any in the next {ahead}:", ""]
@@ -179,7 +184,7 @@ def _surge_table(found: SurgeFigures) -> Iterable[str]:
         figures = (how.precision, how.recall, how.f1, how.average_precision, how.accuracy)
         yield f"| {SURGE_TITLES.get(name, name)} | {' | '.join(_number(figure, 3) for figure in figures)} |"
     yield ""
-    yield f"Prevalence {_share(found.prevalence)}. The cut of each score was tuned on the validation part."
+    yield f"Prevalence {_share(found.prevalence)}. The threshold of each score was tuned on the validation period."
 
 
 def _slot_table(surges: tuple[SurgeFigures, ...]) -> Iterable[str]:
@@ -194,10 +199,10 @@ def _slot_table(surges: tuple[SurgeFigures, ...]) -> Iterable[str]:
 def _left_out(figures: GroupFigures) -> Iterable[str]:
     if figures.quiet:
         yield ""
-        yield f"Left out by a rule fixed beforehand (93% zeros or more in the test part): {', '.join(figures.quiet)}."
+        yield f"Left out by a rule fixed beforehand (93% zeros or more in the test period): {', '.join(figures.quiet)}."
     if figures.without_windows:
         yield ""
-        yield f"Without a whole window in the test part: {', '.join(figures.without_windows)}."
+        yield f"Without a whole window in the test period: {', '.join(figures.without_windows)}."
 
 
 def _number(figure: Figure, digits: int, unit: str = "") -> str:

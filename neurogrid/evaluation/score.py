@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,7 @@ from neurogrid.data.windows import (
     usual_surge_logits,
 )
 from neurogrid.evaluation import naive, ridge
+from neurogrid.evaluation.examples import Stretch, stretch, usual_day
 from neurogrid.evaluation.metrics import Counts, Floats, confusion, count_scores, mase_scale_kwh
 from neurogrid.fl.update import Vector
 from neurogrid.fl.weights import load
@@ -57,12 +59,16 @@ class HouseholdScore:
         zero_share: share of the measured test slots that are exactly 0 (1 where there are none).
         mase_scale_kwh: see metrics.mase_scale_kwh.
         parts: by period; periods without windows are missing.
+        usual_day: see examples.usual_day.
+        stretch: the run's own forecasts of a few days; None where they are not asked for, or there are none.
     """
 
     household_id: str
     zero_share: float
     mase_scale_kwh: float
     parts: dict[Period, PartScore]
+    usual_day: Floats
+    stretch: Stretch | None
 
     @property
     def quiet(self) -> bool:
@@ -76,6 +82,7 @@ def score_household(
     model: Forecaster,
     weights: Mapping[str, Vector],
     coefficients: Mapping[str, Floats],
+    shown: str = "",
 ) -> HouseholdScore:
     """Scores every method on the household's validation and test windows.
 
@@ -85,6 +92,7 @@ def score_household(
         model: whatever weights it has are overwritten.
         weights: by method, the model's weights.
         coefficients: by method, ridge's coefficients (h, p).
+        shown: the method whose forecasts of a few days are kept, or "".
     """
     shard = build_shard([(household, None)], windows, ("validation", "test"))
     measured = household.kwh[household.slot(household.meta.validation_end) :][
@@ -100,6 +108,8 @@ def score_household(
             for period in periods
             if len(shard.origins[period])
         },
+        usual_day=usual_day(household),
+        stretch=stretch(household, shard, partial(_forecast_kwh, model, weights[shown])) if shown else None,
     )
 
 
@@ -140,6 +150,11 @@ def _score_part(
     # Narrow: scores are the bulk of what goes back to the driver.
     narrow = {method: counts.astype(np.int32) for method, counts in scores.items()}
     return PartScore(len(origins), absolute, squared, narrow, persistence)
+
+
+def _forecast_kwh(model: Forecaster, weights: Vector, batch: Batch) -> npt.NDArray[np.float32]:
+    forecast_kwh: npt.NDArray[np.float32] = batch.base_kwh + batch.scale * _run(model, weights, batch)[0]
+    return forecast_kwh
 
 
 def _run(model: Forecaster, weights: Vector, batch: Batch) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:

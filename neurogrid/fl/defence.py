@@ -13,6 +13,7 @@ from neurogrid.fl.clip import ClipSettings, clip, tensor_norms
 from neurogrid.fl.record import AgentRecord
 from neurogrid.fl.rules import RULES, TooFewAgentsError
 from neurogrid.fl.update import AgentId, Floats, Layout, RoundPlan, RoundResult, Worked
+from neurogrid.plural import plural
 
 MOST_WINDOWS = 2**31
 NAN = float("nan")
@@ -79,7 +80,10 @@ def defend(
             usable.append(row)
     void, combined, judged = "", None, {}
     if len(usable) < settings.min_agents:
-        void = f"{len(usable)} usable updates of {len(plan.agents)} asked, rounds.min_agents is {settings.min_agents}"
+        void = (
+            f"{plural(len(usable), 'usable update')} of {len(plan.agents)} requested, "
+            f"rounds.min_agents is {settings.min_agents}"
+        )
     else:
         # Only a round with refused updates pays for a copy.
         deltas = result.deltas if len(usable) == len(result.deltas) else result.deltas[usable]

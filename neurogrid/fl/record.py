@@ -35,7 +35,7 @@ _FIXED = ("krum", "multi_krum")
 
 
 def suspected(rule: str, rejections: Iterable[tuple[str, int]]) -> int:
-    """How many of a round's rejections count against f, the attackers that its rule was told to bear.
+    """How many of a round's rejections count against f, the attackers that its rule tolerates.
 
     An update that the rule filtered, that is not finite or claims the impossible. One that failed, came late, was lost
     or fell with a void round is nobody's attack.

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from neurogrid.fl.update import Floats, Matrix
+from neurogrid.plural import plural
 
 BLOCK_COLUMNS = 4096
 """Columns handled at once, so that no copy of the deltas larger than n x 4096 is ever made."""
@@ -55,7 +56,9 @@ Rule = Callable[[Matrix, int], Verdict]
 
 def _require(n: int, f: int, least: int, rule: str) -> None:
     if n < least:
-        raise TooFewAgentsError(f"{rule} with f = {f} malicious agents needs at least {least} agents, got {n}")
+        raise TooFewAgentsError(
+            f"{rule} with f = {plural(f, 'malicious agent')} needs at least {least} agents, got {n}"
+        )
 
 
 def _everything(deltas: Matrix, kept: Mask, scores: Floats) -> Verdict:
@@ -117,7 +120,7 @@ def trimmed_mean(deltas: Matrix, f: int) -> Verdict:
     """
     n = len(deltas)
     if f == 0:
-        raise NothingToTrimError("a trimmed mean with f = 0 trims nobody: ask for the mean by its name")
+        raise NothingToTrimError("a trimmed mean with f = 0 trims nothing: use the rule mean instead")
     _require(n, f, 2 * f + 3, "trimmed mean")
     return Verdict(
         rows=deltas,

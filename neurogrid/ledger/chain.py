@@ -44,6 +44,15 @@ def is_intact(record: Mapping[str, Any]) -> bool:
         return False
 
 
+def parse(content: bytes) -> Record | None:
+    """A record from what is stored; None where that is no JSON object, or not any more."""
+    try:
+        record = json.loads(content)
+    except (ValueError, RecursionError):  # lists in lists, thousands deep
+        return None
+    return record if isinstance(record, dict) else None
+
+
 def to_text(record: Mapping[str, Any]) -> str:
     """As it is stored: sorted keys, readable."""
     return json.dumps(record, sort_keys=True, indent=1, allow_nan=False) + "\n"

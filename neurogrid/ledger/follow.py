@@ -3,7 +3,6 @@
 For those who watch from outside the run's own process, on any storage; nothing here takes the run's lock.
 """
 
-import json
 import math
 from collections import Counter
 from dataclasses import dataclass, field
@@ -12,10 +11,11 @@ from statistics import median
 from typing import Any
 
 from neurogrid.errors import UsageError
-from neurogrid.ledger.chain import Record
-from neurogrid.ledger.records import round_name
+from neurogrid.ledger.chain import Record, is_intact, parse
+from neurogrid.ledger.records import changed, round_name
 from neurogrid.ledger.summary import PHASES
 from neurogrid.ledger.tally import against_f
+from neurogrid.lock import is_released
 from neurogrid.storage import Place
 
 SILENT_LEAST_S = 120.0
@@ -30,18 +30,25 @@ class Followed:
         genesis: what the run was made from.
         rounds: its durable rounds' records, in order.
         end: the last record of its chain; None while it has not ended.
+        released: whether the process that wrote to it has let go of it.
         newest_at: when the newest record was written, by the storage's clock; None where it does not say.
     """
 
     genesis: Record
     rounds: list[Record] = field(default_factory=list)
     end: Record | None = None
+    released: bool = False
     newest_at: datetime | None = None
 
     def state(self, now: datetime) -> str:
-        """`ended`, `running`, or `silent` after ten times its median round (two minutes at least) without a new one."""
+        """`ended`, `stopped`, `running`, or `silent`: no new round for ten times the median, two minutes at least.
+
+        `damaged` is a run that has ended and has fewer readable records than it wrote.
+        """
         if self.end is not None:
-            return "ended"
+            return "ended" if len(self.rounds) == self.end["rounds"] else "damaged"
+        if self.released:
+            return "stopped"
         age = self.age_s(now)
         usual = median([float(r["wallclock_s"]) for r in self.rounds]) if self.rounds else 0.0
         return "silent" if age is not None and age > max(SILENT_LEAST_S, SILENT_ROUNDS * usual) else "running"
@@ -115,6 +122,7 @@ class Follower:
                 return None
             self._found = Followed(genesis, newest_at=_written(self._run / "run.json"))
         found = self._found
+        found.released = is_released(self._run)  # before its end, which is written first
         while found.end is None and (record := _read(self._place(len(found.rounds) + 1))) is not None:
             found.rounds.append(record)
             found.newest_at = _written(self._place(len(found.rounds)))
@@ -136,8 +144,8 @@ class Newest:
     def look(self) -> Place | None:
         """The newest run; None where there is none yet."""
         for run in self._runs.children():
-            if run.name not in self._started and (genesis := _read(run / "run.json")) is not None:
-                self._started[run.name] = str(genesis.get("started", ""))
+            if run.name not in self._started and (started := _started(run / "run.json")) is not None:
+                self._started[run.name] = started
         # Of two that were started in the same second, one by name: the same one at every look.
         newest = max(self._started.items(), key=lambda entry: entry[::-1], default=None)
         return None if newest is None else self._runs / newest[0]
@@ -155,11 +163,14 @@ class Following:
 
         Raises:
             UsageError: the run that is named is not there.
+            RunError: its first record is not as it was written.
         """
         run = self._warehouse / "runs" / self._run_id if self._run_id else self._newest.look()
         if run is None:
             return None
         found = self._followers.setdefault(run.name, Follower(run)).look()
+        if found is None and (run / "run.json").exists():
+            raise changed(run, f"run {run.name} was modified: {run}/run.json is not as it was written")
         if found is None:
             there = ", ".join(child.name for child in (self._warehouse / "runs").children())
             raise UsageError(
@@ -178,12 +189,20 @@ def _spread(values: list[float | None]) -> dict[str, float | None]:
 
 
 def _read(place: Place) -> Record | None:
-    """A JSON record; None where it is not there (yet), or is not JSON because someone changed it."""
+    """A record; None where it is not there (yet), or is not as it was written."""
     try:
-        content = json.loads(place.read_text())
-    except (OSError, ValueError):
+        record = parse(place.read_bytes())
+    except OSError:
         return None
-    return content if isinstance(content, dict) else None
+    return record if record is not None and is_intact(record) else None
+
+
+def _started(place: Place) -> str | None:
+    """When a run says that it was started, be it damaged or not; None where it has not begun."""
+    try:
+        return str((parse(place.read_bytes()) or {}).get("started", ""))
+    except OSError:
+        return None
 
 
 def _written(place: Place) -> datetime | None:

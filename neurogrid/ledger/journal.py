@@ -23,11 +23,12 @@ from neurogrid.fl.update import Layout, Vector
 from neurogrid.fl.weights import from_state_dict, state_dict
 from neurogrid.ledger.chain import Record, seal, sha256, to_text
 from neurogrid.ledger.checkpoint import pack, unpack
-from neurogrid.ledger.lock import RunLock
 from neurogrid.ledger.records import changed, command, read_chain, read_named, refuse_begun, refuse_ended, round_name
 from neurogrid.ledger.summary import summarise_run, to_markdown
 from neurogrid.ledger.table import AGENT_AUDIT, DISTRICT_AUDIT, ROUND_METRICS, read_round_metrics, to_parquet
 from neurogrid.ledger.tally import tally
+from neurogrid.lock import FolderLock
+from neurogrid.plural import plural
 from neurogrid.storage import Place
 
 VERSION = 1
@@ -85,7 +86,7 @@ def _refuse_fewer(run: Place, rounds: int) -> None:
     except (OSError, pa.ArrowException):  # it is made anew of the records
         return
     if named > rounds:
-        raise changed(run, f"run {run.name} has the records of {rounds} rounds, and its table names {named}")
+        raise changed(run, f"run {run.name} has records of {plural(rounds, 'round')}, but its table lists {named}")
 
 
 class RoundTrace(Protocol):
@@ -107,7 +108,7 @@ def _now() -> str:
 class Ledger:
     """Observer of `federate` that makes every round durable. Close it, or use it as a context manager."""
 
-    def __init__(self, run: Place, layout: Layout, records: list[Record], lock: RunLock) -> None:
+    def __init__(self, run: Place, layout: Layout, records: list[Record], lock: FolderLock) -> None:
         self._run, self._layout, self._records, self._lock = run, layout, records, lock
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         self._pending: Future[None] | None = None
@@ -122,7 +123,7 @@ class Ledger:
             RunError: it cannot be written to.
         """
         with _writing(run, "the folder", "make room or access there, or choose another place for runs"):
-            lock = RunLock(run)
+            lock = FolderLock(run, f"run {run.name}")
             try:
                 record = cls._begin(run, genesis, config_yaml, federation)
             except BaseException:
@@ -154,7 +155,7 @@ class Ledger:
                 f"there is no run {run.name}", found=f"no {run}/run.json", fix="a run's id is the name of its folder"
             )
         with _writing(run, "the lock", _resume_with(run)):
-            lock = RunLock(run)
+            lock = FolderLock(run, f"run {run.name}")
         try:
             refuse_ended(run)
             records = read_chain(run)

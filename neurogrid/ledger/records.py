@@ -1,11 +1,9 @@
 """A run's records and the files that they name, read back; what was changed since is refused."""
 
-import json
 import shlex
-from typing import Any
 
 from neurogrid.errors import RunError, UsageError
-from neurogrid.ledger.chain import Record, is_intact, sha256
+from neurogrid.ledger.chain import Record, is_intact, parse, sha256
 from neurogrid.storage import Place
 
 
@@ -22,7 +20,7 @@ def command(run: Place, words: str) -> str:
 
 def changed(run: Place, what: str) -> RunError:
     """The error of a run that is not what was written."""
-    return RunError(what, fix=f"{command(run, 'audit {}')} says what was changed; a changed run is not gone on with")
+    return RunError(what, fix=f"{command(run, 'audit {}')} says what was changed; a changed run cannot be resumed")
 
 
 def refuse_begun(run: Place) -> None:
@@ -31,7 +29,7 @@ def refuse_begun(run: Place) -> None:
         raise UsageError(
             f"run {run.name} exists already",
             found=str(run),
-            fix=f"go on with it: {command(run, 'run --resume {}')}; or choose another name: --set run_id=",
+            fix=f"resume it: {command(run, 'run --resume {}')}; or choose another name: --set run_id=NAME",
         )
 
 
@@ -41,7 +39,7 @@ def refuse_ended(run: Place) -> None:
         raise UsageError(
             f"run {run.name} has ended",
             found=f"{run}/end.json",
-            fix=f"start a new run with another id; what it may lack is made by: {command(run, 'run --resume {}')}",
+            fix=f"start a new run with another id; or do its missing steps: {command(run, 'run --resume {}')}",
         )
 
 
@@ -55,20 +53,18 @@ def read_genesis(run: Place) -> Record:
     if not (run / "run.json").exists():
         raise UsageError(
             f"run {run.name} has not begun",
-            found=f"no {run}/run.json: it was stopped while its folder was made, or that file was removed",
-            fix=f"begin it anew: {command(run, 'run --set run_id={}')}",
+            found=f"no {run}/run.json: it was stopped while its folder was being made, or that file was removed",
+            fix=f"start it again: {command(run, 'run --set run_id={}')}",
         )
     return _read_record(run, "run.json", "first")
 
 
 def _read_record(run: Place, name: str, which: str) -> Record:
-    record: Any = None
-    try:
-        record = json.loads((run / name).read_text())
-    except ValueError as error:
-        raise changed(run, f"{run}/{name} is not JSON any more") from error
-    if not isinstance(record, dict) or not is_intact(record):
-        raise changed(run, f"the {which} record of run {run.name}, {name}, is not the one that was written")
+    record = parse((run / name).read_bytes())
+    if record is None:
+        raise changed(run, f"{run}/{name} is not a JSON record any more")
+    if not is_intact(record):
+        raise changed(run, f"the {which} record of run {run.name}, {name}, was modified")
     return record
 
 
@@ -101,33 +97,19 @@ def read_named(run: Place, record: Record, name: str) -> bytes:
     """
     content = (run / name).read_bytes() if (run / name).exists() else b""
     if sha256(content) != record["files"][name]:
-        raise changed(run, f"{name} of run {run.name} is missing or not the one that was written")
+        raise changed(run, f"{name} of run {run.name} is missing or was modified")
     return content
-
-
-def read_rounds(run: Place) -> list[Record]:
-    """The durable rounds' records in order, up to the first gap."""
-    records: list[Record] = []
-    while True:
-        place = run / "rounds" / f"{round_name(len(records) + 1)}.json"
-        if not place.exists():
-            return records
-        records.append(json.loads(place.read_text()))
 
 
 def read_chain(run: Place) -> list[Record]:
     """The first record and all rounds'; raises RunError unless they are those that were written, without a gap."""
     records = [read_genesis(run)]
-    try:
-        records += read_rounds(run)
-    except ValueError as error:
-        raise changed(run, f"a record of run {run.name} is not JSON any more") from error
-    previous = ""
-    for number, record in enumerate(records):
-        if not isinstance(record, dict) or not is_intact(record) or record["previous_sha256"] != previous:
-            raise changed(run, f"the record of round {number} of run {run.name} is not the one that was written")
-        previous = record["sha256"]
+    while (place := run / "rounds" / f"{round_name(len(records))}.json").exists():
+        record = parse(place.read_bytes())
+        if record is None or not is_intact(record) or record["previous_sha256"] != records[-1]["sha256"]:
+            raise changed(run, f"the record of round {len(records)} of run {run.name} was modified")
+        records.append(record)
     stored = sum(place.name.endswith(".json") for place in (run / "rounds").children())
     if stored != len(records) - 1:
-        raise changed(run, f"the record of round {len(records)} of run {run.name} is missing, later ones are there")
+        raise changed(run, f"the record of round {len(records)} of run {run.name} is missing, but later ones exist")
     return records

@@ -6,6 +6,7 @@ from statistics import median
 from typing import Any
 
 from neurogrid.ledger.chain import Record, plain
+from neurogrid.plural import plural
 
 RunSummary = dict[str, Any]
 PHASES = ("send", "train", "collect", "aggregate", "evaluate", "persist")
@@ -61,8 +62,9 @@ def to_markdown(summary: RunSummary) -> str:
     lines = [
         f"# Run {summary['run_id']}",
         "",
-        f"{summary['rounds']} rounds ({summary['reason']}) of {summary['n_agents']} agents, {summary['model']} "
-        f"with {summary['n_weights']:,} weights, rule {summary['rule']}, attack {summary['attack']}.",
+        f"{plural(summary['rounds'], 'round')} ({summary['reason']}) of {plural(summary['n_agents'], 'agent')}, "
+        f"{summary['model']} with {summary['n_weights']:,} weights, rule {summary['rule']}, "
+        f"attack {summary['attack']}.",
         "",
         "| figure | value |",
         "|---|---:|",

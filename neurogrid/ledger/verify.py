@@ -1,6 +1,5 @@
 """Whether a run's folder is still what was written, record by record and file by file."""
 
-import json
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -8,9 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from neurogrid.errors import UsageError
-from neurogrid.ledger.chain import Record, is_intact, sha256
+from neurogrid.ledger.chain import Record, is_intact, parse, sha256
 from neurogrid.ledger.journal import metrics_row
 from neurogrid.ledger.records import round_name
+from neurogrid.plural import plural
 from neurogrid.storage import Place
 
 
@@ -58,7 +58,7 @@ def verify(run: Place) -> Verification:
             previous = None
         else:
             if previous is not None and record.get("previous_sha256") != previous:
-                problems.append(f"{path}: does not follow the record before it (one was changed, removed or put in)")
+                problems.append(f"{path}: does not follow the record before it (one was changed, removed or inserted)")
             intact.append((path, record))
             previous = head
         named = record.get("files")
@@ -100,7 +100,7 @@ def _number(path: str) -> int:
 def _records(run: Place, problems: list[str]) -> list[tuple[str, Record | None]]:
     """The chain's records by path, in order; one that is missing or cannot be read is a problem, and None."""
     stored = [f"rounds/{place.name}" for place in (run / "rounds").children() if place.name.endswith(".json")]
-    problems.extend(f"{path}: is no round's record" for path in stored if _number(path) == 0)
+    problems.extend(f"{path}: is not the record of a round" for path in stored if _number(path) == 0)
     ended = (run / "end.json").exists()
     end = _read(run, "end.json", problems) if ended else None
     # The last record says how many there were, so the newest rounds cannot go without a word.
@@ -127,16 +127,13 @@ def _numbered(run: Place, number: int, problems: list[str]) -> tuple[str, Record
 
 def _read(run: Place, path: str, problems: list[str]) -> Record | None:
     try:
-        record = json.loads((run / path).read_text())
+        record = parse((run / path).read_bytes())
     except FileNotFoundError:
         problems.append(f"{path}: is missing")
-    except ValueError:
-        problems.append(f"{path}: is not JSON any more")
-    else:
-        if isinstance(record, dict):
-            return record
-        problems.append(f"{path}: is not a record any more")
-    return None
+        return None
+    if record is None:
+        problems.append(f"{path}: is not a JSON record any more")
+    return record
 
 
 def _file_problem(run: Place, name: str, digest: str, record: str) -> str:
@@ -159,7 +156,7 @@ def _table_problems(run: Place, rounds: dict[int, Record], last: int) -> list[st
     except (pa.ArrowException, OSError):
         return ["round_metrics.parquet: is not a Parquet file any more"]
     if len(table) < last - 1:
-        return [f"round_metrics.parquet: has {len(table)} rows, there are {last} records"]
+        return [f"round_metrics.parquet: has {plural(len(table), 'row')}, but there are {plural(last, 'record')}"]
     for number, row in enumerate(table, start=1):
         if number in rounds and not _same(row, metrics_row(rounds[number])):
             return [f"round_metrics.parquet: row of round {number} differs from its record"]

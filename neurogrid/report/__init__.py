@@ -1,12 +1,12 @@
-"""A run as a page for people: `render_report` makes the HTML.
+"""A run, and a warehouse's readings, as pages for people: `page.render_report` and `quality.render_quality`.
 
 facts.py      what the run's folder holds
-training.py   forecasts.py   inputs.py     the sections: facts in, tables and charts out
-charts.py     palette.py     table.py      how they look
-page.py       page.html                    the page
-picture.py                                 the page as a PNG for the README, by a headless browser
+training.py   forecasts.py   inputs.py     the run's sections: facts in, tables and charts out
+page.py       page.html                    the run's page
+quality_facts.py   quality_sections.py     what the warehouse holds, and its sections
+quality.py    quality.html                 the data-quality page
+table.py      palette.py     charts.py     how they look; charts.py draws with matplotlib,
+drawing.py    time_charts.py               these without it
+template.py   base.html                    what the pages share
+picture.py                                 a page as a PNG for the README, by a headless browser
 """
-
-from neurogrid.report.page import render_report
-
-__all__ = ["render_report"]

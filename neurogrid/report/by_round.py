@@ -1,15 +1,22 @@
-"""Figures round by round: who was let in, how many were not against what the rule bears, and bytes on the way."""
+"""Figures by round: updates accepted, rejected and suspected, beside what the rule tolerates, and bytes sent."""
 
 import math
 from collections import Counter
 from collections.abc import Sequence
 
 from neurogrid.ledger.tally import against_f
-from neurogrid.report.charts import Chart, Line, lines
+from neurogrid.report.charts import Line, lines
 from neurogrid.report.facts import Record, RunFacts
+from neurogrid.report.table import Chart
 
 _COLOURS = ("good", "violet", "warn", "grey")
 """Of districts; with more of them than colours, lines would tell nobody anything."""
+_F_NOTE = (
+    "f is the number of malicious agents in a round that the rule tolerates. Suspected attacks are updates that the "
+    "rule filtered out, that were not finite, or that claimed an impossible number of windows. In a round with more of "
+    "them than f, other malicious updates may have been accepted. Krum and Multi-Krum always filter some updates out, "
+    "so these are not counted."
+)
 
 
 def column(records: Sequence[Record], name: str) -> list[float]:
@@ -31,11 +38,11 @@ def acceptance(facts: RunFacts) -> Chart:
             at = [(number, district) for number in numbers]
             shares = [100 * accepted[key] / asked[key] if asked[key] else math.nan for key in at]
             series.append(Line(f"district {district}", colour, shares, dashed=True))
-    return lines("accepted", "Accepted updates by round", numbers, series, "round", "accepted (%)")
+    return lines("accepted", "Accepted updates by round", numbers, series, "round", "accepted (%)", percent=True)
 
 
 def rejections(facts: RunFacts) -> Chart:
-    """Updates that came and were not accepted, and those that count against f: with more, others may be in."""
+    """Updates that came and were not accepted, and those that look like attacks, beside f."""
     numbers = [record["round_id"] for record in facts.rounds]
     refused: dict[bool, Counter[int]] = {False: Counter(), True: Counter()}
     for row in facts.agents:
@@ -44,9 +51,11 @@ def rejections(facts: RunFacts) -> Chart:
     series = [Line("honest", "grey", [float(refused[False][number]) for number in numbers])]
     if any(row["malicious"] for row in facts.agents):
         series.append(Line("attackers", "attack", [float(refused[True][number]) for number in numbers]))
-    series.append(Line("count against f", "warn", [float(against_f(facts.genesis, record)) for record in facts.rounds]))
-    series.append(Line("f that the rule bears", "ours", column(facts.rounds, "assumed_f"), dashed=True))
-    return lines("rejected", "Rejected updates by round", numbers, series, "round", "updates")
+    series.append(
+        Line("suspected attacks", "warn", [float(against_f(facts.genesis, record)) for record in facts.rounds])
+    )
+    series.append(Line("f", "ours", column(facts.rounds, "assumed_f"), dashed=True))
+    return lines("rejected", "Rejected updates by round", numbers, series, "round", "updates", note=_F_NOTE)
 
 
 def traffic(facts: RunFacts) -> Chart | None:
@@ -55,5 +64,5 @@ def traffic(facts: RunFacts) -> Chart | None:
     if not any(value > 0 for value in (*down, *up)):
         return None
     numbers = [record["round_id"] for record in facts.rounds]
-    series = [Line("weights to the hosts", "warn", down), Line("updates back", "good", up)]
+    series = [Line("weights to the agents’ hosts", "warn", down), Line("updates back", "good", up)]
     return lines("traffic", "Sent in each round", numbers, series, "round", "MB")

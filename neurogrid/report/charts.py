@@ -18,32 +18,16 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from neurogrid.plural import plural
+from neurogrid.report import alt_text
 from neurogrid.report.palette import stand_in, themed
+from neurogrid.report.table import Chart, Key
 
 WIDE, HALF = 1040, 500
 _LOG_ABOVE = 100  # how many times the least value the greatest is where a scale of powers reads better
 _SIZE = 12.5
 Rect = tuple[float, float, float, float]
 """x, y, width, height."""
-
-
-@dataclass(frozen=True)
-class Key:
-    """One entry of a legend: words, colour, and `bar`, `line`, `dash`, `ring` or `cross`."""
-
-    label: str
-    colour: str
-    shape: str = "bar"
-
-
-@dataclass(frozen=True)
-class Chart:
-    """A picture with its legend; `title` is also what a screen reader says."""
-
-    title: str
-    svg: Markup
-    keys: tuple[Key, ...] = ()
-    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,8 +64,18 @@ class Cell:
     malicious: bool
 
 
-def lines(name: str, title: str, x: Sequence[float], series: Sequence[Line], x_label: str, y_label: str) -> Chart:
-    """Lines over x, each with a band where it has one."""
+def lines(
+    name: str,
+    title: str,
+    x: Sequence[float],
+    series: Sequence[Line],
+    x_label: str,
+    y_label: str,
+    *,
+    percent: bool = False,
+    note: str = "",
+) -> Chart:
+    """Lines over x, each with a band where it has one; those in percent of a whole stand on an axis from 0 to 100."""
     figure, axes = _figure(HALF, 300)
     for one in series:
         colour = stand_in(one.colour)
@@ -96,16 +90,20 @@ def lines(name: str, title: str, x: Sequence[float], series: Sequence[Line], x_l
             marker="o" if len(x) <= 16 else "",
             markersize=4.5,
             solid_capstyle="round",
+            clip_on=not percent,  # a line at 100% is drawn whole
         )
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
     known = [value for one in series for value in one.y if math.isfinite(value) and value > 0]
-    if known and max(known) > _LOG_ABOVE * min(known):
+    if percent:
+        axes.set_ylim(0, 100)
+    elif known and max(known) > _LOG_ABOVE * min(known):
         _log_scale(axes, max(known) / min(known))
     if x_label == "round":
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
     keys = tuple(Key(one.label, one.colour, "dash" if one.dashed else "line") for one in series)
-    return Chart(title, _svg(figure, name, title), keys)
+    says = alt_text.sentence(f"{y_label}, by {x_label}", (alt_text.series(one.label, one.y) for one in series))
+    return Chart(title, _svg(figure, name, f"{title}: {says}"), keys, note)
 
 
 def stacked_bars(
@@ -139,8 +137,10 @@ def stacked_bars(
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
     keys = tuple(Key(label, colour) for label, colour, _ in series)
-    note = f"{len(tall)} bar{'s' * (len(tall) > 1)} cut at the top, with the true height written above." if tall else ""
-    return Chart(title, _svg(figure, name, title), keys, note)
+    note = f"{plural(len(tall), 'bar')} cut off at the top, with the true height written above." if tall else ""
+    parts = (alt_text.series(label, values) for label, _, values in series)
+    says = alt_text.sentence(f"{y_label}, by {x_label}", [alt_text.series("whole bar", totals.tolist()), *parts])
+    return Chart(title, _svg(figure, name, f"{title}: {says}"), keys, note)
 
 
 def heat_map(
@@ -197,14 +197,25 @@ def heat_map(
         )
         start += count
     keys = (
-        Key("accepted, at least half an equal share", "ours"),
-        Key("accepted, less than that", "ours-soft"),
+        Key("accepted, with at least half of an equal share of the mean", "ours"),
+        Key("accepted, with less than half", "ours-soft"),
         Key("rejected", "attack"),
         Key("no answer", "grey"),
-        Key("not asked", "none"),
-        Key("a true attacker", "ink", "ring"),
+        Key("not selected", "none"),
+        Key("an attacker (known in experiments)", "ink", "ring"),
     )
-    return Chart(title, _svg(figure, name, title), keys)
+    return Chart(title, _svg(figure, name, f"{title}: {_map_in_words(len(rows), rounds, cells)}"), keys)
+
+
+def _map_in_words(agents: int, rounds: int, cells: Sequence[Cell]) -> str:
+    accepted = sum(cell.share is not None for cell in cells)
+    silent = sum(not cell.answered for cell in cells)
+    said = f"{plural(agents, 'agent')}, {plural(rounds, 'round')}. {plural(len(cells), 'update')} requested: "
+    said += f"{accepted:,} accepted, {len(cells) - accepted - silent:,} rejected, {silent:,} without an answer."
+    attacks = [cell for cell in cells if cell.malicious]
+    if not attacks:
+        return said
+    return f"{said} {len(attacks):,} from attackers, of which {sum(c.share is not None for c in attacks):,} accepted."
 
 
 def norms(
@@ -228,14 +239,17 @@ def norms(
     else:
         axes.set_ylim(bottom=0)
     axes.set_xlabel("round")
-    axes.set_ylabel("length of update (L2)")
+    axes.set_ylabel("norm of the update (L2)")
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
-    keys = (Key("honest: median, and range", "ours", "line"), Key("an attacker", "attack", "cross"))
-    return Chart(title, _svg(figure, name, title), keys if attackers else keys[:1])
+    keys = (Key("honest agents: median and range", "ours", "line"), Key("an attacker", "attack", "cross"))
+    parts = [alt_text.series("honest agents' median", middle.tolist())]
+    parts += [alt_text.series("attackers", [norm for _, norm in attackers])] if attackers else []
+    says = alt_text.sentence("L2 norm, by round", parts)
+    return Chart(title, _svg(figure, name, f"{title}: {says}"), keys if attackers else keys[:1])
 
 
 def intervals(name: str, title: str, dots: Sequence[Dot], x_label: str) -> Chart:
-    """A dot and its interval a line; our own stands out, and a thin rule goes down from it."""
+    """A dot with its interval on each line; our own stands out, with a thin vertical line through it."""
     figure, axes = _figure(HALF, 62 + 27 * len(dots))
     for place, dot in enumerate(dots):
         colour = stand_in("ours" if dot.ours else "grey")
@@ -255,7 +269,8 @@ def intervals(name: str, title: str, dots: Sequence[Dot], x_label: str) -> Chart
     axes.tick_params(axis="y", length=0)
     for tick, dot in zip(axes.get_yticklabels(), dots, strict=True):
         tick.set_color(stand_in("ours" if dot.ours else "ink"))
-    return Chart(title, _svg(figure, name, title))
+    parts = (f"{d.label} {alt_text.value(d.value)} ({alt_text.value(d.low)} to {alt_text.value(d.high)})" for d in dots)
+    return Chart(title, _svg(figure, name, f"{title}: {alt_text.sentence(x_label, parts)}"))
 
 
 def _figure(width: int, height: int, *, grid: bool = True) -> tuple[Figure, Axes]:
@@ -293,7 +308,7 @@ def _rectangles(axes: Axes, rects: Sequence[Rect], colour: str) -> None:
     axes.add_patch(PathPatch(Path(corners.reshape(-1, 2), codes), facecolor=stand_in(colour), linewidth=0))
 
 
-def _svg(figure: Figure, name: str, title: str) -> Markup:
+def _svg(figure: Figure, name: str, says: str) -> Markup:
     text = io.StringIO()
     settings = {"svg.hashsalt": name, "svg.fonttype": "none", "font.size": _SIZE, "axes.unicode_minus": True}
     with mpl.rc_context(settings):
@@ -306,9 +321,8 @@ def _svg(figure: Figure, name: str, title: str) -> Markup:
     svg = re.sub(r"<!--.*?-->\s*", "", svg, flags=re.DOTALL)
     svg = re.sub(r"font: (\d+(?:\.\d+)?)px [^;\"]*", r"font-size: \1px", svg)
     box = re.search(r'viewBox="([^"]*)"', svg)
-    label = Markup.escape(title)
-    svg = re.sub(
-        r"<svg[^>]*>", f'<svg viewBox="{box[1] if box else ""}" role="img" aria-label="{label}">', svg, count=1
-    )
+    label = Markup.escape(says)
+    opening = f'<svg viewBox="{box[1] if box else ""}" role="img" aria-label="{label}">'
+    svg = re.sub(r"<svg[^>]*>", lambda _: opening, svg, count=1)
     # matplotlib's SVG is text that we made from our own numbers and from labels it has escaped.
     return Markup(themed(svg))  # noqa: S704

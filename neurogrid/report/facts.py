@@ -11,7 +11,7 @@ from neurogrid.data.manifest import Manifest, read_manifest
 from neurogrid.errors import RunError, UsageError
 from neurogrid.ledger import read_agent_audit
 from neurogrid.ledger.chain import is_intact
-from neurogrid.ledger.records import changed, read_rounds
+from neurogrid.ledger.records import changed, read_chain, read_end
 from neurogrid.storage import Place
 
 Record = dict[str, Any]
@@ -31,7 +31,7 @@ class RunFacts:
         config: the run's whole configuration.
         manifest: who the agents are.
         quality: the data-quality report of the ETL.
-        chain_intact: whether every record fits its own hash and follows the one before it.
+        quality_page: whether there is a page of it, too.
     """
 
     run_id: str
@@ -43,7 +43,7 @@ class RunFacts:
     config: Record
     manifest: Manifest | None
     quality: Record | None
-    chain_intact: bool
+    quality_page: bool
 
     @property
     def head(self) -> str:
@@ -59,18 +59,20 @@ def read_run(run: Place, warehouse: Place) -> RunFacts:
         InputError: the run's manifest was changed since.
         RunError: a file is not what was written, and cannot be read.
     """
-    genesis = _read_json(run / "run.json")
-    if genesis is None:
+    if not (run / "run.json").exists():
         raise UsageError(
             f"there is no run {run.name} to report on",
             found=f"no {run}/run.json",
             fix=f"runs are under {warehouse}/runs",
         )
+    genesis, *rounds = read_chain(run)
+    end = read_end(run) if (run / "end.json").exists() else None
+    if end is not None and (end["previous_sha256"] != [genesis, *rounds][-1]["sha256"]):
+        raise changed(run, f"records of run {run.name} are missing: its last one follows another than is there")
     try:
-        rounds, agents = read_rounds(run), read_agent_audit(run).to_pylist()
+        agents = read_agent_audit(run).to_pylist()
     except (ValueError, pa.ArrowException) as error:
-        raise changed(run, f"a record or an audit of run {run.name} is not what was written: {error}") from error
-    end = _read_json(run / "end.json")
+        raise changed(run, f"an audit of run {run.name} was modified: {error}") from error
     config = yaml.safe_load((run / "config.yaml").read_text()) if (run / "config.yaml").exists() else {}
     manifest = warehouse / "manifests" / str(genesis.get("manifest_id", "")) / "manifest.json"
     return RunFacts(
@@ -79,30 +81,29 @@ def read_run(run: Place, warehouse: Place) -> RunFacts:
         rounds=tuple(rounds),
         agents=tuple(agents),
         end=end,
-        evaluation=_read_json(run / "evaluation.json"),
+        evaluation=_evaluation(run, end),
         config=config if isinstance(config, dict) else {},
         manifest=read_manifest(manifest) if manifest.exists() else None,
-        quality=_read_json(warehouse / "quality" / "report.json"),
-        chain_intact=_chain_intact([genesis, *rounds, *([end] if end else [])]),
+        quality=read_json(warehouse / "quality" / "report.json"),
+        quality_page=(warehouse / "quality" / "report.html").exists(),
     )
 
 
-def _read_json(place: Place) -> Record | None:
+def _evaluation(run: Place, end: Record | None) -> Record | None:
+    """What the newest evaluation found; one by an older version has no hash to check."""
+    found = read_json(run / "evaluation.json")
+    sealed = "evaluation.json" in (end or {}).get("followed_by", ())
+    if found is not None and (sealed or "sha256" in found) and not is_intact(found):
+        raise changed(run, f"the evaluation of run {run.name} was modified")
+    return found
+
+
+def read_json(place: Place) -> Record | None:
+    """The JSON object in a file, None if there is no such file; raises RunError where it is not JSON."""
     if not place.exists():
         return None
     try:
         content = json.loads(place.read_text())
-    except ValueError as error:
-        raise RunError(
-            f"{place} is not JSON any more", found=str(error), fix="bring back the file as it was"
-        ) from error
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{place} is not JSON any more", found=str(error), fix="restore the file as it was") from error
     return content if isinstance(content, dict) else None
-
-
-def _chain_intact(records: list[Record]) -> bool:
-    previous = ""
-    for record in records:
-        if not is_intact(record) or record["previous_sha256"] != previous:
-            return False
-        previous = record["sha256"]
-    return True

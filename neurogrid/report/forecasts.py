@@ -1,12 +1,13 @@
-"""What the evaluation says: errors beside what costs less, by distance into the future, and surges."""
+"""What the evaluation says: errors alongside cheaper baselines, by distance into the future, and surges."""
 
 import math
 from collections.abc import Sequence
 from typing import Any
 
-from neurogrid.report.charts import Chart, Dot, Line, intervals, lines
+from neurogrid.plural import plural
+from neurogrid.report.charts import Dot, Line, intervals, lines
 from neurogrid.report.facts import RunFacts
-from neurogrid.report.table import Cell, Column, Section, Table, Tile, figure, number, percent, plural
+from neurogrid.report.table import Cell, Chart, Column, Section, Table, Tile, figure, number, percent
 
 METHODS = {
     "federated": "federated (this run)",
@@ -18,13 +19,13 @@ METHODS = {
     "mean_28_days": "mean of the slot, 28 days",
     "yesterday": "same slot yesterday",
     "last_week": "same slot last week",
-    "persistence": "last value goes on",
+    "persistence": "last value repeated",
 }
 SURGES = METHODS | {
     "usual_share": "share of the slot’s surges, 28 days",
-    "persistence": "surges go on",
-    "always": "always yes",
-    "never": "always no",
+    "persistence": "a surge now, so a surge ahead",
+    "always": "always predicts a surge",
+    "never": "never predicts a surge",
 }
 GROUPS = {"trained": "Trained households, held-out time", "held_out": "Households that never trained"}
 _BY_SLOT = (("federated", "ours", False), ("median_28_days", "warn", False), ("pooled", "good", True))
@@ -42,9 +43,9 @@ def forecasts(facts: RunFacts) -> Section:
     evaluation = facts.evaluation or {}
     ahead = _ahead(evaluation)
     lead = (
-        f"The next {ahead}, on the test part of time, which nothing was tuned on. Each figure is the mean over "
-        "households with its 95% interval (bootstrap over households). The naive forecast to beat is the median of the "
-        "same slot over the last 28 days."
+        f"Errors of forecasts of the next {ahead} in the test period, on which nothing was trained or tuned. Each "
+        "figure is the mean over households with its 95% interval (bootstrap over households). The baseline to beat is "
+        "the median of the same slot over the last 28 days."
     )
     charts: list[Chart] = []
     tables: list[Table] = []
@@ -55,24 +56,24 @@ def forecasts(facts: RunFacts) -> Section:
         left = [*group.get("quiet", ()), *group.get("without_windows", ())]
         if left:
             notes.append(
-                f"{GROUPS[key]}: {plural(len(left), 'household')} left out for want of load or windows: "
+                f"{GROUPS[key]}: {plural(len(left), 'household')} left out, without load or without windows: "
                 + ", ".join(left)
             )
     return Section("forecasts", title, lead, charts=tuple(charts), tables=tuple(tables), notes=tuple(notes))
 
 
 def surges(facts: RunFacts) -> Section:
-    """How well surges are foretold."""
-    title = "Are surges foretold?"
+    """How well surges are predicted."""
+    title = "Can it predict surges?"
     groups = [(key, group) for key, group in _groups(facts) if group.get("surges")]
     if not groups:
         missing = "The evaluation has no surges." if _groups(facts) else _unevaluated(facts)
         return Section("surges", title, missing=missing)
     ahead = _ahead(facts.evaluation or {})
     lead = (
-        "A surge is a slot above the household’s own 95th percentile of the training period. A head of its own tells "
-        "them; its cut was tuned on the validation part. They are rare, so accuracy says little: never saying one is "
-        "right most of the time. Read F1 beside that of always saying yes."
+        "A surge is a slot above the household’s own 95th percentile of the training period. A separate output "
+        "predicts them; its threshold was tuned on the validation period. Surges are rare, so accuracy says little: a "
+        "model that never predicts one is right most of the time. Compare F1 with that of always predicting a surge."
     )
     tables = []
     for key, group in groups:
@@ -91,32 +92,44 @@ def surges(facts: RunFacts) -> Section:
                 (Column("Method", numeric=False), *(Column(head) for head in heads)),
                 rows,
                 frozenset(i for i, name in enumerate(names) if name == "federated"),
-                note=f"Prevalence {share} of windows.",
+                note=f"{share} of the windows have a surge (prevalence).",
             )
         )
     return Section("surges", title, lead, tables=tuple(tables))
 
 
 def error_tile(facts: RunFacts, key: str) -> Tile:
-    """MAE beside the 28-day median, for a group of households."""
+    """MAE against the 28-day median, for a group of households."""
     title = {"trained": "MAE against the 28-day median", "held_out": "… on households never trained on"}[key]
     group = dict(_groups(facts)).get(key)
     ours = (group or {}).get("methods", {}).get("federated")
     if not group or not ours:
         return Tile(title, "–", "not evaluated yet" if not facts.evaluation else "no such households")
-    gain = figure(ours["mae_below_median_percent"], 1)
-    value = ours["mae_below_median_percent"]["value"]
+    found = ours["mae_below_median_percent"]
+    value, low, high = found["value"], found.get("low"), found.get("high")
     if value is None:
         return Tile(title, "–", "not defined")
     median = group["methods"].get("median_28_days", {}).get("mae")
-    below = "below" if value >= 0 else "above"
     detail = f"{number(ours['mae']['value'], 4)} kWh a slot"
     if median:
-        detail += f" beside {number(median['value'], 4)}"
-    detail += f"; interval {gain.small}% below" if gain.small else ""
-    low = ours["mae_below_median_percent"].get("low")
+        detail += f", the median {number(median['value'], 4)}"
+    detail += f"; 95% interval {_interval(low, high)}" if low is not None and high is not None else ""
     tone = "good" if low is not None and low > 0 else "warn" if value < 0 else ""
-    return Tile(title, f"{number(abs(value), 1)}% {below}", detail, tone)
+    return Tile(title, _below(value), detail, tone)
+
+
+def _below(percent_below: float) -> str:
+    """`6.3% below`, or for a negative figure `0.3% above`."""
+    return f"{number(abs(percent_below), 1)}% {'below' if percent_below >= 0 else 'above'}"
+
+
+def _interval(low: float, high: float) -> str:
+    """Of percents below: `5.8% to 6.9% below`, or where the ends are on both sides, `0.4% above to 0.1% below`."""
+    if low >= 0:
+        return f"{number(low, 1)}% to {_below(high)}"
+    if high < 0:
+        return f"{number(-high, 1)}% to {_below(low)}"
+    return f"{_below(low)} to {_below(high)}"
 
 
 def better_tile(facts: RunFacts) -> Tile:
@@ -125,10 +138,10 @@ def better_tile(facts: RunFacts) -> Tile:
     if not ours:
         return Tile("Households better off", "–", "not evaluated yet")
     alone, median = ours.get("better_than_alone_share"), ours.get("better_than_median_share") or {}
-    beside = f"better than the 28-day median: {percent(median.get('value'))}"
+    detail = f"better than the 28-day median: {percent(median.get('value'))}"
     if not alone or alone.get("value") is None:
         return Tile("Households better off", percent(median.get("value")), "federated against the 28-day median")
-    return Tile("Households better off than alone", percent(alone["value"]), beside)
+    return Tile("Households better off than alone", percent(alone["value"]), detail)
 
 
 def verdict(facts: RunFacts) -> str:
@@ -143,7 +156,7 @@ def verdict(facts: RunFacts) -> str:
     better = sorted((name for name in mae if mae[name] < mae["federated"]), key=lambda name: mae[name])
     named = [f"{METHODS.get(name, name)} ({number(mae[name], 4)})" for name in better[:3]]
     rest = f" and {len(better) - 3} more" if len(better) > 3 else ""
-    but = f" Still lower than its {number(mae['federated'], 4)} kWh a slot: {', '.join(named)}{rest}." if named else ""
+    but = f" Better than its {number(mae['federated'], 4)} kWh a slot: {', '.join(named)}{rest}." if named else ""
     return (
         f"Looking {_ahead(facts.evaluation)} ahead, the federated model’s mean absolute error is {tile.value} that of "
         f"the 28-day median, on held-out time of {plural(count, 'household')}.{but}"
@@ -158,7 +171,7 @@ def _groups(facts: RunFacts) -> list[tuple[str, Group]]:
 def _unevaluated(facts: RunFacts) -> str:
     if facts.evaluation:
         return "The evaluation found no household with windows in the test part."
-    return f"Not evaluated yet. `neurogrid evaluate {facts.run_id}` scores the model, then render this report again."
+    return f"Not evaluated yet. Run `neurogrid evaluate {facts.run_id}`, then `neurogrid report {facts.run_id}` again."
 
 
 def _ahead(evaluation: dict[str, Any]) -> str:
@@ -233,4 +246,5 @@ def _errors_table(key: str, group: Group) -> Table:
     )
     ours = frozenset(i for i, name in enumerate(names) if name == "federated")
     title = f"{GROUPS[key]}: {plural(len(group['households']), 'household')}, {plural(group['windows'], 'window')}"
-    return Table(title, columns, rows, ours)
+    note = "A negative figure in “Below the median” means an error above the median’s."
+    return Table(title, columns, rows, ours, note)

@@ -3,8 +3,9 @@
 from collections import Counter
 from typing import Any
 
+from neurogrid.plural import plural
 from neurogrid.report.facts import RunFacts
-from neurogrid.report.table import Cell, Column, Section, Table, number, percent, plural
+from neurogrid.report.table import Cell, Column, Section, Table, number, percent
 
 _MOST_LISTED = 30
 Rows = list[list[str | Cell]]
@@ -12,14 +13,14 @@ Rows = list[list[str | Cell]]
 
 def households(facts: RunFacts) -> Section:
     """Clusters in words, who trains and who is held out."""
-    title = "Whose readings?"
+    title = "Which households?"
     manifest = facts.manifest
     if manifest is None:
         found = facts.genesis.get("manifest_id", "?")
         return Section(
             "households",
             title,
-            missing=f"Manifest {found} is not in this warehouse, so who the agents are is not known.",
+            missing=f"Manifest {found} is not in this warehouse, so it is not known who the agents are.",
         )
     trained = Counter(agent.cluster for agent in manifest.agents)
     held = Counter(agent.cluster for agent in manifest.held_out)
@@ -55,23 +56,24 @@ def households(facts: RunFacts) -> Section:
     )
     dealt = {
         "natural": "each agent is one household",
-        "iid": "the households’ weeks are dealt evenly over the agents",
-        "dirichlet": "the households’ weeks are dealt unevenly over the agents",
+        "iid": "the households’ weeks are spread evenly over the agents",
+        "dirichlet": "the households’ weeks are spread unevenly over the agents",
     }.get(manifest.partition, manifest.partition)
     rows_held = sum(agent.rows for agent in manifest.agents)
     lead = (
         f"{plural(len(manifest.agents), 'agent')} in {plural(manifest.districts, 'district')} hold {number(rows_held)} "
         f"slots of {manifest.cadence_minutes} min ({dealt}). {plural(len(manifest.held_out), 'household')} of the same "
-        "kinds never train. Kinds were found by k-means on the training period; the words compare each with all."
+        "kinds never train. Kinds were found by k-means on the training period; each is described by how it differs "
+        "from the average household."
     )
-    notes = [f"Silhouette of the kinds: {number(manifest.silhouette, 2)} (1 is clear cut, 0 is overlapping)."]
+    notes = [f"Silhouette of the kinds: {number(manifest.silhouette, 2)} (1: clearly separated, 0: overlapping)."]
     unused = [entry for entry in manifest.unused if "usable, not drawn" not in entry]
     if unused:
         more = f", and {len(unused) - _MOST_LISTED} more" if len(unused) > _MOST_LISTED else ""
         notes.append("Could not be used: " + "; ".join(unused[:_MOST_LISTED]) + more + ".")
     idle = len(manifest.unused) - len(unused)
     if idle:
-        notes.append(f"{plural(idle, 'usable household')} stood aside, since fewer agents were asked for.")
+        notes.append(f"{plural(idle, 'usable household')} not used, because fewer agents were asked for.")
     table = Table("Kinds of households", columns, rows)
     return Section("households", title, lead, tables=(table,), notes=tuple(notes))
 
@@ -109,13 +111,11 @@ def _setting(value: Any) -> str:
 
 
 def record(facts: RunFacts) -> list[tuple[str, str]]:
-    """What names this run and its outcome beyond doubt."""
+    """What identifies this run and its outcome."""
     genesis, end = facts.genesis, facts.end or {}
     last = facts.rounds[-1] if facts.rounds else {}
-    chain = (
-        f"{plural(1 + len(facts.rounds) + (facts.end is not None), 'record')}, each with the hash of the one before: "
-    )
-    chain += "intact" if facts.chain_intact else "BROKEN, see `neurogrid audit`"
+    records = plural(1 + len(facts.rounds) + (facts.end is not None), "record")
+    chain = f"{records}, each with the hash of the one before: intact"
     rows = [
         ("Head of the chain (SHA-256)", facts.head),
         ("Chain", chain),

@@ -1,11 +1,10 @@
 """The report of a run: one self-contained HTML file, the same bytes for the same folder."""
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
+from neurogrid.plural import plural
 from neurogrid.report import forecasts, inputs, readings, training
 from neurogrid.report.facts import RunFacts, read_run
-from neurogrid.report.palette import stylesheet
-from neurogrid.report.table import plural
+from neurogrid.report.glance import glance
+from neurogrid.report.template import fill
 from neurogrid.storage import Place
 
 
@@ -18,15 +17,8 @@ def render_report(run: Place, warehouse: Place) -> str:
         UsageError: there is no run there.
     """
     facts = read_run(run, warehouse)
-    environment = Environment(
-        loader=PackageLoader("neurogrid.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    light, dark = stylesheet()
     sections = [
+        glance(facts),
         forecasts.forecasts(facts),
         forecasts.surges(facts),
         training.learning(facts),
@@ -35,7 +27,9 @@ def render_report(run: Place, warehouse: Place) -> str:
         inputs.households(facts),
         readings.readings(facts),
     ]
-    return environment.get_template("page.html").render(
+    return fill(
+        "page.html",
+        title=f"Run {facts.run_id}",
         run_id=facts.run_id,
         summary=_summary(facts),
         verdict=forecasts.verdict(facts),
@@ -51,8 +45,6 @@ def render_report(run: Place, warehouse: Place) -> str:
         sections=sections,
         settings=inputs.settings(facts),
         record=inputs.record(facts),
-        light=light,
-        dark=dark,
     )
 
 
@@ -77,4 +69,7 @@ def _status(facts: RunFacts) -> tuple[str, str]:
         return f"finished after {plural(done, 'round')}: {facts.end.get('reason', '')}", "good"
     if not done:
         return f"no round finished yet, of {asked}", "warn"
-    return f"unfinished: {done} of {plural(asked, 'round')}; `neurogrid run --resume {facts.run_id}` goes on", "warn"
+    return (
+        f"unfinished: {done} of {plural(asked, 'round')}; `neurogrid run --resume {facts.run_id}` continues it",
+        "warn",
+    )

@@ -28,15 +28,24 @@ PALETTE = {
     "good": Shade("#18794e", "#5bc796"),
     "warn": Shade("#8a5a00", "#e3b341"),
     "violet": Shade("#6b4ba1", "#b8a0f0"),
-    "grey": Shade("#6b7683", "#8a96a3"),
+    "grey": Shade("#626d79", "#8f9ba8"),
+    "level-0": Shade("#d3e4f3", "#1d3347"),
+    "level-1": Shade("#f3c687", "#5d4318"),
+    "level-2": Shade("#e28a3f", "#a06022"),
+    "level-3": Shade("#b3470f", "#e8894a"),
+    "level-4": Shade("#571c04", "#ffdcc4"),
 }
 """Every colour by its use; names are CSS variables on the page."""
 
-TEXT = ("ink", "muted", "ours", "attack", "good", "warn", "violet")
+TEXT = ("ink", "muted", "ours", "attack", "good", "warn", "violet", "grey")
 """Colours that words are written in: at least 4.5 to 1 on paper and panel (WCAG 2.2, AA)."""
 
 MARKS = ("ours", "attack", "good", "warn", "violet", "grey")
 """Colours of lines, bars and dots: at least 3 to 1 on paper."""
+
+
+LEVELS = ("level-0", "level-1", "level-2", "level-3", "level-4")
+"""Steps from all well to nothing there: each stands out more from the paper than the one before, in grey too."""
 
 
 def stand_in(name: str) -> str:

@@ -3,15 +3,20 @@
 from typing import Any
 
 from neurogrid.data.faults import MEANINGS, Fault
+from neurogrid.plural import plural
 from neurogrid.report.facts import RunFacts
-from neurogrid.report.table import Cell, Column, Section, Table, number, percent, plural
+from neurogrid.report.table import Cell, Column, Link, Section, Table, number, percent
 
 TIERS = {
     "observed": "measured",
     "trailing_mean": "mean of the slots just before",
     "slot_mean": "the household’s past mean for that slot",
-    "zero": "zero, with nothing to go by",
+    "zero": "zero, where there was nothing to estimate from",
 }
+QUALITY_PAGE = Link(
+    "The data-quality page", "../../quality/report.html", "has maps and pictures: quality/report.html in the warehouse."
+)
+"""Its address is that from runs/<id>/, so that it leads there in any copy of the warehouse."""
 _MOST_LISTED = 12
 Rows = list[list[str | Cell]]
 
@@ -28,13 +33,22 @@ def readings(facts: RunFacts) -> Section:
     lead = (
         f"{plural(found.get('households') or 0, 'household')} of {plural(found.get('files') or 0, 'file')} gave "
         f"{plural(slots, 'slot')}, of which {percent(measured / slots, 1) if slots and measured is not None else '–'} "
-        "were measured. Gaps are filled from the past only, and marked; forecasts are scored on measured slots."
+        "were measured. Gaps are filled from earlier values only, and are marked. Forecasts are scored on measured "
+        "slots only."
     )
-    tables = [table for table in (_tiers(found), _faults(found), _unusable(found), _worst(found)) if table.rows]
-    return Section("quality", title, lead, tables=tuple(tables), notes=_energy(found))
+    tables = [table for table in (tiers(found), _faults(found), _unusable(found), _worst(found)) if table.rows]
+    return Section(
+        "quality",
+        title,
+        lead,
+        tables=tuple(tables),
+        notes=energy(found),
+        link=QUALITY_PAGE if facts.quality_page else None,
+    )
 
 
-def _tiers(found: dict[str, Any]) -> Table:
+def tiers(found: dict[str, Any]) -> Table:
+    """How many slots were measured, and how the others were filled in."""
     slots = max(found.get("slots") or 0, 1)
     load, weather = found.get("load_tiers") or {}, found.get("weather_tiers") or {}
     rows: Rows = []
@@ -48,7 +62,7 @@ def _tiers(found: dict[str, Any]) -> Table:
             cells += [Cell("–"), Cell("–")]
         rows.append([words, *cells])
     columns = (
-        Column("How a slot’s value came to be", numeric=False),
+        Column("Source of a slot’s value", numeric=False),
         Column("Load", "slots"),
         Column("Load", "share"),
         Column("Weather", "slots"),
@@ -99,13 +113,14 @@ def _worst(found: dict[str, Any]) -> Table:
     return Table("Households with most slots missing", columns, rows)
 
 
-def _energy(found: dict[str, Any]) -> tuple[str, ...]:
+def energy(found: dict[str, Any]) -> tuple[str, ...]:
+    """What became of the energy that was read, in a sentence; none where the report does not say."""
     names = ("read", "dropped", "imputed", "written")
     kwh = {name: found.get(f"energy_{name}_kwh") for name in names}
     if any(value is None for value in kwh.values()):
         return ()
     said = (
-        f"Energy: {number(kwh['read'], 1)} kWh read − {number(kwh['dropped'], 1)} dropped with its row + "
+        f"Energy: {number(kwh['read'], 1)} kWh read − {number(kwh['dropped'], 1)} in dropped rows + "
         f"{number(kwh['imputed'], 1)} imputed = {number(kwh['written'], 1)} written"
     )
     return (said + (", which balances." if found.get("energy_balanced") else ": IT DOES NOT BALANCE."),)

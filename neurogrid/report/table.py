@@ -1,11 +1,11 @@
-"""What sections are made of: headline figures, tables, and how numbers are written."""
+"""What sections are made of: headline figures, tables, pictures, and how numbers are written."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from neurogrid.report.charts import Chart
+from markupsafe import Markup
 
 NOTHING = "–"
 
@@ -40,6 +40,25 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Key:
+    """One entry of a legend: words, colour, and `bar`, `line`, `dash`, `ring` or `cross`."""
+
+    label: str
+    colour: str
+    shape: str = "bar"
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A picture with its legend; a screen reader says its title and the figures in it."""
+
+    title: str
+    svg: Markup
+    keys: tuple[Key, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class Tile:
     """A headline figure; `tone` is `good`, `warn` or plain."""
 
@@ -47,6 +66,15 @@ class Tile:
     value: str
     detail: str
     tone: str = ""
+
+
+@dataclass(frozen=True)
+class Link:
+    """To another page: the words that lead there, where they lead, and where that page lies, in words."""
+
+    words: str
+    address: str
+    place: str
 
 
 @dataclass(frozen=True)
@@ -66,6 +94,7 @@ class Section:
     wide: tuple[Chart, ...] = ()
     tables: tuple[Table, ...] = ()
     notes: tuple[str, ...] = ()
+    link: Link | None = None
     missing: str = ""
 
 
@@ -98,8 +127,3 @@ def seconds(value: float) -> str:
     if value < 120:
         return f"{number(value, 1)} s"
     return f"{int(value) // 60} min {int(value) % 60} s"
-
-
-def plural(count: int, one: str, many: str = "") -> str:
-    """`1 agent`, `3 agents`."""
-    return f"{number(count)} {one if count == 1 else many or one + 's'}"

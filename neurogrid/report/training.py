@@ -1,14 +1,15 @@
-"""What the rounds say: loss, time, who was let in and who was not."""
+"""What the rounds say: loss, time, which updates were accepted and which were not."""
 
 import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
+from neurogrid.plural import plural
 from neurogrid.report.by_round import acceptance, column, rejections, traffic
 from neurogrid.report.charts import Cell as MapCell
-from neurogrid.report.charts import Chart, Line, heat_map, lines, norms, stacked_bars
+from neurogrid.report.charts import Line, heat_map, lines, norms, stacked_bars
 from neurogrid.report.facts import Record, RunFacts
-from neurogrid.report.table import Cell, Column, Section, Table, Tile, number, percent, plural, seconds
+from neurogrid.report.table import Cell, Chart, Column, Section, Table, Tile, number, percent, seconds
 
 PHASES = (
     ("send", "send weights", "warn"),
@@ -18,7 +19,7 @@ PHASES = (
     ("evaluate", "held-out loss", "grey"),
 )
 RULES = {
-    "mean": "the mean, which rejects nobody,",
+    "mean": "the mean, which rejects no update,",
     "median": "the median of each weight",
     "trimmed_mean": "the trimmed mean of each weight",
     "krum": "Krum",
@@ -27,7 +28,7 @@ RULES = {
 }
 ATTACKS = {
     "scale": "they send a multiple of their update",
-    "sign_flip": "they turn the sign of their update",
+    "sign_flip": "they reverse the sign of their update",
     "noise": "they add noise to their update",
 }
 _MOST_ROWS = 64
@@ -42,9 +43,10 @@ def learning(facts: RunFacts) -> Section:
     held, trained = column(facts.rounds, "held_out_loss"), column(facts.rounds, "loss_mean")
     numbers = [record["round_id"] for record in facts.rounds]
     known = [loss for loss in held if math.isfinite(loss)]
-    lead = "Loss of the global model after each round, on validation windows that no agent trains on, beside the mean "
-    lead += (
-        "training loss of the accepted agents. Training loss alone proves nothing: attackers can report what they like."
+    lead = (
+        "Held-out loss: of the global model after each round, on validation windows that no agent trains on. Training "
+        "loss: the mean of what the accepted agents report. Judge by the held-out loss, since attackers can report any "
+        "training loss."
     )
     charts: list[Chart] = []
     if any(math.isfinite(v) for v in (*held, *trained)):
@@ -64,7 +66,7 @@ def learning(facts: RunFacts) -> Section:
             "change",
             "How much each round changed the model",
             numbers,
-            [Line("length of the change over length of the weights", "violet", [100 * c for c in change])],
+            [Line("norm of the change, as a share of the norm of the weights", "violet", [100 * c for c in change])],
             "round",
             "change (%)",
         )
@@ -109,7 +111,7 @@ def timing(facts: RunFacts) -> Section:
     rows: list[list[str | Cell]] = []
     for _, label, _, values in [
         *phases,
-        ("", "persist (beside the next round)", "", column(facts.rounds, "persist_s")),
+        ("", "persist (during the next round)", "", column(facts.rounds, "persist_s")),
     ]:
         finite = sorted(v for v in values if math.isfinite(v))
         share = sum(finite) / wall if wall and not label.startswith("persist") else None
@@ -131,14 +133,14 @@ def timing(facts: RunFacts) -> Section:
     lead = f"{plural(len(facts.rounds), 'round')} took {seconds(wall)}. "
     lead += (
         f"{number(down, 1)} MB of weights went to the hosts of the agents and {number(up, 1)} MB of updates came back; "
-        "readings stayed where they are."
+        "no readings were sent."
         if down or up
         else "The agents ran inside the driver’s own process, so nothing was sent."
     )
     notes = []
     moved = sum(record.get("reassigned_agents") or 0 for record in facts.rounds)
     if moved:
-        notes.append(f"{plural(moved, 'training')} of a lost host was taken over by another.")
+        notes.append(f"{plural(moved, 'training')} moved from a lost host to another one.")
     sent = traffic(facts)
     title, charts = "Where the time went", (bars,) if sent is None else (bars, sent)
     if len(charts) == 1:
@@ -147,8 +149,8 @@ def timing(facts: RunFacts) -> Section:
 
 
 def trust(facts: RunFacts) -> Section:
-    """Who was let in, attackers and honest agents apart."""
-    title = "Who was let in?"
+    """Which updates were accepted, attackers' and honest agents' apart."""
+    title = "Which updates were accepted?"
     if not facts.agents:
         return Section("trust", title, missing=NO_ROUNDS)
     attacks = [row for row in facts.agents if row["malicious"]]
@@ -156,9 +158,9 @@ def trust(facts: RunFacts) -> Section:
     rule, attack = RULES.get(rule, rule), ATTACKS.get(attack, attack)
     lead = f"Each round, every update is checked, clipped and judged by {rule} over all agents at once. "
     lead += (
-        f"In this experiment some agents really attack ({attack}), so what it did can be held against the truth."
+        f"In this experiment it is known which agents attack ({attack}), so each decision can be checked."
         if attacks
-        else "There were no attackers in this run, so every update it rejected was an honest one."
+        else "There were no attackers in this run, so every update that was rejected was an honest one."
     )
     charts = [_norms(facts)] if any(row["answered"] for row in facts.agents) else []
     charts += [acceptance(facts), rejections(facts)]
@@ -175,7 +177,7 @@ def trust(facts: RunFacts) -> Section:
 
 
 def defence_tile(facts: RunFacts) -> Tile:
-    """Attackers rejected: recall, with precision beside it."""
+    """Attackers rejected: recall and precision."""
     if not facts.agents:
         return Tile("Attackers rejected", "–", "no round yet")
     attacks = sum(row["malicious"] for row in facts.agents)
@@ -250,9 +252,7 @@ def _map(facts: RunFacts) -> Chart:
     chart = heat_map("acceptance", "Acceptance by agent and round", shown, groups, len(facts.rounds), cells)
     if len(shown) == len(agents):
         return chart
-    note = (
-        f"{len(shown)} of {len(agents)} agents: those that attacked or were rejected most. All are in the audit table."
-    )
+    note = f"The {len(shown)} of {len(agents)} agents that attacked or were rejected most. All are in the audit table."
     return Chart(chart.title, chart.svg, chart.keys, note)
 
 
@@ -272,7 +272,7 @@ def _norms(facts: RunFacts) -> Chart:
     for number_ in rounds:
         ordered = sorted(honest[number_]) or [math.nan]
         spread.append((ordered[0], _middle(ordered), ordered[-1]))
-    return norms("norms", "Length of the updates as sent, before clipping", rounds, spread, attackers)
+    return norms("norms", "Norm of the updates as sent, before clipping", rounds, spread, attackers)
 
 
 def _confusion(facts: RunFacts) -> Table:
@@ -300,7 +300,7 @@ def _confusion(facts: RunFacts) -> Table:
                 Cell(percent(share, 1), share=share),
             ]
         )
-    return Table("Updates, against the truth", columns, rows)
+    return Table("Accepted and rejected, by who sent it", columns, rows)
 
 
 def _reasons(facts: RunFacts) -> Table:
@@ -308,7 +308,7 @@ def _reasons(facts: RunFacts) -> Table:
     attackers: Counter[str] = Counter()
     for row in facts.agents:
         if not row["accepted"]:
-            (attackers if row["malicious"] else honest)[row["reason"] or "not said"] += 1
+            (attackers if row["malicious"] else honest)[row["reason"] or "unknown"] += 1
     every = honest + attackers
     order = sorted(every, key=lambda reason: (-every[reason], reason))
     rows: list[list[str | Cell]] = [
@@ -345,7 +345,7 @@ def _districts(facts: RunFacts) -> Table:
     columns = (
         Column("District", numeric=False),
         Column("Agents"),
-        Column("Updates asked"),
+        Column("Updates requested"),
         Column("From attackers"),
         Column("Accepted"),
         Column("Share of the city mean"),

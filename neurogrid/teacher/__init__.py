@@ -1,4 +1,4 @@
-"""A teacher: one model pretrained on households whose people agreed, by ranks that average their gradients (DDP).
+"""A teacher: one model pretrained on consenting households, by ranks that average their gradients (DDP).
 
     settings.py     how it is trained
     households.py   who is taught, and which rank reads whom

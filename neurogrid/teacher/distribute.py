@@ -20,6 +20,7 @@ from pyspark.sql import SparkSession
 
 from neurogrid.errors import NeuroGridError, RunError, UsageError
 from neurogrid.ledger.chain import Record
+from neurogrid.plural import plural
 from neurogrid.teacher import records, schedule
 from neurogrid.teacher.rank import DONE, GAVE_UP, RankTask, train_rank
 from neurogrid.teacher.settings import Device
@@ -74,7 +75,7 @@ def refuse_without_slots(spark: SparkSession, ranks: int, timeout_s: float) -> N
             return
         if time.monotonic() >= deadline:
             raise UsageError(
-                f"{ranks} ranks need as many free Spark slots, all at once",
+                f"{plural(ranks, 'rank')} at once, but not as many free Spark slots",
                 found=f"{free} free of {slots} on {context.master}",
                 fix=f"set teacher.ranks to at most {free}, or give Spark more cores"
                 if free > 0
@@ -109,9 +110,9 @@ def distribute(
         raise RunError(status["what"], found=status["found"], fix=status["fix"])
     done = len(records.read(task.folder).epochs)
     raise RunError(
-        f"the teacher's ranks were lost in each of {settings.tries} tries; {done} epochs are durable",
+        f"the teacher's ranks were lost {plural(settings.tries, 'time')}; {plural(done, 'epoch')} finished",
         found=words.cause(),
-        fix=f"see what ends them, then: neurogrid teach --resume {task.folder.name}",
+        fix=f"find out what ends them, then: neurogrid teach --resume {task.folder.name}",
     )
 
 

@@ -1,30 +1,14 @@
 """Whose readings a teacher learns from, and which rank reads them: never a held-out household, each file one rank's."""
 
-import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import pyarrow.parquet as pq
-
-from neurogrid.data.household import household_path
 from neurogrid.data.manifest import Agent, Manifest
-from neurogrid.errors import InputError, UsageError
+from neurogrid.data.tables import CurrentTable, current_tables
+from neurogrid.errors import UsageError
 from neurogrid.fl.randomness import generator
+from neurogrid.plural import plural
 from neurogrid.storage import Place
-
-
-@dataclass(frozen=True)
-class TaughtHousehold:
-    """A household that a teacher learns from: whose file, and how many slots it has."""
-
-    household_id: str
-    weather_id: str
-    rows: int
-
-    @property
-    def file(self) -> str:
-        """Its path under the warehouse's root."""
-        return household_path("", self.weather_id, self.household_id).lstrip("/")
 
 
 @dataclass(frozen=True)
@@ -44,8 +28,8 @@ class Consent:
     seed: int
 
 
-def choose(manifest: Manifest, warehouse: Place, consent: Consent) -> tuple[TaughtHousehold, ...]:
-    """The households to teach, by name.
+def choose(manifest: Manifest, warehouse: Place, consent: Consent) -> tuple[CurrentTable, ...]:
+    """The tables of the households to teach, by name.
 
     Raises:
         UsageError: nobody is named and no share given; a household is held out, unknown, or named twice; the share
@@ -58,7 +42,7 @@ def choose(manifest: Manifest, warehouse: Place, consent: Consent) -> tuple[Taug
             found="both teacher.households and teacher.share" if consent.households else "neither list nor share",
             fix="list those who consented in teacher.households, or set teacher.share where all of them did",
         )
-    known = _known(warehouse)
+    known = _known(warehouse, manifest)
     held_out = {part.household_id for agent in manifest.held_out for part in agent.parts}
     if consent.households:
         names = list(consent.households)
@@ -87,7 +71,7 @@ def _drawn(manifest: Manifest, known: set[str], held_out: set[str], consent: Con
     count = round(consent.share * len(pool))
     if not count:
         raise UsageError(
-            f"a share of {consent.share:g} draws nobody to teach",
+            f"a share of {consent.share:g} draws no household to teach",
             found=f"{len(pool)} usable households that are not held out" + (" and no agent's" if consent.apart else ""),
             fix="raise teacher.share, take fewer agents, or set teacher.apart to false",
         )
@@ -95,15 +79,14 @@ def _drawn(manifest: Manifest, known: set[str], held_out: set[str], consent: Con
     return sorted(pool[i] for i in chosen.tolist())
 
 
-def _known(warehouse: Place) -> dict[str, TaughtHousehold]:
-    try:
-        content = (warehouse / "households.parquet").read_bytes()
-    except FileNotFoundError as error:
-        raise InputError(
-            f"there are no households in {warehouse}", found="no households.parquet", fix="make them: `neurogrid etl`"
-        ) from error
-    rows = pq.read_table(io.BytesIO(content), columns=["household_id", "weather_id", "rows"]).to_pylist()
-    return {row["household_id"]: TaughtHousehold(**row) for row in rows}
+def _known(warehouse: Place, manifest: Manifest) -> dict[str, CurrentTable]:
+    """The current tables; of households that the manifest deals out, the tables that it names."""
+    known = current_tables(warehouse)
+    own = {part.household_id: part for agent in manifest.agents for part in agent.parts}
+    return {
+        name: replace(table, weather_id=own[name].weather_id, table=own[name].table) if name in own else table
+        for name, table in known.items()
+    }
 
 
 def refuse_held_out(taught: Sequence[str], held_out: Sequence[Agent], teacher: str) -> None:
@@ -111,13 +94,13 @@ def refuse_held_out(taught: Sequence[str], held_out: Sequence[Agent], teacher: s
     both = sorted({part.household_id for agent in held_out for part in agent.parts} & set(taught))
     if both:
         raise UsageError(
-            f"teacher {teacher} learnt from households that this manifest holds out, which proves nothing then",
+            f"teacher {teacher} learnt from households that this manifest holds out, so they would prove nothing",
             found=_few(both),
-            fix="take the manifest that the teacher was made with, or teach another one",
+            fix="use the manifest that the teacher was made with, or teach another one",
         )
 
 
-def deal(households: Sequence[TaughtHousehold], ranks: int) -> tuple[tuple[TaughtHousehold, ...], ...]:
+def deal(households: Sequence[CurrentTable], ranks: int) -> tuple[tuple[CurrentTable, ...], ...]:
     """Each rank's households: the largest first, to whoever has the fewest slots so far.
 
     A household's file, and so each of its row groups, is one rank's alone: a window may reach over row groups.
@@ -127,11 +110,11 @@ def deal(households: Sequence[TaughtHousehold], ranks: int) -> tuple[tuple[Taugh
     """
     if len(households) < ranks:
         raise UsageError(
-            f"{ranks} ranks need at least as many households: a rank without readings has nothing to train on",
-            found=f"{len(households)} households to teach",
+            f"there are fewer households than ranks, of which each needs one: {plural(ranks, 'rank')}",
+            found=f"{plural(len(households), 'household')} to teach",
             fix="set teacher.ranks lower, or teach more households",
         )
-    hands: list[list[TaughtHousehold]] = [[] for _ in range(ranks)]
+    hands: list[list[CurrentTable]] = [[] for _ in range(ranks)]
     sizes = [0] * ranks
     for household in sorted(households, key=lambda h: (-h.rows, h.household_id)):
         lightest = sizes.index(min(sizes))
@@ -143,6 +126,11 @@ def deal(households: Sequence[TaughtHousehold], ranks: int) -> tuple[tuple[Taugh
 def changed(expected: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
     """Files whose fingerprint is not the expected one, of those that are in both."""
     return sorted(name for name, digest in found.items() if expected.get(name, digest) != digest)
+
+
+def others(expected: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
+    """Files that are not among those expected, with the same fingerprint."""
+    return sorted(name for name, digest in found.items() if expected.get(name) != digest)
 
 
 def _few(names: Sequence[str]) -> str:

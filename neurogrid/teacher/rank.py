@@ -21,13 +21,14 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from neurogrid.agent import as_tensors, model_shape
+from neurogrid.data.tables import CurrentTable
 from neurogrid.data.windows import Indices, gather
 from neurogrid.errors import NeuroGridError, RunError
 from neurogrid.models import Forecaster, Windows, build, forecast_loss
 from neurogrid.storage import Place
 from neurogrid.teacher import reading, records, schedule
 from neurogrid.teacher.group import Group
-from neurogrid.teacher.households import TaughtHousehold, changed
+from neurogrid.teacher.households import others
 from neurogrid.teacher.settings import TeacherSettings
 
 Status = dict[str, str]
@@ -50,7 +51,7 @@ class RankTask:
 
     warehouse: Place
     folder: Place
-    hands: tuple[tuple[TaughtHousehold, ...], ...]
+    hands: tuple[tuple[CurrentTable, ...], ...]
     expected: Mapping[str, str]
     settings: TeacherSettings
     tries_before: int
@@ -172,12 +173,12 @@ class _Rank:
         if not file.exists():
             file.write(json.dumps(content, indent=1, sort_keys=True) + "\n")
             return
-        differing = changed(fingerprints(json.loads(file.read_text())), fingerprints(content))
+        differing = others(fingerprints(json.loads(file.read_text())), fingerprints(content))
         if differing:
             raise RunError(
-                "readings changed since this teacher was begun",
+                "readings changed since this teacher began",
                 found=f"{differing[0]}" + (f" and {len(differing) - 1} more" if len(differing) > 1 else ""),
-                fix="bring the files back, or begin another teacher",
+                fix="restore the files, or start another teacher",
             )
 
     def _load(self, known: records.Records) -> None:
@@ -222,7 +223,7 @@ class _Rank:
         total = self._group.total([float(loss) / steps, own_loss, own_windows, cpu])
         if not math.isfinite(total[0]):
             raise RunError(
-                f"the teacher's loss is no number in epoch {epoch}",
+                f"the teacher's loss is not a number in epoch {epoch}",
                 fix="lower teacher.learning_rate, or clip gradients",
             )
         ended = time.perf_counter()

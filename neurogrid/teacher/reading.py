@@ -8,12 +8,14 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from neurogrid.data.household import household_from
+from neurogrid.data.tables import CurrentTable
 from neurogrid.data.windows import Indices, Shard, WindowSettings, build_shard, window_origins
 from neurogrid.errors import RunError
 from neurogrid.fl.randomness import generator
 from neurogrid.ledger.chain import sha256
+from neurogrid.plural import plural
 from neurogrid.storage import Place
-from neurogrid.teacher.households import TaughtHousehold, changed
+from neurogrid.teacher.households import changed
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Readings:
 
 def read(
     warehouse: Place,
-    households: Sequence[TaughtHousehold],
+    households: Sequence[CurrentTable],
     expected: Mapping[str, str],
     windows: WindowSettings,
     validation_windows: int,
@@ -49,24 +51,24 @@ def read(
     parts, counts, fingerprints, row_groups = [], [], {}, 0
     for taught in households:
         try:
-            content = (warehouse / taught.file).read_bytes()
+            content = (warehouse / taught.path).read_bytes()
             household = household_from(io.BytesIO(content))
             row_groups += pq.read_metadata(io.BytesIO(content)).num_row_groups
         except (OSError, ValueError, KeyError) as error:
             raise RunError(
                 f"cannot read household {taught.household_id} to teach",
-                found=f"{taught.file}: {error}",
+                found=f"{taught.path}: {error}",
                 fix="run `neurogrid etl` and `neurogrid sample` again, in this order",
             ) from error
-        fingerprints[taught.file] = sha256(content)
+        fingerprints[taught.path] = sha256(content)
         parts.append((household, None))
         counts.append(len(window_origins(household, None, windows)["validation"]))
     differing = changed(expected, fingerprints)
     if differing:
         raise RunError(
             f"{differing[0]} is not the file that the manifest was made from",
-            found=f"{len(differing)} such files",
-            fix="sample again with `neurogrid sample`, or bring back the files that the manifest was made from",
+            found=plural(len(differing), "such file"),
+            fix="sample again with `neurogrid sample`, or restore the files that the manifest was made from",
         )
     shard = build_shard(parts, windows, ("train", "validation"))
     if not len(shard.origins["train"]):

@@ -55,7 +55,7 @@ def begin(folder: Place, content: Mapping[str, Any], config_yaml: str) -> None:
         raise UsageError(
             f"teacher {folder.name} exists already",
             found=str(folder),
-            fix=f"go on with it: neurogrid teach --resume {folder.name}; or choose another teacher.id",
+            fix=f"resume it: neurogrid teach --resume {folder.name}; or choose another teacher.id",
         )
     (folder / "config.yaml").write(config_yaml)
     files = {"config.yaml": sha256(config_yaml.encode())}
@@ -79,7 +79,7 @@ def read(folder: Place) -> Records:
     for path in [*paths, *(["end.json"] if ended else [])]:
         record = _record(folder, path)
         if not is_intact(record) or record.get("previous_sha256") != previous:
-            raise _changed(folder, f"{path} of teacher {folder.name} is not the record that was written")
+            raise _changed(folder, f"{path} of teacher {folder.name} was modified")
         previous = record["sha256"]
         found.append(record)
     end = found.pop() if ended else None
@@ -97,7 +97,7 @@ def extended(folder: Place, known: Records) -> Records:
         return known
     record = _record(folder, path)
     if not is_intact(record) or record.get("previous_sha256") != known.head:
-        raise _changed(folder, f"{path} of teacher {folder.name} is not the record that was written")
+        raise _changed(folder, f"{path} of teacher {folder.name} was modified")
     return Records(known.first, (*known.epochs, record), None)
 
 
@@ -105,7 +105,7 @@ def _record(folder: Place, path: str) -> Record:
     try:
         record = json.loads((folder / path).read_text())
     except FileNotFoundError:
-        raise _changed(folder, f"{path} of teacher {folder.name} is missing, later records are there") from None
+        raise _changed(folder, f"{path} of teacher {folder.name} is missing, but later records exist") from None
     except ValueError:
         record = None
     return record if isinstance(record, dict) else {}
@@ -115,7 +115,7 @@ def read_named(folder: Place, record: Record, path: str) -> bytes:
     """A file that a record names; raises RunError unless it is the one that was written."""
     content = (folder / path).read_bytes() if (folder / path).exists() else b""
     if sha256(content) != record["files"][path]:
-        raise _changed(folder, f"{path} of teacher {folder.name} is missing or not the one that was written")
+        raise _changed(folder, f"{path} of teacher {folder.name} is missing or was modified")
     return content
 
 

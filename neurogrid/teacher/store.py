@@ -13,6 +13,7 @@ from neurogrid.data.windows import WindowSettings
 from neurogrid.errors import UsageError
 from neurogrid.ledger.checkpoint import unpack
 from neurogrid.models import ModelSettings
+from neurogrid.plural import plural
 from neurogrid.storage import Place
 from neurogrid.teacher import records
 from neurogrid.teacher.schedule import best_epoch
@@ -64,7 +65,7 @@ def open_teacher(folder: Place) -> Teacher:
     if chain.end is None:
         raise UsageError(
             f"teacher {folder.name} is not finished",
-            found=f"{len(chain.epochs)} epochs are durable",
+            found=f"{plural(len(chain.epochs), 'epoch')} done",
             fix=f"finish it: neurogrid teach --resume {folder.name}",
         )
     records.read_named(folder, chain.end, "weights.pt")

@@ -18,10 +18,11 @@ def application_readings(namespace: str, applications: list[dict[str, Any]]) -> 
     """All samples of a namespace's newest SparkApplications; what one of them does not say has no sample."""
     together: Readings = {}
     for application in sorted(applications, key=_created)[-MOST_APPLICATIONS:]:
-        metadata, status = application.get("metadata") or {}, application.get("status") or {}
+        metadata, spec, status = (application.get(part) or {} for part in ("metadata", "spec", "status"))
         name, labels = str(metadata.get("name", "")), metadata.get("labels") or {}
-        job = labels.get("neurogrid.io/job") or name
-        values = Values(namespace=namespace, application=name, job=str(job))
+        release, job = labels.get("app.kubernetes.io/instance") or "", labels.get("neurogrid.io/job") or name
+        values = Values(namespace=namespace, application=name, release=str(release), neurogrid_job=str(job))
+        values.put("neurogrid_sparkapplication_wanted_executors", _wanted(spec))
         _one(values, metadata, status)
         for metric, samples in values.readings.items():
             together.setdefault(metric, []).extend(samples)
@@ -32,6 +33,13 @@ def _created(application: Mapping[str, Any]) -> tuple[str, str]:
     """Kubernetes writes all times in one zone and form, so their order is that of the moments."""
     metadata = application.get("metadata") or {}
     return str(metadata.get("creationTimestamp") or ""), str(metadata.get("name", ""))
+
+
+def _wanted(spec: Mapping[str, Any]) -> int | None:
+    """How many executors the spec asks for; with dynamic allocation at most; None where it leaves that to Spark."""
+    dynamic = spec.get("dynamicAllocation") or {}
+    wanted = dynamic.get("maxExecutors") if dynamic.get("enabled") else (spec.get("executor") or {}).get("instances")
+    return wanted if isinstance(wanted, int) else None
 
 
 def _one(values: Values, metadata: Mapping[str, Any], status: Mapping[str, Any]) -> None:

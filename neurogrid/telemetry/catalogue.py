@@ -1,4 +1,4 @@
-"""Every metric that the exporter has: name, type, labels, unit, meaning. docs/monitoring.md says the same in prose.
+"""Every metric that the exporter has: name, type, labels, unit, meaning. docs/metrics.md says the same.
 
 Units stand in names, as Prometheus wants them; ages are timestamps, so that an age is right whenever it is looked at.
 """
@@ -54,9 +54,10 @@ _ROUND = (
     _gauge("round_last_duration_seconds", "run", "s", "Wall time of the last round."),
     _counter("agents_asked", "run", "updates", "Updates that agents were asked for."),
     _counter("agents_answered", "run", "updates", "Updates that came."),
-    _counter("agents_accepted", "run", "updates", "Updates that the rule let in."),
+    _counter("agents_accepted", "run", "updates", "Updates that the rule accepted."),
     _counter("agents_late", "run", "updates", "Updates that came too late."),
     _counter("agents_lost", "run", "updates", "Updates that were lost with their tasks."),
+    _counter("agents_suspected", "run", "updates", "Updates that the rule or a check judged bad."),
     _counter("agents_reassigned", "run", "updates", "Updates that another task made after the first was lost."),
     _counter(
         "agents_rejected", "run reason attack", "updates", "Updates asked for and not accepted, by reason and attack."
@@ -65,17 +66,15 @@ _ROUND = (
         "agents_malicious", "run attack", "updates", "Updates asked of attackers, where it is known who they are."
     ),
     _gauge("round_agents", "run outcome", "agents", "Agents of the last round by what became of their updates."),
-    _gauge(
-        "round_assumed_byzantine_agents", "run", "agents", "How many attackers the last round's rule was told to bear."
-    ),
-    _gauge("round_suspected_agents", "run", "agents", "Rejections of the last round that count against those."),
+    _gauge("round_assumed_byzantine_agents", "run", "agents", "How many attackers the last round's rule tolerates."),
+    _gauge("round_suspected_agents", "run", "agents", "Updates of the last round that the rule or a check judged bad."),
     _gauge("round_malicious_agents", "run", "agents", "Attackers in the last round, where it is known who they are."),
     _gauge("round_acceptance_ratio", "run", "ratio", "Accepted over asked in the last round."),
     _gauge(
         "district_acceptance_ratio", "run district", "ratio", "Accepted over asked in a district in the last round."
     ),
     _counter("district_agents_asked", "run district", "updates", "Updates that a district's agents were asked for."),
-    _counter("district_agents_accepted", "run district", "updates", "Updates of a district that the rule let in."),
+    _counter("district_agents_accepted", "run district", "updates", "Updates of a district that the rule accepted."),
     _gauge("round_rejection_precision_ratio", "run", "ratio", "Attackers among the rejected in the last round."),
     _gauge("round_rejection_recall_ratio", "run", "ratio", "Rejected among the attackers in the last round."),
     _gauge("round_held_out_loss", "run", "loss", "Loss of the last round's model on the panel's validation windows."),
@@ -119,16 +118,18 @@ _DATA = (
     _gauge("teacher_validation_loss", "teacher", "loss", "Validation loss of a teacher's newest epoch."),
     _gauge("teacher_last_epoch_timestamp_seconds", "teacher", "s", "When a teacher's newest epoch was recorded."),
 )
+_APPLICATION = "namespace application release neurogrid_job"
 _JOB = (
-    _gauge("job_state", "release job state", "0 or 1", "1 for a job's newest state: running, completed or failed."),
-    _gauge("job_started_timestamp_seconds", "release job", "s", "When a job's newest run began."),
-    _gauge("job_ended_timestamp_seconds", "release job", "s", "When a job's newest run ended."),
-    _gauge("sparkapplication_state", "namespace application job state", "0 or 1", "1 for the state the operator sees."),
-    _gauge("sparkapplication_executors", "namespace application job state", "pods", "Executor pods by state."),
-    _gauge("sparkapplication_attempts", "namespace application job kind", "attempts", "Submissions and executions."),
-    _gauge("sparkapplication_created_timestamp_seconds", "namespace application job", "s", "When it was created."),
-    _gauge("sparkapplication_submitted_timestamp_seconds", "namespace application job", "s", "When last submitted."),
-    _gauge("sparkapplication_terminated_timestamp_seconds", "namespace application job", "s", "When it ended."),
+    _gauge("job_state", "release neurogrid_job state", "0 or 1", "1 for a job's newest state."),
+    _gauge("job_started_timestamp_seconds", "release neurogrid_job", "s", "When a job's newest run began."),
+    _gauge("job_ended_timestamp_seconds", "release neurogrid_job", "s", "When a job's newest run ended."),
+    _gauge("sparkapplication_state", f"{_APPLICATION} state", "0 or 1", "1 for the state the operator sees."),
+    _gauge("sparkapplication_executors", f"{_APPLICATION} state", "pods", "Executor pods by state."),
+    _gauge("sparkapplication_wanted_executors", _APPLICATION, "pods", "Executor pods that its spec asks for."),
+    _gauge("sparkapplication_attempts", f"{_APPLICATION} kind", "attempts", "Submissions and executions."),
+    _gauge("sparkapplication_created_timestamp_seconds", _APPLICATION, "s", "When it was created."),
+    _gauge("sparkapplication_submitted_timestamp_seconds", _APPLICATION, "s", "When last submitted."),
+    _gauge("sparkapplication_terminated_timestamp_seconds", _APPLICATION, "s", "When it ended."),
 )
 _EXPORTER = (
     _gauge("build_info", "version", "", "The exporter's version; always 1."),

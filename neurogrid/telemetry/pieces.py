@@ -173,7 +173,7 @@ def _manifest(name: str, manifest: Record, at_s: float) -> Readings:
 
 def _job(name: str, record: Record, _: float) -> Readings:
     release, job = name.split("/")
-    values = Values(release=release, job=job)
+    values = Values(release=release, neurogrid_job=job)
     state = text(record, "state")
     if state not in _JOB_STATES:
         raise ValueError("a state that no job has")

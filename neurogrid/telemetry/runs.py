@@ -187,6 +187,7 @@ class RunFigures:
     end: End | None = None
     last: RoundFigures | None = None
     best_loss: float | None = None
+    suspected: int = 0
     rounds: Counter[bool] = field(default_factory=Counter)
     totals: Counter[str] = field(default_factory=Counter)
     rejected: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -206,6 +207,7 @@ class RunFigures:
         if trace:
             self.exemplars[figures.aggregated] = Exemplar({"trace_id": trace}, 1.0, at_s)
         self.totals.update({name: figures.counts[name] for name in (*_TOTALS.values(), "bytes_down", "bytes_up")})
+        self.suspected += self._suspected(figures)
         attack = figures.attack if figures.attack == self.genesis.attack else OTHER
         for reason, malicious, agents in figures.rejections:
             self.rejected[reason, attack if malicious else "none"] += agents
@@ -221,6 +223,10 @@ class RunFigures:
         loss = figures.numbers["held_out_loss"]
         if loss is not None:
             self.best_loss = loss if self.best_loss is None else min(self.best_loss, loss)
+
+    def _suspected(self, figures: RoundFigures) -> int:
+        """Rejections of a round that count against f."""
+        return suspected(self.genesis.labels["rule"], ((reason, n) for reason, _, n in figures.rejections))
 
     def readings(self) -> Readings:
         """All samples of the run."""
@@ -258,6 +264,7 @@ class RunFigures:
         values.histogram("neurogrid_agent_training_duration_seconds", self.training)
         for name, figure in _TOTALS.items():
             values.put(f"neurogrid_{name}", self.totals[figure])
+        values.put("neurogrid_agents_suspected_total", self.suspected)
         for direction in ("down", "up"):
             values.put("neurogrid_exchange_bytes_total", self.totals[f"bytes_{direction}"], direction=direction)
         # These are there from the first round on, so that a rate sees the first NaN update rise from 0.
@@ -282,8 +289,7 @@ class RunFigures:
             values.put("neurogrid_round_rejection_recall_ratio", last.numbers["rejection_recall"])
         for outcome, figure in _OUTCOMES.items():
             values.put("neurogrid_round_agents", last.counts[figure], outcome=outcome)
-        against_f = suspected(self.genesis.labels["rule"], ((reason, n) for reason, _, n in last.rejections))
-        values.put("neurogrid_round_suspected_agents", against_f)
+        values.put("neurogrid_round_suspected_agents", self._suspected(last))
         for kind in ("filtered", "not_finite"):
             agents = sum(n for reason, _, n in last.rejections if reason == kind)
             values.put("neurogrid_round_agents", agents, outcome=kind)

@@ -1,17 +1,8 @@
 """Which executors' pods are given up, and what is said to Kubernetes about them."""
 
-import http.server
-import json
-import ssl
-import threading
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
-
 import pytest
 
-from neurogrid.backends.certificate import certificate_for
-from neurogrid.backends.pods import LostPods, PodsApi, State, in_cluster
+from neurogrid.backends.pods import LostPods, State
 
 
 class Cluster:
@@ -120,83 +111,3 @@ def test_while_kubernetes_does_not_answer_nothing_is_given_up(clock: Clock) -> N
     assert pods.look() == []
     cluster.down = False
     assert pods.look() == ["a"]
-
-
-@pytest.fixture
-def api(tmp_path: Path) -> Iterator[tuple[PodsApi, list[tuple[str, str, Any]]]]:
-    """A server over TLS that answers as Kubernetes does, and what it was asked."""
-    asked: list[tuple[str, str, Any]] = []
-    pods = {
-        "well": {"metadata": {}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}},
-        "unready": {"metadata": {}, "status": {"conditions": [{"type": "Ready", "status": "False"}]}},
-        "leaving": {
-            "metadata": {"deletionTimestamp": "2026-11-23T22:00:00Z"},
-            "status": {"conditions": [{"type": "Ready", "status": "True"}]},
-        },
-    }
-
-    class Api(http.server.BaseHTTPRequestHandler):
-        def answer(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            asked.append((self.command, self.path, json.loads(body) if body else None))
-            pod = pods.get(self.path.rsplit("/", 1)[-1])
-            allowed = self.headers["Authorization"] == "Bearer secret" and "/forbidden" not in self.path
-            code = 403 if not allowed else 404 if pod is None else 200
-            content = json.dumps(pod if code == 200 else {"message": "no"}).encode()
-            self.send_response(code)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        do_GET = do_DELETE = answer  # noqa: N815 - so the standard library calls them
-
-        def log_message(self, *args: object) -> None:
-            return
-
-    certificate = certificate_for(["127.0.0.1"])
-    (tmp_path / "ca.crt").write_bytes(certificate.pem)
-    (tmp_path / "key.pem").write_bytes(certificate.key_pem)
-    (tmp_path / "token").write_text("secret\n")
-    (tmp_path / "namespace").write_text("meters")
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Api)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(tmp_path / "ca.crt", tmp_path / "key.pem")
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    found = in_cluster(
-        {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(server.server_port)}, tmp_path
-    )
-    assert found is not None
-    yield found, asked
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-def test_a_pod_is_well_only_while_kubernetes_calls_it_ready_and_keeps_it(
-    api: tuple[PodsApi, list[tuple[str, str, Any]]],
-) -> None:
-    pods, asked = api
-    states = [pods.state(name) for name in ("well", "unready", "leaving", "unknown")]
-    assert states == ["well", "lost", "lost", "gone"]
-    assert asked[0][:2] == ("GET", "/api/v1/namespaces/meters/pods/well")
-
-
-def test_a_pod_is_removed_without_waiting_for_its_node(api: tuple[PodsApi, list[tuple[str, str, Any]]]) -> None:
-    pods, asked = api
-    pods.remove("leaving")
-    pods.remove("unknown")  # gone already: that is what was wanted
-    command, path, options = asked[0]
-    assert (command, path) == ("DELETE", "/api/v1/namespaces/meters/pods/leaving")
-    assert options["gracePeriodSeconds"] == 0
-
-
-def test_a_removal_that_is_not_allowed_is_an_error(api: tuple[PodsApi, list[tuple[str, str, Any]]]) -> None:
-    with pytest.raises(OSError, match="403"):
-        api[0].remove("forbidden")
-
-
-def test_outside_of_a_cluster_there_is_no_api(tmp_path: Path) -> None:
-    assert in_cluster({}, tmp_path) is None
-    assert in_cluster({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, tmp_path) is None

@@ -18,7 +18,7 @@ CHART = ROOT / "helm" / "neurogrid"
 RELEASE, NAMESPACE = "ng", "neurogrid"
 Values = Mapping[str, Any]
 SYNTHETIC: dict[str, Any] = {"data": {"kind": "synthetic"}}
-"""The least that has to be said: where the readings are."""
+"""Made-up readings, which are the default too."""
 
 
 @dataclass(frozen=True)
@@ -27,16 +27,18 @@ class Chart:
 
     path: Path
 
-    def render(self, values: Values, release: str = RELEASE, namespace: str = NAMESPACE) -> list[dict[str, Any]]:
-        """Every object, in Helm's order."""
-        done = _template(self.path, json.dumps(values), release, namespace)
+    def render(
+        self, values: Values, release: str = RELEASE, namespace: str = NAMESPACE, flags: tuple[str, ...] = ()
+    ) -> list[dict[str, Any]]:
+        """Every object, in Helm's order; `flags` are Helm's."""
+        done = _template(self.path, json.dumps(values), release, namespace, flags)
         assert done.returncode == 0, done.stderr
         # The parser in C, which is ten times as fast: these tests render some hundred charts.
         return [document for document in yaml.load_all(done.stdout, yaml.CSafeLoader) if document]
 
     def refusal(self, values: Values, release: str = RELEASE, namespace: str = NAMESPACE) -> str:
         """What Helm says instead of rendering."""
-        done = _template(self.path, json.dumps(values), release, namespace)
+        done = _template(self.path, json.dumps(values), release, namespace, ())
         assert done.returncode != 0, "it was rendered"
         assert not done.stdout.strip()
         return done.stderr
@@ -49,23 +51,25 @@ class Chart:
 
 
 @cache  # many tests look at the same rendering, and Helm takes a quarter of a second
-def _template(path: Path, values: str, release: str, namespace: str) -> subprocess.CompletedProcess[str]:
-    command = ["helm", "template", release, str(path), "-n", namespace, "-f", "-"]
+def _template(
+    path: Path, values: str, release: str, namespace: str, flags: tuple[str, ...]
+) -> subprocess.CompletedProcess[str]:
+    command = ["helm", "template", release, str(path), "-n", namespace, "-f", "-", *flags]
     return subprocess.run(command, input=values, capture_output=True, text=True, check=False)
 
 
 def copy_chart(folder: Path) -> Chart:
     """Copies the chart and puts the operator's chart into it; skips where Helm or that chart is missing.
 
-    NEUROGRID_CHARTS names a folder that holds the operator's chart; without it the one that `helm dependency build` or
-    `make chart` brought is taken.
+    NEUROGRID_CHARTS names a folder that holds the operator's chart; without it the one that `helm dependency update`
+    brought is taken.
     """
     if not shutil.which("helm"):
         pytest.skip("helm is not on the PATH")
     places = [Path(os.environ.get("NEUROGRID_CHARTS", "missing")), CHART / "charts"]
     archives = [archive for place in places for archive in place.glob("spark-operator-*.tgz")]
     if not archives:
-        pytest.skip("the operator's chart is not there: make chart, or name a folder that has it in NEUROGRID_CHARTS")
+        pytest.skip("the operator's chart is not there: make deploy brings it, or NEUROGRID_CHARTS names its folder")
     path = folder / "neurogrid"
     shutil.copytree(CHART, path, ignore=shutil.ignore_patterns("charts"))
     (path / "charts").mkdir()
@@ -85,9 +89,28 @@ def all_of(documents: list[dict[str, Any]], *kinds: str) -> list[dict[str, Any]]
     return [document for document in documents if document["kind"] in kinds]
 
 
+def jobs(documents: list[dict[str, Any]], release: str = RELEASE) -> dict[str, dict[str, Any]]:
+    """The SparkApplication of every job, on or off, as the release keeps it to be submitted."""
+    kept = find(documents, "ConfigMap", f"{release}-jobs")["data"]
+    return {name.removesuffix(".yaml"): yaml.load(text, yaml.CSafeLoader) for name, text in kept.items()}
+
+
 def application(chart: Chart, job: str, values: Values | None = None) -> dict[str, Any]:
     """The SparkApplication of a job."""
-    return find(chart.render(merged(SYNTHETIC, values or {})), "SparkApplication", f"{RELEASE}-{job}")
+    return jobs(chart.render(merged(SYNTHETIC, values or {})))[job]
+
+
+def pods(documents: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Every pod that the release would have but the operator's, as a pod template, by what it is for."""
+    found = {
+        d["metadata"]["name"]: d["spec"]["template"]
+        for d in all_of(documents, "Deployment", "Job")
+        if "spark-operator" not in d["metadata"]["name"]
+    }
+    found |= {d["metadata"]["name"]: d for d in all_of(documents, "Pod")}
+    for name, application in jobs(documents).items():
+        found |= {f"{name} {role}": application["spec"][role]["template"] for role in ("driver", "executor")}
+    return found
 
 
 def environment(application: dict[str, Any], role: str = "driver") -> dict[str, str]:

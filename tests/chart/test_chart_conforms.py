@@ -8,11 +8,12 @@ import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import kubernetes_validate
 import pytest
 import yaml
-from rendering import ROOT, SYNTHETIC, Chart, merged
+from rendering import ROOT, SYNTHETIC, Chart, jobs, merged
 
 PRIORITY = "system-cluster-critical"
 EVERYTHING = merged(
@@ -21,7 +22,11 @@ EVERYTHING = merged(
         "storage": {"claim": {"accessMode": "ReadWriteOnce", "storageClass": "standard"}, "subPath": "2026"},
         "image": {"pullSecrets": ["registry"]},
         "history": {"enabled": True},
-        "ui": {"ingress": {"enabled": True, "domain": "example.org", "tlsSecret": "cert", "annotations": {"a": "b"}}},
+        "ui": {
+            "domain": "example.org",
+            "from": [{"podSelector": {"matchLabels": {"app": "traefik"}}}],
+            "ingress": {"enabled": True, "className": "traefik", "tlsSecret": "cert", "annotations": {"a": "b"}},
+        },
         "network": {
             "monitoring": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}],
             "extraEgress": [{"ports": [{"protocol": "TCP", "port": 5432}]}],
@@ -57,7 +62,7 @@ KINDS = {"defaults": SYNTHETIC, "everything": EVERYTHING, "S3": S3, "fetched": F
 CORE = Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema" / "v1.34.0-local-strict"
 
 
-NATIVE = ("ClusterRole", "ClusterRoleBinding", "ConfigMap", "Deployment", "Ingress", "NetworkPolicy")
+NATIVE = ("ClusterRole", "ClusterRoleBinding", "ConfigMap", "Deployment", "Ingress", "Job", "NetworkPolicy")
 NATIVE += ("PersistentVolumeClaim", "Pod", "Role", "RoleBinding", "Service", "ServiceAccount")
 
 
@@ -93,16 +98,34 @@ def close(schema: dict) -> dict:
     return result
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_object_conforms_to_the_schema_of_its_kind(chart: Chart, schemas: Path, kind: str) -> None:
+@pytest.fixture(scope="module")
+def judged(chart: Chart, schemas: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, str]]]:
+    """What kubeconform says of each object, by the values it comes from; one process, so that it reads schemas once."""
     if not shutil.which("kubeconform"):
         pytest.skip("kubeconform is not on the PATH")
-    command = ["kubeconform", "-strict", "-output", "json", "-summary", "-skip", "CustomResourceDefinition"]
-    command += ["-schema-location", str(schemas) + "/{{.ResourceKind}}-{{.ResourceAPIVersion}}.json", "-"]
-    text = "\n---\n".join(map(json.dumps, chart.render(KINDS[kind])))
-    report = json.loads(subprocess.run(command, input=text, capture_output=True, text=True, check=False).stdout)
-    assert not report.get("resources"), report["resources"]
-    assert report["summary"]["valid"] == len(chart.render(KINDS[kind]))
+    folder = tmp_path_factory.mktemp("rendered")
+    for kind, values in KINDS.items():
+        (folder / f"{kind}.yaml").write_text("\n---\n".join(map(json.dumps, every_object(chart, values))))
+    command = ["kubeconform", "-strict", "-output", "json", "-verbose", "-skip", "CustomResourceDefinition"]
+    command += ["-schema-location", str(schemas) + "/{{.ResourceKind}}-{{.ResourceAPIVersion}}.json", str(folder)]
+    said = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    found: dict[str, list[dict[str, str]]] = {kind: [] for kind in KINDS}
+    for verdict in json.loads(said)["resources"]:
+        found[Path(verdict["filename"]).stem].append(verdict)
+    return found
+
+
+def every_object(chart: Chart, values: dict[str, Any]) -> list[dict[str, Any]]:
+    documents = chart.render(values)
+    return [*documents, *jobs(documents).values()]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_object_conforms_to_the_schema_of_its_kind(
+    chart: Chart, judged: dict[str, list[dict[str, str]]], kind: str
+) -> None:
+    assert [verdict for verdict in judged[kind] if verdict["status"] != "statusValid"] == []
+    assert len(judged[kind]) == len(every_object(chart, KINDS[kind]))
 
 
 def kubectl(*arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
@@ -137,6 +160,7 @@ def test_a_real_api_server_takes_every_object(chart: Chart, space: str, kind: st
     """By a dry run on the server: admission, defaults and strict validation, nothing made."""
     values = merged(KINDS[kind], {"spark-operator": {"spark": {"jobNamespaces": [space]}}})
     documents = chart.render(values, release="dry", namespace=space)
+    documents += jobs(documents, "dry").values()
     apply = ["apply", "--server-side", "--dry-run=server", "--validate=strict", "--force-conflicts"]
     done = kubectl(*apply, "-n", space, "-f", "-", text="\n---\n".join(map(json.dumps, documents)))
     assert done.returncode == 0, done.stderr

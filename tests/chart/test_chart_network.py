@@ -1,7 +1,7 @@
 """Who may talk to whom, by the policies as written; the cluster tests try the same with real packets."""
 
 import pytest
-from rendering import SYNTHETIC, Chart, all_of, environment, find, merged
+from rendering import SYNTHETIC, Chart, all_of, environment, find, jobs, merged
 
 MONITORING = {"network": {"monitoring": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}]}}
 
@@ -93,7 +93,7 @@ def test_the_driver_that_is_told_of_a_collector_is_let_out_to_it_and_nobody_else
     documents = chart.render(merged(SYNTHETIC, {"tracing": {"endpoint": "http://collector.monitoring:4318"}}))
     told = {
         (spark["metadata"]["name"], role)
-        for spark in all_of(documents, "SparkApplication")
+        for spark in jobs(documents).values()
         for role in ("driver", "executor")
         if environment(spark, role).get("OTEL_EXPORTER_OTLP_ENDPOINT") == "http://collector.monitoring:4318"
     }

@@ -1,9 +1,7 @@
 """Which job waits for which, and which of them run again when values change."""
 
 import pytest
-from rendering import SYNTHETIC, Chart, all_of, application, environment, find, merged
-
-from neurogrid.cli.completion import Job
+from rendering import SYNTHETIC, Chart, application, environment, find, jobs, merged
 
 S3 = {"storage": {"kind": "s3", "s3": {"bucket": "meters"}}}
 
@@ -18,8 +16,8 @@ def test_a_job_waits_for_the_one_before_it_and_passes_over_those_that_are_off(ch
 
 
 def generations(chart: Chart, values: dict | None = None) -> dict[str, str]:
-    documents = all_of(chart.render(merged(SYNTHETIC, values or {})), "SparkApplication")
-    return {d["metadata"]["name"][3:]: environment(d)["NEUROGRID_GENERATION"] for d in documents}
+    kept = jobs(chart.render(merged(SYNTHETIC, values or {})))
+    return {job: environment(kept[job])["NEUROGRID_GENERATION"] for job in ("etl", "sample", "train", "evaluate")}
 
 
 def test_a_changed_value_runs_its_job_and_those_after_it_again_and_no_other(chart: Chart) -> None:
@@ -92,21 +90,10 @@ def test_where_a_job_runs_changes_no_generation(chart: Chart) -> None:
 
 
 def test_a_job_knows_the_generation_of_the_one_it_waits_for(chart: Chart) -> None:
-    documents = all_of(chart.render(SYNTHETIC), "SparkApplication")
-    env = {d["metadata"]["name"][3:]: environment(d) for d in documents}
+    env = {job: environment(spark) for job, spark in jobs(chart.render(SYNTHETIC)).items()}
     for job in ("sample", "train", "evaluate"):
         before = env[job]["NEUROGRID_AFTER"]
         assert env[job]["NEUROGRID_AFTER_GENERATION"] == env[before]["NEUROGRID_GENERATION"]
-
-
-@pytest.mark.parametrize(
-    ("restart", "pause_s"), [({}, 180), ({"retries": 5, "intervalSeconds": 60}, 450), ({"retries": 0}, 0)]
-)
-def test_a_job_waits_as_long_as_the_one_before_it_may_take_to_start_again(
-    chart: Chart, restart: dict, pause_s: float
-) -> None:
-    variables = environment(application(chart, "sample", {"jobs": {"etl": {"restart": restart}}}))
-    assert Job.from_environment("sample", variables).after_retry_s == pause_s
 
 
 def test_a_pipeline_recurs_as_one_driver_that_has_what_each_of_its_steps_needs(chart: Chart) -> None:
@@ -114,7 +101,6 @@ def test_a_pipeline_recurs_as_one_driver_that_has_what_each_of_its_steps_needs(c
     nightly = {"enabled": True, "step": "pipeline", "schedule": "@daily"}
     values = {"jobs": {**alone, "nightly": nightly}, "tracing": {"endpoint": "http://collector:4318"}}
     documents = chart.render(merged(SYNTHETIC, values))
-    assert not all_of(documents, "SparkApplication")
     scheduled = find(documents, "ScheduledSparkApplication", "ng-nightly")["spec"]["template"]
     assert scheduled["mainApplicationFile"].endswith("/pipeline.py")
     driver, executor = (scheduled[role]["template"]["spec"] for role in ("driver", "executor"))

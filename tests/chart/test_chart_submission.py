@@ -4,13 +4,15 @@ import json
 from typing import Any, cast
 
 import pytest
-from rendering import NAMESPACE, RELEASE, SYNTHETIC, Chart, all_of, environment, find, merged
+import yaml
+from rendering import NAMESPACE, RELEASE, SYNTHETIC, Chart, all_of, application, environment, merged
 
-from neurogrid.cli.k8s_steps import do_scale, do_submit
+from neurogrid.cli.k8s_steps import do_scale
+from neurogrid.cli.k8s_submit import do_submit, do_submit_all
 from neurogrid.cluster.api import Cluster
 from neurogrid.cluster.application import LOCKED
 from neurogrid.cluster.release import Release, find_release
-from neurogrid.errors import ConfigError, UsageError
+from neurogrid.errors import ConfigError, RunError, UsageError
 
 Object = dict[str, Any]
 LEFT = {
@@ -49,6 +51,19 @@ class Kept:
     def applications(self, selector: str) -> list[Object]:
         return list(self.on.values())
 
+    def application(self, name: str) -> Object | None:
+        return self.on.get(name)
+
+    def patch_application(self, name: str, change: Object) -> None:
+        self.on[name] = merged(self.on[name], change)
+
+    def delete_application(self, name: str) -> None:
+        del self.on[name]
+        self.maps.pop(name, None)  # it belongs to the run
+
+    def pods(self, selector: str) -> list[Object]:
+        return []
+
     def create_application(self, application: Object) -> Object:
         made = merged(application, {"metadata": {"uid": "u", "creationTimestamp": "2026-01-01T00:00:00+00:00"}})
         return self.on.setdefault(made["metadata"]["name"], made)
@@ -86,14 +101,36 @@ def test_more_tasks_than_the_run_has_slots_are_refused(chart: Chart, job: str, k
     assert not kept.on
 
 
-def test_helms_own_run_is_not_stopped_to_be_scaled(chart: Chart) -> None:
+def test_a_run_that_is_on_is_stopped_and_goes_on_under_its_name_with_another_number(chart: Chart) -> None:
     kept, cluster, release = installed(chart)
-    kept.create_application(find(chart.render(SYNTHETIC), "SparkApplication", "ng-train"))
-    with pytest.raises(UsageError, match="ng-train is Helm's") as told:
-        do_scale(cluster, release, "train", 3, now=True)
-    assert "jobs.train.executor.instances=3" in told.value.fix
-    assert "suspend" not in kept.on["ng-train"]["spec"]
-    assert not find_release(cluster, RELEASE).scaled, "nothing is changed by a command that is refused"
+    name = do_submit(cluster, release, "train", None, ["rounds.count=3"], 1)
+    assert do_scale(cluster, release, "train", 3, now=True)["run"] == name
+    assert kept.on[name]["spec"]["executor"]["instances"] == 3
+    assert "suspend" not in kept.on[name]["spec"]
+    assert '"count": 3' in json.dumps(yaml.safe_load(kept.maps[name]["data"]["config.yaml"]))
+
+
+def test_all_jobs_that_are_enabled_are_submitted_and_no_other(chart: Chart) -> None:
+    nightly = {"enabled": True, "step": "pipeline", "schedule": "@daily"}
+    kept, cluster, release = installed(chart, {"jobs": {"nightly": nightly}})
+    names = do_submit_all(cluster, release)
+    assert [kept.on[name]["metadata"]["labels"]["neurogrid.io/job"] for name in names] == [
+        "etl",
+        "sample",
+        "train",
+        "evaluate",
+    ]
+    assert [bool(kept.on[name]["spec"].get("suspend")) for name in names] == [False, True, True, True]
+
+
+def test_a_config_that_the_program_refuses_is_refused_before_any_job_is_made(chart: Chart) -> None:
+    kept, cluster, release = installed(chart)
+    for config_map in kept.maps.values():
+        if config_map["metadata"]["name"] == "ng-evaluate-config":
+            config_map["data"]["config.yaml"] = "rounds: {cuont: 3}\n"
+    with pytest.raises(ConfigError, match=r"no key rounds\.cuont"):
+        do_submit_all(cluster, release)
+    assert not kept.on
 
 
 @pytest.mark.parametrize(
@@ -102,7 +139,7 @@ def test_helms_own_run_is_not_stopped_to_be_scaled(chart: Chart) -> None:
 )
 def test_what_the_release_decides_cannot_be_set_for_a_run(chart: Chart, key: str) -> None:
     kept, cluster, release = installed(chart)
-    with pytest.raises(ConfigError, match=f"{key} is the release's"):
+    with pytest.raises(ConfigError, match=f"{key} belongs to the release"):
         do_submit(cluster, release, "train", None, [f"{key}={5 if key == 'backend.port' else 'x'}"], None)
     assert not kept.on
 
@@ -112,23 +149,35 @@ def test_sparks_ports_security_and_slots_are_set_by_nobody_but_the_release(chart
     for values in ({"jobs": {"etl": {"sparkConf": {key: "9"}}}}, {"config": {"spark": {"options": {key: "9"}}}}):
         assert f"may not set {key}" in chart.refusal(merged(SYNTHETIC, values))
     kept, cluster, release = installed(chart)
-    with pytest.raises(ConfigError, match=rf"spark\.options\.{key} is the release's"):
+    with pytest.raises(ConfigError, match=rf"spark\.options\.{key} belongs to the release"):
         do_submit(cluster, release, "train", None, ["spark=" + json.dumps({"options": {key: "9"}})], None)
     assert not kept.on
 
 
 def test_the_release_sets_all_that_nobody_else_may(chart: Chart) -> None:
-    conf = find(chart.render(SYNTHETIC), "SparkApplication", "ng-train")["spec"]["sparkConf"]
+    conf = application(chart, "train")["spec"]["sparkConf"]
     assert {key for key in LOCKED if key not in conf} == LEFT
     same = {"jobs": {"train": {"sparkConf": {"spark.authenticate": "true"}}}}
-    assert find(chart.render(merged(SYNTHETIC, same)), "SparkApplication", "ng-train")["spec"]["sparkConf"] == conf
+    assert application(chart, "train", same)["spec"]["sparkConf"] == conf
 
 
-def test_a_run_with_other_settings_waits_for_the_newest_of_the_job_before_and_leaves_a_record_of_its_own(
+def test_a_run_with_other_settings_has_a_name_and_a_record_of_its_own_and_comes_after_the_run_that_is_on(
     chart: Chart,
 ) -> None:
     kept, cluster, release = installed(chart)
+    sample = do_submit(cluster, release, "sample", None, ["sampling.agents=9"], None)
     name = do_submit(cluster, release, "train", None, ["rounds.count=3"], None)
-    helms, own = (environment(app) for app in (release.template("train"), kept.on[name]))
-    assert own["NEUROGRID_GENERATION"] != helms["NEUROGRID_GENERATION"]
-    assert own["NEUROGRID_AFTER_GENERATION"] == ""
+    releases, own = (environment(app) for app in (release.template("train"), kept.on[name]))
+    assert own["NEUROGRID_GENERATION"] != releases["NEUROGRID_GENERATION"]
+    assert own["NEUROGRID_AFTER_GENERATION"] == environment(kept.on[sample])["NEUROGRID_GENERATION"]
+    assert kept.on[name]["spec"]["suspend"] is True
+
+
+def test_a_run_after_one_that_failed_is_refused_with_what_to_do(chart: Chart) -> None:
+    kept, cluster, release = installed(chart)
+    sample = do_submit(cluster, release, "sample", None, [], None)
+    kept.on[sample]["status"] = {"applicationState": {"state": "FAILED"}}
+    with pytest.raises(RunError, match="train comes after sample, which failed") as told:
+        do_submit(cluster, release, "train", None, [], None)
+    assert "neurogrid k8s submit sample" in told.value.fix
+    assert set(kept.on) == {sample}

@@ -1,9 +1,11 @@
 """What people are told to do can be done: every value that advice names is one of the chart's."""
 
 import ast
-import json
+import os
 import re
+import tarfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +17,12 @@ from neurogrid.config import Config
 
 ROOT = Path(__file__).resolve().parents[2]
 VALUES = yaml.safe_load((ROOT / "helm" / "neurogrid" / "values.yaml").read_text())
-OPERATOR = json.loads((ROOT / "helm" / "operator.schema.json").read_text())
 FIRST = {name.replace("-", "").lower() for name in VALUES} | {"config"}
 NAMED = re.compile(r"(?<![\w./-])([A-Za-z][A-Za-z-]*)((?:\.[\w<>-]+)+)(?![\w/(])")
 MORE = re.compile(r"(?:and|or|,) \.(\w+)")
 """Advice that goes on: `jobs.train.executor.memory and .memoryOverhead`."""
 TEMPLATES = ROOT / "helm" / "neurogrid" / "templates"
-TEXTS = [ROOT / "docs" / "kubernetes.md", *(TEMPLATES / name for name in ("refusals.yaml", "_pairs.tpl", "NOTES.txt"))]
+TEXTS = [ROOT / "docs" / "kubernetes.md", *(TEMPLATES / name for name in ("refusals.yaml", "NOTES.txt"))]
 MODULES = [
     *sorted((ROOT / "neurogrid" / "cluster").glob("*.py")),
     *sorted((ROOT / "neurogrid" / "cli").glob("k8s*.py")),
@@ -55,6 +56,19 @@ def named(text: str) -> Iterator[str]:
             yield first + rest
 
 
+@cache
+def operator() -> dict[str, Any] | None:
+    """The values of the operator's own chart; None where it is not there to be read."""
+    places = (Path(os.environ.get("NEUROGRID_CHARTS", "missing")), ROOT / "helm" / "neurogrid" / "charts")
+    for archive in (found for place in places for found in sorted(place.glob("spark-operator-*.tgz"))):
+        with tarfile.open(archive) as chart:
+            content = chart.extractfile("spark-operator/values.yaml")
+            assert content is not None
+            values: dict[str, Any] = yaml.safe_load(content)
+        return values | {"enabled": True}
+    return None
+
+
 def there(value: str) -> bool:
     """Whether the chart has a value of this name."""
     first, *keys = value.split(".")
@@ -64,8 +78,9 @@ def there(value: str) -> bool:
     elif first == "config":
         tree = Config().model_dump()
     elif first == "spark-operator":
-        tree = OPERATOR
-        keys = [part for key in keys for part in ("properties", key)]
+        tree = operator()
+        if tree is None:
+            return True
     for key in keys:
         if not isinstance(tree, dict) or key not in tree:
             return False

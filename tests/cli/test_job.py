@@ -1,11 +1,8 @@
-"""A driver's job without a cluster: whom it waits for, what it leaves behind, how it ends."""
+"""A driver's job without a cluster: what it comes after, what it leaves behind, how it ends."""
 
 import json
 import subprocess
 import sys
-import threading
-import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +17,7 @@ JOBS = Path(__file__).resolve().parents[2] / "jobs"
 
 
 def job(name: str = "sample", **variables: str) -> Job:
-    given = {"JOB": name, "RELEASE": "city", "GENERATION": "g1", "AFTER_TIMEOUT_S": "1", **variables}
+    given = {"JOB": name, "RELEASE": "city", "GENERATION": "g1", **variables}
     return Job.from_environment(name, {f"NEUROGRID_{key}": value for key, value in given.items()})
 
 
@@ -29,63 +26,37 @@ def leave(folder: Path, name: str, state: str, result: dict[str, Any] | None = N
     Completion(place(str(folder)), job(name, **variables)).write(state, result or {}, {"manifest": "m1"})
 
 
+def before(folder: Path, **variables: str) -> dict[str, str]:
+    return Completion(place(str(folder)), job(**variables)).before()
+
+
 def test_a_job_takes_over_what_the_one_before_it_made(tmp_path: Path) -> None:
     leave(tmp_path, "etl", COMPLETED)
-    assert Completion(place(str(tmp_path)), job(AFTER="etl", AFTER_GENERATION="g1")).wait() == {"manifest": "m1"}
+    assert before(tmp_path, AFTER="etl", AFTER_GENERATION="g1") == {"manifest": "m1"}
 
 
-def test_a_job_that_comes_after_none_does_not_wait(tmp_path: Path) -> None:
-    assert Completion(place(str(tmp_path)), job()).wait() == {}
-
-
-def test_a_job_starts_soon_after_the_one_before_it_completes(tmp_path: Path) -> None:
-    timer = threading.Timer(0.5, leave, (tmp_path, "etl", COMPLETED))
-    timer.start()
-    began = time.monotonic()
-    Completion(place(str(tmp_path)), job(AFTER="etl", AFTER_TIMEOUT_S="30")).wait()
-    assert 0.4 < time.monotonic() - began < 5
-    timer.join()
+def test_a_job_that_comes_after_none_needs_none(tmp_path: Path) -> None:
+    assert before(tmp_path) == {}
 
 
 def test_a_job_whose_predecessor_was_refused_ends_at_once_and_says_why(tmp_path: Path) -> None:
     words = {"what": "no readings", "found": "/data is empty", "fix": "mount them", "exit_code": 2}
     leave(tmp_path, "etl", FAILED, words)
-    with pytest.raises(RunError, match="job etl, which it comes after, failed") as told:
-        Completion(place(str(tmp_path)), job(AFTER="etl", AFTER_TIMEOUT_S="60")).wait()
+    with pytest.raises(RunError, match="job etl, its predecessor, failed") as told:
+        before(tmp_path, AFTER="etl")
     assert told.value.found == "no readings; /data is empty"
     assert told.value.fix.startswith("mount them")
 
 
-def test_a_job_bears_a_failure_after_which_the_one_before_it_is_started_again(tmp_path: Path) -> None:
-    leave(tmp_path, "etl", FAILED, {"what": "the network was slow", "exit_code": 1})
-    again = [
-        threading.Timer(0.3, leave, (tmp_path, "etl", RUNNING)),
-        threading.Timer(2.5, leave, (tmp_path, "etl", COMPLETED)),
-    ]
-    for timer in again:
-        timer.start()
-    waiting = replace(job(AFTER="etl", AFTER_TIMEOUT_S="30"), after_retry_s=2.0)
-    assert Completion(place(str(tmp_path)), waiting).wait() == {"manifest": "m1"}
-    for timer in again:
-        timer.join()
-
-
-def test_a_job_ends_when_the_one_before_it_is_not_started_again_in_time(tmp_path: Path) -> None:
-    leave(tmp_path, "etl", FAILED, {"what": "the network was slow", "exit_code": 1})
-    waiting = replace(job(AFTER="etl", AFTER_TIMEOUT_S="30"), after_retry_s=0.5)
-    with pytest.raises(RunError, match="job etl, which it comes after, failed"):
-        Completion(place(str(tmp_path)), waiting).wait()
-
-
-def test_a_run_with_other_settings_leaves_the_record_that_the_releases_own_jobs_wait_for(tmp_path: Path) -> None:
+def test_a_run_with_other_settings_leaves_the_record_that_the_releases_own_jobs_need(tmp_path: Path) -> None:
     leave(tmp_path, "train", COMPLETED)
     own, newest = (job("evaluate", AFTER="train", AFTER_GENERATION=generation) for generation in ("g1", ""))
     for state in (RUNNING, FAILED):
         leave(tmp_path, "train", state, {"what": "too few agents", "exit_code": 2}, GENERATION="g1-variant")
-        assert Completion(place(str(tmp_path)), own).wait() == {"manifest": "m1"}
+        assert Completion(place(str(tmp_path)), own).before() == {"manifest": "m1"}
     assert Completion(place(str(tmp_path)), job("train")).done() is not None
-    with pytest.raises(RunError, match="job train, which it comes after, failed"):
-        Completion(place(str(tmp_path)), newest).wait()
+    with pytest.raises(RunError, match="job train, its predecessor, failed"):
+        Completion(place(str(tmp_path)), newest).before()
 
 
 def test_a_job_that_has_no_generation_has_the_newest_record_alone(tmp_path: Path) -> None:
@@ -104,14 +75,14 @@ def test_a_job_that_has_no_generation_has_the_newest_record_alone(tmp_path: Path
         ({"state": COMPLETED, "RELEASE": "another"}, "it has no record yet"),
     ],
 )
-def test_a_job_gives_up_waiting_in_time_and_says_what_it_saw(
+def test_a_job_that_starts_before_its_turn_is_refused_and_says_what_it_saw(
     tmp_path: Path, left: dict[str, str] | None, said: str
 ) -> None:
     if left is not None:
         state = left.pop("state")
         leave(tmp_path, "etl", state, **left)
-    with pytest.raises(RunError, match="has not completed within") as told:
-        Completion(place(str(tmp_path)), job(AFTER="etl", AFTER_GENERATION="g1", AFTER_TIMEOUT_S="0.2")).wait()
+    with pytest.raises(RunError, match="job etl, its predecessor, has not completed") as told:
+        before(tmp_path, AFTER="etl", AFTER_GENERATION="g1")
     assert said in told.value.found
 
 
@@ -143,11 +114,6 @@ def test_what_a_job_makes_has_one_name_for_all_starts_of_its_driver() -> None:
     assert job("train", SCHEDULED="true", APPLICATION="city-train-17").default_id == "city-train-17"
 
 
-def test_a_time_limit_that_is_no_number_is_refused() -> None:
-    with pytest.raises(ConfigError, match="takes a number of seconds"):
-        job(AFTER_TIMEOUT_S="soon")
-
-
 def test_a_failed_job_leaves_its_words_for_those_that_come_after(tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text(f"warehouse: {tmp_path}/w\nsource: {{path: {tmp_path}/nothing}}\n")
@@ -156,7 +122,7 @@ def test_a_failed_job_leaves_its_words_for_those_that_come_after(tmp_path: Path)
         run_job("etl", variables)
     record = json.loads((tmp_path / "w" / "jobs" / "city" / "etl.json").read_text())
     assert (record["state"], record["result"]["exit_code"]) == ("failed", 2)
-    with pytest.raises(RunError, match="job etl, which it comes after, failed"):
+    with pytest.raises(RunError, match="job etl, its predecessor, failed"):
         run_job("sample", variables | {"NEUROGRID_AFTER": "etl"})
 
 

@@ -1,4 +1,4 @@
-"""What a run says that it will do: the agents' readings, and plainly so where more attack than the rule bears."""
+"""What a run says that it will do: the agents' readings, and plainly so where more attack than the rule tolerates."""
 
 from datetime import UTC, datetime
 
@@ -30,11 +30,11 @@ def test_a_training_says_how_many_slots_its_agents_hold(capsys: pytest.CaptureFi
         (
             15,
             "attack: {kind: noise, fraction: 0.4}",
-            "attackers above f: more attack than the 3 that trimmed_mean bears",
+            "attackers above f: more attackers than the 3 that trimmed_mean tolerates",
         ),
-        (15, "{attack: {kind: scale, fraction: 0.1}, aggregation: {rule: mean}}", "than the 0 that mean bears"),
-        (60, "attack: {kind: noise, fraction: 0.3}", "18 of 60 agents, so 4.5 of a round's 15 on average"),
-        (60, "attack: {kind: noise, fraction: 0.3, placement: per_round}", "4 of the 15 agents of each round"),
+        (15, "{attack: {kind: scale, fraction: 0.1}, aggregation: {rule: mean}}", "than the 0 that mean tolerates"),
+        (60, "attack: {kind: noise, fraction: 0.3}", "18 of 60 agents, so 4.5 of the 15 in a round on average"),
+        (60, "attack: {kind: noise, fraction: 0.3, placement: per_round}", "4 of the 15 agents in each round"),
     ],
 )
 def test_more_attackers_than_the_rule_bears_are_said_plainly(

@@ -91,4 +91,4 @@ def test_rounds_of_another_version_are_passed_over(capsys: pytest.CaptureFixture
 
 def test_a_driver_that_was_started_again_says_where_it_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
     ending(line("training", rounds=9, done=0), Became("PENDING_RERUN", ""), line("training", rounds=9, done=4))
-    assert "goes on after round 4" in capsys.readouterr().err
+    assert "resumes after round 4" in capsys.readouterr().err

@@ -8,12 +8,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import psutil
+import pyarrow.parquet as pq
 import pytest
+
+from neurogrid.cli import main
 
 SMALL = """
 sampling: {agents: 9, districts: 3, clusters: 2, held_out_share: 0.2, min_observed_slots: 200}
@@ -24,7 +27,7 @@ aggregation: {byzantine_share: 0.25}
 attack: {kind: noise, fraction: 0.25}
 evaluation: {comparisons: [ridge]}
 """
-Command = Callable[..., subprocess.CompletedProcess[str]]
+Run = Callable[..., dict[str, Any]]
 
 
 def neurogrid(*arguments: str) -> list[str]:
@@ -32,9 +35,34 @@ def neurogrid(*arguments: str) -> list[str]:
 
 
 def run(*arguments: str, code: int = 0) -> dict[str, Any]:
-    done = subprocess.run(neurogrid(*arguments, "--json"), check=False, capture_output=True, text=True, timeout=200)
+    done = subprocess.run(neurogrid(*arguments, "--json"), check=False, capture_output=True, text=True, timeout=400)
     assert done.returncode == code, done.stderr[-3000:]
     return json.loads(done.stdout) if code == 0 else {"said": done.stderr}
+
+
+@pytest.fixture
+def here(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """`run` within this process, for commands that start no Spark: a process of its own takes seconds to begin."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run_here(*arguments: str, code: int = 0) -> dict[str, Any]:
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["neurogrid", *arguments, "--json"])
+        with pytest.raises(SystemExit) as end:
+            main()
+        said = capsys.readouterr()
+        assert (end.value.code or 0) == code, said.err[-3000:]
+        return json.loads(said.out) if code == 0 else {"said": said.err}
+
+    return run_here
+
+
+@pytest.fixture(scope="module")
+def readings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """So many that their ETL can be stopped in its midst."""
+    folder = tmp_path_factory.mktemp("readings") / "data"
+    run("synth", str(folder), "--households", "60", "--days", "150")
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +83,11 @@ def train(folder: Path, run_id: str, *more: str) -> list[str]:
     return ["train", *config, *more]
 
 
+def weights(said: dict[str, Any]) -> str:
+    """The hash of the final weights, by what a whole run said."""
+    return said["train"]["w_final_sha256"]
+
+
 def test_a_run_leaves_every_file_that_it_promises(whole: tuple[Path, dict[str, Any]]) -> None:
     folder, said = whole
     root = folder / "w" / "runs" / "whole"
@@ -65,9 +98,27 @@ def test_a_run_leaves_every_file_that_it_promises(whole: tuple[Path, dict[str, A
     ):
         assert (root / name).stat().st_size > 0
     assert (folder / "w" / "quality" / "report.md").exists()
+    page = (folder / "w" / "quality" / "report.html").read_text()
+    assert "A usual day of each kind of household" in page  # sampling came after the ETL
     assert said["train"]["rounds"] == 4
     assert said["etl"]["unusable"]
     assert not list(root.rglob("*.tmp"))
+
+
+def test_every_file_that_names_a_household_is_on_the_page_who_holds_what(whole: tuple[Path, dict[str, Any]]) -> None:
+    """In text, in cells of tables, or in its path; agents are named elsewhere too."""
+    root = whole[0] / "w"
+    page = (Path(__file__).resolve().parents[2] / "docs" / "who-holds-what.md").read_text()
+    households = set(pq.read_table(root / "households.parquet")["household_id"].to_pylist())
+    naming = set()
+    for file in (file for file in root.rglob("*") if file.is_file()):
+        tables = file.suffix == ".parquet"
+        text = str(pq.read_table(file, partitioning=None).to_pydict()) if tables else file.read_bytes().decode("latin1")
+        path = str(file.relative_to(root))
+        if any(household in path + text for household in households):
+            naming.add("meters/" if path.startswith("meters/") else re.sub(r"^(\w+s)/[^/]+/", r"\1/<id>/", path))
+    assert {"meters/", "households.parquet", "manifests/<id>/manifest.json", "runs/<id>/evaluation.json"} <= naming
+    assert not {path for path in naming if f"`{path}`" not in page}
 
 
 def test_the_evaluation_is_of_the_final_weights(whole: tuple[Path, dict[str, Any]]) -> None:
@@ -75,13 +126,15 @@ def test_the_evaluation_is_of_the_final_weights(whole: tuple[Path, dict[str, Any
     assert said["evaluate"]["w_final_sha256"] == said["train"]["w_final_sha256"]
 
 
-@pytest.mark.parametrize(
-    "where", ["backend.kind=inline", pytest.param("spark.master=local[1]", marks=pytest.mark.slow)]
-)
-def test_the_weights_are_the_same_bits_inline_and_on_one_core(whole: tuple[Path, dict[str, Any]], where: str) -> None:
+def test_the_weights_are_the_same_bits_inline(whole: tuple[Path, dict[str, Any]], here: Run) -> None:
     folder, said = whole
-    again = run(*train(folder, where.replace("[", "-").strip("]").replace("=", "-"), "--set", where))
-    assert again["w_final_sha256"] == said["train"]["w_final_sha256"]
+    assert here(*train(folder, "inline", "--set", "backend.kind=inline"))["w_final_sha256"] == weights(said)
+
+
+@pytest.mark.slow
+def test_the_weights_are_the_same_bits_on_one_core(whole: tuple[Path, dict[str, Any]]) -> None:
+    folder, said = whole
+    assert run(*train(folder, "one-core", "--set", "spark.master=local[1]"))["w_final_sha256"] == weights(said)
 
 
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
@@ -92,16 +145,31 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> N
         time.sleep(0.02)
 
 
+def family_of(process: subprocess.Popen[str]) -> list[int]:
+    """It and all that it started."""
+    return [process.pid, *(child.pid for child in psutil.Process(process.pid).children(recursive=True))]
+
+
+def alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def wait_for_the_end_of(family: list[int]) -> None:
+    until = time.monotonic() + 20
+    while any(map(alive, family)):
+        assert time.monotonic() < until, [psutil.Process(pid).cmdline()[:3] for pid in family if alive(pid)]
+        time.sleep(0.1)
+
+
 @pytest.mark.parametrize(
     ("how", "backend"),
-    [
-        pytest.param(signal.SIGINT, "spark", marks=pytest.mark.slow),
-        (signal.SIGTERM, "inline"),
-        pytest.param(signal.SIGKILL, "spark", marks=pytest.mark.slow),
-    ],
+    [(signal.SIGTERM, "inline"), pytest.param(signal.SIGKILL, "spark", marks=pytest.mark.slow)],
 )
 def test_a_run_stopped_in_its_rounds_leaves_no_process_and_resumes_to_the_same_weights(
-    whole: tuple[Path, dict[str, Any]], how: signal.Signals, backend: str
+    whole: tuple[Path, dict[str, Any]], here: Run, how: signal.Signals, backend: str
 ) -> None:
     folder, said = whole
     run_id = f"stopped-{how.name}"
@@ -114,58 +182,60 @@ def test_a_run_stopped_in_its_rounds_leaves_no_process_and_resumes_to_the_same_w
         signal.signal(signal.SIGINT, ignored)
     root = folder / "w" / "runs" / run_id
     wait_for((root / "rounds" / "round=0001.json").exists, process)
-    family = [process.pid, *(child.pid for child in psutil.Process(process.pid).children(recursive=True))]
-    # A terminal's Ctrl-C reaches every process of the group, Spark's too.
-    (os.killpg if how == signal.SIGINT else os.kill)(process.pid, how)
+    family = family_of(process)
+    process.send_signal(how)
     _, words = process.communicate(timeout=60)
     if how != signal.SIGKILL:
         assert process.returncode == 130
         assert f"neurogrid train --resume {run_id}" in words
         assert "Traceback" not in words
-    gone = time.monotonic() + 20
-    while any(map(alive, family)):
-        assert time.monotonic() < gone, [psutil.Process(pid).cmdline()[:3] for pid in family if alive(pid)]
-        time.sleep(0.1)
-    resumed = run("train", "--warehouse", str(folder / "w"), "--resume", run_id, "--set", "backend.kind=inline")
-    assert resumed["w_final_sha256"] == said["train"]["w_final_sha256"]
-    run("audit", run_id, "--warehouse", str(folder / "w"))
+    wait_for_the_end_of(family)
+    resumed = here("train", "--warehouse", str(folder / "w"), "--resume", run_id, "--set", "backend.kind=inline")
+    assert resumed["w_final_sha256"] == weights(said)
+    here("audit", run_id, "--warehouse", str(folder / "w"))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("moment", "started"),
-    [("meters", False), ("runs/{id}/rounds/round=0001.json", True), ("runs/{id}/end.json", True)],
-    ids=["etl", "rounds", "evaluation"],
-)
-def test_a_whole_run_stopped_in_any_step_is_finished_by_what_it_says(
-    whole: tuple[Path, dict[str, Any]], tmp_path: Path, moment: str, started: bool
+def test_a_whole_run_stopped_in_each_step_leaves_no_process_and_is_finished_by_what_it_says(
+    whole: tuple[Path, dict[str, Any]], here: Run, tmp_path: Path
 ) -> None:
     folder, said = whole
+    warehouse, root = tmp_path / "w", tmp_path / "w" / "runs" / "cut"
     command = (
         *("run", "-c", str(folder / "small.yaml"), "--data-dir", str(folder / "data")),
-        *("--warehouse", str(tmp_path / "w"), "--set", "run_id=cut"),
+        *("--warehouse", str(warehouse), "--set", "run_id=cut"),
     )
-    process = subprocess.Popen(neurogrid(*command), stderr=subprocess.PIPE, text=True, start_new_session=True)
-    wait_for((tmp_path / "w" / moment.format(id="cut")).exists, process)
-    os.killpg(process.pid, signal.SIGINT)
-    _, words = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "Traceback" not in words
+    words = stopped_at(warehouse / "meters", command)
     assert words.index("What this run will do") < words.index("\nETL\n")
-    root = tmp_path / "w" / "runs" / "cut"
-    if started:
-        told = re.search(r"go on with: neurogrid (run --resume cut --warehouse \S+)", words)
-        assert told, words
-        before = {path.name: path.read_bytes() for path in root.glob("end.json")}
-        finished = run(*told[1].split())
-        assert before in ({}, {"end.json": (root / "end.json").read_bytes()})
-    else:
-        assert "give the same command again" in words
-        finished = run(*command)
-    assert finished["train"]["w_final_sha256"] == finished["evaluate"]["w_final_sha256"]
-    assert finished["train"]["w_final_sha256"] == said["train"]["w_final_sha256"]
+    assert "give the same command again" in words
+    resume = told(stopped_at(root / "rounds" / "round=0001.json", command))
+    assert told(stopped_at(root / "end.json", resume)) == resume
+    before = (root / "end.json").read_bytes()
+    finished = run(*resume)
+    assert before == (root / "end.json").read_bytes()
+    assert weights(finished) == finished["evaluate"]["w_final_sha256"] == weights(said)
     assert (root / "report.html").stat().st_size > 0
-    run("audit", "cut", "--ended", "--warehouse", str(tmp_path / "w"))
+    here("audit", "cut", "--ended", "--warehouse", str(warehouse))
+
+
+def stopped_at(moment: Path, command: Sequence[str]) -> str:
+    """The words of a command that is stopped with Ctrl-C once that file or folder is there; no process may be left."""
+    process = subprocess.Popen(neurogrid(*command), stderr=subprocess.PIPE, text=True, start_new_session=True)
+    wait_for(moment.exists, process)
+    family = family_of(process)
+    os.killpg(process.pid, signal.SIGINT)  # to all of them, as a terminal does
+    _, words = process.communicate(timeout=60)
+    assert process.returncode == 130, words
+    assert "Traceback" not in words
+    wait_for_the_end_of(family)
+    return words
+
+
+def told(words: str) -> list[str]:
+    """The arguments of the command that goes on, which a stopped run names."""
+    found = re.search(r"go on with: neurogrid (run --resume cut --warehouse \S+)", words)
+    assert found, words
+    return found[1].split()
 
 
 def test_a_run_killed_before_its_report_gets_it_without_training_or_evaluating_again(
@@ -186,23 +256,16 @@ def test_a_run_killed_before_its_report_gets_it_without_training_or_evaluating_a
     assert all(path.read_bytes() == content for path, content in kept.items())
 
 
-def alive(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def test_what_would_change_a_run_that_exists_is_refused(whole: tuple[Path, dict[str, Any]]) -> None:
+def test_what_would_change_a_run_that_exists_is_refused(whole: tuple[Path, dict[str, Any]], here: Run) -> None:
     folder, _ = whole
-    said = run("train", "--warehouse", str(folder / "w"), "--resume", "whole", "--rounds", "9", code=2)["said"]
+    said = here("train", "--warehouse", str(folder / "w"), "--resume", "whole", "--rounds", "9", code=2)["said"]
     assert "a run keeps the config that it began with" in said
     assert "rounds.count=9" in said
 
 
-def test_a_run_that_has_ended_is_not_resumed(whole: tuple[Path, dict[str, Any]]) -> None:
+def test_a_run_that_has_ended_is_not_resumed(whole: tuple[Path, dict[str, Any]], here: Run) -> None:
     folder, _ = whole
-    said = run("train", "--warehouse", str(folder / "w"), "--resume", "whole", "--set", "backend.kind=inline", code=2)
+    said = here("train", "--warehouse", str(folder / "w"), "--resume", "whole", "--set", "backend.kind=inline", code=2)
     assert "run whole has ended" in said["said"]
 
 
@@ -214,22 +277,21 @@ def test_a_run_that_has_ended_is_not_resumed(whole: tuple[Path, dict[str, Any]])
     ],
 )
 def test_the_audit_names_what_was_changed(
-    whole: tuple[Path, dict[str, Any]], tmp_path: Path, name: str, old: str, new: str
+    whole: tuple[Path, dict[str, Any]], here: Run, tmp_path: Path, name: str, old: str, new: str
 ) -> None:
     folder, _ = whole
+    here("audit", "whole", "--warehouse", str(folder / "w"))
     shutil.copytree(folder / "w" / "runs", tmp_path / "runs")
     file = tmp_path / "runs" / "whole" / name
     assert old in file.read_text()
     file.write_text(file.read_text().replace(old, new))
-    assert f"{name}: its content was changed" in run("audit", "whole", "--warehouse", str(tmp_path), code=1)["said"]
-    run("audit", "whole", "--warehouse", str(folder / "w"))
+    assert f"{name}: its content was changed" in here("audit", "whole", "--warehouse", str(tmp_path), code=1)["said"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("later_s", [0.0, 0.2, 0.4, 0.7])
-def test_an_etl_that_is_stopped_says_so_and_nothing_else(tmp_path: Path, later_s: float) -> None:
-    run("synth", str(tmp_path / "data"), "--households", "60", "--days", "150")
-    command = neurogrid("etl", "--data-dir", str(tmp_path / "data"), "--warehouse", str(tmp_path / "w"))
+@pytest.mark.parametrize("later_s", [0.1, 0.5])
+def test_an_etl_that_is_stopped_says_so_and_nothing_else(readings: Path, tmp_path: Path, later_s: float) -> None:
+    command = neurogrid("etl", "--data-dir", str(readings), "--warehouse", str(tmp_path / "w"))
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     wait_for((tmp_path / "w" / "meters").exists, process)
     time.sleep(later_s)
@@ -238,25 +300,3 @@ def test_an_etl_that_is_stopped_says_so_and_nothing_else(tmp_path: Path, later_s
     assert process.returncode == 130, words
     assert words.rstrip().endswith("neurogrid: stopped")
     assert "Traceback" not in words
-
-
-@pytest.mark.slow
-def test_an_etl_that_was_killed_and_run_again_leaves_what_one_in_peace_leaves(tmp_path: Path) -> None:
-    run("synth", str(tmp_path / "data"), "--households", "60", "--days", "150")
-
-    def etl(name: str) -> list[str]:
-        return ["etl", "--data-dir", str(tmp_path / "data"), "--warehouse", str(tmp_path / name)]
-
-    def tables(name: str) -> dict[str, bytes]:
-        root = tmp_path / name
-        files = [*(root / "meters").rglob("*"), root / "households.parquet", root / "quality" / "faults.parquet"]
-        return {str(p.relative_to(root)): p.read_bytes() for p in files if p.is_file()}
-
-    process = subprocess.Popen(neurogrid(*etl("killed")), stderr=subprocess.DEVNULL, start_new_session=True)
-    wait_for(lambda: any((tmp_path / "killed").rglob("*.parquet")), process)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    assert not (tmp_path / "killed" / "households.parquet").exists()
-    run(*etl("killed"))
-    run(*etl("in-peace"))
-    assert tables("killed") == tables("in-peace")

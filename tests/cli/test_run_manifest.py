@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from neurogrid.cli import main, steps
+from neurogrid.cli import ingest, main, steps
 from neurogrid.config import Config, load
 from neurogrid.data.manifest import read_manifest
 from neurogrid.data.synthetic import SyntheticSettings, make_heapo
@@ -39,7 +39,7 @@ def sampled(tmp_path_factory: pytest.TempPathFactory, spark: SparkSession) -> Pa
     (root / "small.yaml").write_text(CONFIG)
     config = load(CONFIG, [f"warehouse={root}/w", f"source.path={root}/data"])
     make_heapo(root / "data", SyntheticSettings(households=8, stations=2, days=40, seed=1))
-    steps.do_etl(config, spark, steps.find_source(config))
+    ingest.do_etl(config, lambda: spark, ingest.find_source(config))
     steps.do_sample(config, spark)
     return root
 
@@ -52,7 +52,7 @@ def neurogrid(spark: SparkSession, capsys: pytest.CaptureFixture[str], monkeypat
     def session(config: Config) -> Iterator[SparkSession]:
         yield spark
 
-    monkeypatch.setattr(steps, "session", session)
+    monkeypatch.setattr(ingest, "session", session)
 
     def run(*arguments: object) -> tuple[int, dict[str, Any], str]:
         capsys.readouterr()

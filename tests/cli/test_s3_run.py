@@ -11,18 +11,24 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pyspark.sql import SparkSession
+
+from neurogrid.cli import ingest, main, steps
+from neurogrid.config import load
+from neurogrid.data.synthetic import SyntheticSettings, make_heapo
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 CONFIG = """
 sampling: {agents: 9, districts: 3, clusters: 2, held_out_share: 0.2, min_observed_slots: 200}
 model: {hidden: 8, surge_hidden: 8, history_slots: 16, horizon_slots: 4}
-local: {steps: 100, batch_size: 32}
-rounds: {count: 12, agents_per_round: 9, panel_agents: 3}
+local: {steps: 40, batch_size: 32}
+rounds: {count: 8, agents_per_round: 9, panel_agents: 3}
 aggregation: {byzantine_share: 0.25}
 spark: {master: "local[2]"}
 """
@@ -64,19 +70,20 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def both(s3: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], dict[str, Any]]:
+def both(
+    s3: dict[str, str], spark: SparkSession, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, Any], dict[str, Any]]:
     """What `neurogrid run` said on a local folder and on the server."""
     folder = tmp_path_factory.mktemp("runs")
     (folder / "config.yaml").write_text(CONFIG)
-    command(s3, "synth", str(folder / "data"), "--households", "16", "--days", "40")
-    said = [
-        command(s3, "run", "-c", str(folder / "config.yaml"), "--data-dir", str(folder / "data"), *where)
-        for where in (
-            ("--warehouse", str(folder / "w"), "--set", "run_id=whole"),
-            ("--warehouse", "s3://meters/w", "--set", "run_id=whole"),
-        )
-    ]
-    return folder, said[0], said[1]
+    make_heapo(folder / "data", SyntheticSettings(households=16, stations=3, days=40, seed=1))
+    given = ("-c", str(folder / "config.yaml"), "--data-dir", str(folder / "data"), "--set", "run_id=whole")
+    remote = command(s3, "run", *given, "--warehouse", "s3://meters/w")
+    config = load(CONFIG, ["run_id=whole", f"source.path={folder}/data", f"warehouse={folder}/w"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ingest, "session", lambda config: nullcontext(spark))
+        local = steps.do_run(config, ingest.find_source(config), None)
+    return folder, json.loads(json.dumps(local)), remote
 
 
 def command(environment: dict[str, str], *arguments: str, code: int = 0) -> dict[str, Any]:
@@ -109,7 +116,10 @@ def test_an_audit_finds_a_run_on_s3_as_it_was_written(
 
 
 def test_a_training_on_s3_that_is_killed_is_refused_to_others_while_it_lives_and_resumed_to_the_same_bits(
-    s3: dict[str, str], both: tuple[Path, dict[str, Any], dict[str, Any]]
+    s3: dict[str, str],
+    both: tuple[Path, dict[str, Any], dict[str, Any]],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folder, local, _ = both
     where = ("--warehouse", "s3://meters/w", "--set", "backend.kind=inline")
@@ -127,7 +137,14 @@ def test_a_training_on_s3_that_is_killed_is_refused_to_others_while_it_lives_and
     for line in process.stderr:
         if line.strip().startswith("round 3"):
             break
-    refused = command(s3, "train", "--resume", "killed", *where, code=2)["said"]
+    # From within this process, which is quicker than a short training.
+    monkeypatch.setattr(sys, "argv", ["neurogrid", "train", "--resume", "killed", *where])
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_ENDPOINT_URL"):
+        monkeypatch.setenv(name, s3[name])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    refused = capsys.readouterr().err
+    assert process.poll() is None, "it had ended before it was to be killed"
     process.kill()
     process.wait()
     process.stderr.close()

@@ -66,3 +66,7 @@ with show.bar("evaluation") as bar:
     shown = on_a_terminal(program)
     for words in ("0/2", "0/8", "3/8", "scoring"):
         assert words in shown
+
+
+def test_a_figure_that_rounds_to_zero_has_no_sign() -> None:
+    assert (show.number(-0.04, 1), show.number(-0.06, 1), show.number(None)) == ("0.0", "-0.1", "-")

@@ -6,6 +6,7 @@ chart in helm/neurogrid/charts.
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -33,13 +34,21 @@ SYNTHETIC = {"households": 16, "days": 40}
 _SMALL = {"coreRequest": "200m", "memory": "512m", "memoryOverhead": "1g"}
 
 
+# Epochs enough that they are still under way while strangers knock at every port.
+_TEACHER = {"share": 0.2, "apart": False, "epoch_windows": 4096, "ranks": 2, "batch_size": 32} | {
+    "epochs": 40,
+    "patience_epochs": 0,
+}
+
+
 def values(namespace: str) -> dict[str, Any]:
     """Values of a release that fits beside others on two cores."""
     repository, tag = IMAGE.rsplit(":", 1)
     return {
         "image": {"repository": repository, "tag": tag, "pullPolicy": "Never"},
         "data": {"kind": "synthetic", "synthetic": SYNTHETIC, "claim": {"size": "1Gi"}},
-        "storage": {"claim": {"size": "1Gi"}},
+        # Executors and drivers may then be on several nodes.
+        "storage": {"claim": {"size": "1Gi", "accessMode": "ReadWriteMany"}},
         "config": CONFIG,
         "jobDefaults": {"driver": _SMALL, "executor": {**_SMALL, "instances": 2, "cores": 1}},
         "jobs": {"evaluate": {"enabled": False}},
@@ -60,6 +69,28 @@ def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
         inner = result.get(key)
         result[key] = merged(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
     return result
+
+
+TAUGHT = merged(CONFIG, {"rounds": {"count": 12}, "teacher": _TEACHER})
+ONE = {"executor": {"instances": 1}}
+JOBS = ("etl", "sample", "teacher", "train")
+"""Of the first release."""
+FIRST: dict[str, Any] = {
+    "config": TAUGHT,
+    "jobs": {
+        "etl": ONE,
+        "sample": ONE,
+        "teacher": {"enabled": True},
+        "train": ONE,
+        # Off; submitted by hand to see what is said of pods that cannot run.
+        "greedy": {"step": "etl", "driver": {"coreRequest": "640"}},
+        "homeless": {"step": "etl", "driver": {"nodeSelector": {"pool": "nowhere"}}},
+        "cramped": {"step": "etl", "restart": {"retries": 0}, "driver": {"memory": "500m", "memoryOverhead": "10m"}},
+    },
+    "history": {"enabled": True},
+    "exporter": {"enabled": True, "resources": {"requests": {"cpu": "10m", "memory": "128Mi"}}},
+}
+"""Values of the release that several modules share."""
 
 
 def kubectl(*arguments: str, stdin: str | None = None, check: bool = True, timeout: float = 120) -> str:
@@ -109,12 +140,15 @@ class Release:
         """kubectl in the release's namespace."""
         return kubectl("-n", self.namespace, *arguments, **options)
 
-    def helm(self, command: str, over: dict[str, Any] | None = None) -> str:
+    def helm(
+        self, command: str, over: dict[str, Any] | None = None, *, chart: Path = CHART, kubeconfig: str = ""
+    ) -> str:
         """`helm install` or `helm upgrade` with values over those of the release; what it prints."""
         self.values = merged(self.values, over or {})
         done = subprocess.run(
-            ["helm", command, self.name, str(CHART), "-n", self.namespace, "-f", "-"],
+            ["helm", command, self.name, str(chart), "-n", self.namespace, "-f", "-"],
             input=yaml.safe_dump(self.values),
+            env=os.environ | ({"KUBECONFIG": kubeconfig} if kubeconfig else {}),
             capture_output=True,
             text=True,
             check=False,
@@ -138,9 +172,25 @@ class Release:
 
         return [pod for pod in self.pods(job, role) if is_ready(pod)]
 
+    def run(self, job: str) -> str:
+        """The name of the run that the release itself made of the job last; empty where it has none yet."""
+        own = [
+            app
+            for app in self.applications()
+            if app["metadata"]["labels"]["neurogrid.io/job"] == job
+            and app["metadata"].get("annotations", {}).get("neurogrid.io/submitted-by") == "release"
+        ]
+        return max((app["metadata"]["creationTimestamp"], app["metadata"]["name"]) for app in own)[1] if own else ""
+
+    def applications(self) -> list[dict[str, Any]]:
+        """Every SparkApplication of the release."""
+        which = ["-l", f"app.kubernetes.io/instance={self.name}", "-o", "json"]
+        found: list[dict[str, Any]] = json.loads(self.kubectl("get", "sparkapplications", *which))["items"]
+        return found
+
     def log(self, job: str) -> str:
         """The log of the job's driver so far."""
-        return self.kubectl("logs", f"{self.name}-{job}-driver", "-c", "spark-kubernetes-driver", check=False)
+        return self.kubectl("logs", f"{self.run(job)}-driver", "-c", "spark-kubernetes-driver", check=False)
 
     def lines(self, job: str, kind: str = "") -> list[dict[str, Any]]:
         """What the job's driver has said for machines so far, all or of one kind."""
@@ -153,15 +203,16 @@ class Release:
 
     def state(self, job: str) -> str:
         """The state of the job's SparkApplication."""
+        name = self.run(job)
         path = "jsonpath={.status.applicationState.state}"
-        return self.kubectl("get", "sparkapplication", f"{self.name}-{job}", "-o", path, check=False)
+        return self.kubectl("get", "sparkapplication", name, "-o", path, check=False) if name else ""
 
     def submissions(self) -> dict[str, str]:
-        """The operator's id of each job's latest run."""
-        which = ["-l", f"app.kubernetes.io/instance={self.name}", "-o", "json"]
-        said = json.loads(self.kubectl("get", "sparkapplications", *which))["items"]
+        """The operator's id of each of the release's own runs, by job."""
         return {
-            app["metadata"]["labels"]["neurogrid.io/job"]: app.get("status", {}).get("submissionID", "") for app in said
+            app["metadata"]["labels"]["neurogrid.io/job"]: app.get("status", {}).get("submissionID", "")
+            for app in self.applications()
+            if app["metadata"].get("annotations", {}).get("neurogrid.io/submitted-by") == "release"
         }
 
     def wait_round(self, job: str, number: int, seconds: float = 300) -> None:
@@ -173,7 +224,7 @@ class Release:
 
         def ended() -> str:
             state = self.state(job)
-            assert state != "FAILED", self.kubectl("logs", f"{self.name}-{job}-driver", "--tail=30", check=False)
+            assert state != "FAILED", self.kubectl("logs", f"{self.run(job)}-driver", "--tail=30", check=False)
             return state if state == "COMPLETED" else ""
 
         wait_for(f"{job} completed", seconds, ended, 2)
@@ -192,30 +243,46 @@ class Laptop:
 
     def scores(self) -> Any:
         """The evaluation of its weights."""
-        where = ["--warehouse", str(self.run.parent.parent), "--json"]
-        command = [sys.executable, "-m", "neurogrid", "evaluate", self.run.name, *where]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
-        assert done.returncode == 0, done.stderr[-3000:]
-        return json.loads(done.stdout)["parts"]
+        return _neurogrid("evaluate", self.run.name, "--warehouse", str(self.run.parent.parent), "--json")["parts"]
+
+    def weights_after(self, number: int) -> str:
+        """The hash of the weights after that round."""
+        record = json.loads((self.run / "rounds" / f"round={number:04d}.json").read_text())
+        said: str = record["w_global_sha256"]
+        return said
 
 
-def on_laptop(folder: Path, config: dict[str, Any]) -> Laptop:
+def prepared_on_laptop(folder: Path) -> str:
+    """A warehouse there with the readings that releases make, cleaned and sampled; the manifest's id."""
     folder.mkdir()
-    (folder / "config.yaml").write_text(yaml.safe_dump({**config, "backend": {"kind": "inline"}}))
-    given = [f"--{key}={value}" for key, value in SYNTHETIC.items()]
-    neurogrid = [sys.executable, "-m", "neurogrid"]
-    subprocess.run([*neurogrid, "synth", str(folder / "data"), *given], check=True, capture_output=True, timeout=300)
+    (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG))
     where = ["-c", str(folder / "config.yaml"), "--warehouse", str(folder / "warehouse"), "--json"]
-    said: dict[str, Any] = {}
-    taught = "teacher" in config
-    steps = [("etl", ["--data-dir", str(folder / "data")]), ("sample", [])]
-    steps += [("teach", ["--set", "teacher.id=laptop"])] if taught else []
-    steps += [("train", ["--set", "rounds.teacher=laptop"] if taught else [])]
-    for step, more in steps:
-        done = subprocess.run(
-            [*neurogrid, step, *where, *more], capture_output=True, text=True, check=False, timeout=600
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
-        said[step] = json.loads(done.stdout)
-    run = folder / "warehouse" / "runs" / said["train"]["run_id"]
-    return Laptop(said["train"]["w_final_sha256"], said["sample"]["manifest_id"], run)
+    _neurogrid("synth", str(folder / "data"), *(f"--{key}={value}" for key, value in SYNTHETIC.items()), "--json")
+    _neurogrid("etl", *where, "--data-dir", str(folder / "data"))
+    manifest: str = _neurogrid("sample", *where)["manifest_id"]
+    return manifest
+
+
+def trained_on_laptop(folder: Path, prepared: Path, manifest: str, config: dict[str, Any]) -> Laptop:
+    """What a training with this config comes to in a copy of the prepared warehouse."""
+    # What sampling looks at: with another value the sample would be another one.
+    assert {key: config[key] for key in ("sampling", "aggregation")} == {
+        key: CONFIG[key] for key in ("sampling", "aggregation")
+    }
+    shutil.copytree(prepared / "warehouse", folder / "warehouse")
+    (folder / "config.yaml").write_text(yaml.safe_dump({**config, "backend": {"kind": "inline"}}))
+    where = ["-c", str(folder / "config.yaml"), "--warehouse", str(folder / "warehouse"), "--json"]
+    start = []
+    if "teacher" in config:
+        _neurogrid("teach", *where, "--set", "teacher.id=laptop")
+        start = ["--set", "rounds.teacher=laptop"]
+    said = _neurogrid("train", *where, *start)
+    return Laptop(said["w_final_sha256"], manifest, folder / "warehouse" / "runs" / said["run_id"])
+
+
+def _neurogrid(*arguments: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", "neurogrid", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1500)
+    assert done.returncode == 0, done.stderr[-3000:]
+    said: dict[str, Any] = json.loads(done.stdout)
+    return said

@@ -24,7 +24,7 @@ CASES = [
     ("unbound-claim", True, "claim has no volume", "unbound", "describe pvc"),
     ("no-image", True, "cannot be pulled", "no such host", "make images load"),
     ("no-local-image", True, "may not be pulled", "neurogrid/spark:nosuch", "image.repository"),
-    ("bad-image", True, "a name that is none", "must be lowercase", "image.tag"),
+    ("bad-image", True, "an invalid name", "must be lowercase", "image.tag"),
     ("no-secret", True, "not in the namespace", '"s3-credentials" not found', "storage.s3.secret"),
     ("no-config", True, "waits for a volume", 'configmap "nowhere" not found', "make what is missing"),
     ("too-much-memory", False, "OOMKilled", "limit 40Mi", "jobs.train.executor.memoryOverhead"),
@@ -125,7 +125,7 @@ def test_an_application_that_no_operator_looks_at_is_told_after_a_while() -> Non
     assert application_trouble(application(""), 5) is None
     trouble = application_trouble(application(""), 90)
     assert trouble is not None
-    assert "no Spark operator takes the job up" in trouble.what
+    assert "no Spark operator picks up the job" in trouble.what
     assert "namespace jobs" in trouble.fix
 
 

@@ -58,7 +58,8 @@ def test_its_sbom_names_debians_pythons_and_sparks_packages_as_they_are_installe
     assert sbom["bomFormat"] == "CycloneDX"
     components = {component["name"]: component for component in sbom["components"]}
     assert len(components) > 100
-    for own in ("pkg:deb/debian/bash@", "pkg:pypi/pyspark@", "pkg:generic/spark-core_"):
+    spark, java = "pkg:maven/org.apache.spark/spark-core_", "pkg:deb/debian/openjdk-17-jre-headless@17."
+    for own in ("pkg:deb/debian/bash@", "pkg:pypi/pyspark@", spark, java):
         assert any(component["purl"].startswith(own) for component in sbom["components"]), own
     installed = pod.run("python", "-c", "import torch, pyarrow; print(torch.__version__, pyarrow.__version__)").split()
     assert [components[name]["version"] for name in ("torch", "pyarrow")] == installed

@@ -1,6 +1,6 @@
-"""The chart on a real cluster, as a user goes through it: install, run, scale, upgrade, a second release, uninstall.
+"""The chart on a real cluster, as a user goes through it: install, run, scale, upgrade.
 
-One release serves the whole module, in a namespace that enforces `restricted`; each test takes it one step on.
+The tests take the first release one step on after another.
 """
 
 import http.client
@@ -15,68 +15,31 @@ from typing import Any
 
 import pytest
 import yaml
-from releases import CHART, CONFIG, IMAGE, Laptop, Release, helm, kubectl, merged, objects, values, wait_for
+from releases import CHART, JOBS, TAUGHT, Laptop, Release, helm, kubectl, merged, values, wait_for
 from strangers import Bystander, addresses, open_ports, put, reachable, reached
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
-Install = Callable[..., Release]
-
-# Epochs enough that they are still under way while strangers knock at every port.
-TEACHER = {"share": 0.2, "apart": False, "epoch_windows": 4096, "ranks": 2, "batch_size": 32} | {
-    "epochs": 40,
-    "patience_epochs": 0,
-}
-ROUNDS = 12
-TAUGHT = merged(CONFIG, {"rounds": {"count": ROUNDS}, "teacher": TEACHER})
-FIRST = {
-    "config": TAUGHT,
-    "jobs": {"teacher": {"enabled": True}, "train": {"executor": {"instances": 1}}},
-    "history": {"enabled": True},
-    "exporter": {"enabled": True, "resources": {"requests": {"cpu": "10m", "memory": "128Mi"}}},
-}
-JOBS = ("etl", "sample", "teacher", "train")
+ROUNDS = TAUGHT["rounds"]["count"]
 
 
-@pytest.fixture(scope="module")
-def expected(cluster: None, beside: Callable[[dict[str, Any]], Callable[[], Laptop]]) -> Callable[[], Laptop]:
-    """The laptop's result, worked out beside the cluster's."""
-    return beside(TAUGHT)
-
-
-@pytest.fixture(scope="module")
-def first(install: Install, expected: Callable[[], Laptop]) -> Release:
-    """Installed; its jobs run by themselves."""
-    return install("first", FIRST)
-
-
-@pytest.fixture(scope="module")
-def trained(first: Release) -> dict[str, Any]:
-    """What the training said at its end."""
-    return first.wait_completed("train", 1500)
-
-
-def test_a_wrong_value_is_refused_before_anything_is_made(namespace: str, tmp_path: Path) -> None:
-    before = objects(namespace)
-    for wrong, words in (
-        ({"config": {"rounds": {"count": 0}}}, "'/config/rounds/count': minimum: got 0, want 1"),
-        ({"config": {"backend": {"tasks": 9}}}, "more tasks than the executors have slots"),
-    ):
-        (tmp_path / "values.yaml").write_text(yaml.safe_dump(merged(values(namespace), wrong)))
-        said = helm("install", "wrong", str(CHART), "-n", namespace, "-f", str(tmp_path / "values.yaml"), code=1)
-        assert words in said
-    assert objects(namespace) == before
+def test_a_wrong_value_is_refused_before_anything_is_made(first: Release, tmp_path: Path) -> None:
+    namespace = first.namespace
+    wrong = merged(values(namespace), {"config": {"rounds": {"count": 0}}})
+    (tmp_path / "values.yaml").write_text(yaml.safe_dump(wrong))
+    said = helm("install", "wrong", str(CHART), "-n", namespace, "-f", str(tmp_path / "values.yaml"), code=1)
+    assert "'/config/rounds/count': minimum: got 0, want 1" in said
+    made = "configmap,deployment,job,networkpolicy,pvc,service,serviceaccount"
+    assert first.kubectl("get", made, "-l", "app.kubernetes.io/instance=wrong", "-o", "name") == ""
     assert "wrong" not in helm("list", "-n", namespace)
 
 
-def test_a_second_operator_for_the_namespace_is_refused_before_anything_is_made(first: Release, tmp_path: Path) -> None:
-    (tmp_path / "values.yaml").write_text(yaml.safe_dump(values(first.namespace)))
-    where = ["-n", first.namespace, "-f", str(tmp_path / "values.yaml")]
-    said = helm("install", "other", str(CHART), *where, code=1)
-    assert f"both would submit the jobs of namespace {first.namespace}" in said
-    assert f"deployment {first.namespace}/first-spark-operator-controller, which watches {first.namespace}" in said
-    assert not first.kubectl(
-        "get", "all,configmap,networkpolicy", "-l", "app.kubernetes.io/instance=other", "-o", "name"
-    )
+def test_jobs_that_wait_for_their_turn_are_suspended_and_have_no_pod(first: Release) -> None:
+    wait_for("the runs", 120, lambda: len(first.applications()) == len(JOBS))
+    suspended = {
+        app["metadata"]["labels"]["neurogrid.io/job"]: app["spec"].get("suspend", False) for app in first.applications()
+    }
+    assert suspended == {"etl": False, "sample": True, "teacher": True, "train": True}
+    assert first.pods("sample", "driver") + first.pods("train", "driver") == []
 
 
 @pytest.fixture(scope="module")
@@ -118,13 +81,13 @@ def test_an_install_runs_every_job_to_completed(first: Release, trained: dict[st
     assert trained["rounds"] == ROUNDS
 
 
-def test_the_weights_are_the_laptops_bit_for_bit(trained: dict[str, Any], expected: Callable[[], Laptop]) -> None:
-    assert trained["w_final_sha256"] == expected().weights
+def test_the_weights_are_the_laptops_bit_for_bit(trained: dict[str, Any], expected_first: Callable[[], Laptop]) -> None:
+    assert trained["w_final_sha256"] == expected_first().weights
 
 
 def test_helm_test_checks_the_finished_run(first: Release, trained: dict[str, Any]) -> None:
     said = helm("test", first.name, "-n", first.namespace, "--logs", "--timeout", "2m")
-    assert "every record and file is as it was written" in said
+    assert "OK: all records and files are unmodified" in said
 
 
 def test_the_history_server_shows_what_ended(first: Release, trained: dict[str, Any]) -> None:
@@ -134,12 +97,12 @@ def test_the_history_server_shows_what_ended(first: Release, trained: dict[str, 
         said = first.kubectl("exec", "deploy/first-history", "--", "python", "-c", ask, check=False) or "[]"
         return {app["name"] for app in json.loads(said) if app["attempts"][0]["completed"]}
 
-    wait_for("the history of all jobs", 300, lambda: {f"first-{job}" for job in JOBS} <= shown(), 3)
+    wait_for("the history of all jobs", 300, lambda: {first.run(job) for job in JOBS} <= shown(), 3)
 
 
 def test_nobody_asked_for_a_right_that_it_lacks(first: Release, trained: dict[str, Any]) -> None:
     for job in JOBS:
-        log = first.kubectl("logs", f"{first.name}-{job}-driver", "-c", "spark-kubernetes-driver")
+        log = first.log(job)
         assert "Forbidden" not in log
         assert "forbidden" not in log
 
@@ -153,6 +116,12 @@ def test_nobody_asked_for_a_right_that_it_lacks(first: Release, trained: dict[st
         ("driver", "create", "networkpolicies", False),
         ("driver", "create", "deployments", False),
         ("driver", "create", "secrets", False),
+        ("driver", "patch", "sparkapplications", True),
+        ("driver", "create", "sparkapplications", False),
+        ("driver", "delete", "sparkapplications", False),
+        ("submit", "create", "sparkapplications", True),
+        ("submit", "create", "pods", False),
+        ("submit", "get", "secrets", False),
         ("executor", "get", "pods", False),
         ("executor", "get", "configmaps", False),
         ("exporter", "list", "sparkapplications", True),
@@ -221,8 +190,8 @@ class TestTrainingThatGoesOn:
         self, first: Release, training: list[dict[str, Any]]
     ) -> None:
         notes = helm("get", "notes", first.name, "-n", first.namespace)
-        (shown,) = [line.split() for line in notes.splitlines() if line.endswith(" first-train-driver 4040")]
-        command = [*shown[:-2], training[0]["metadata"]["name"], ":4040"]
+        (shown,) = [line.split() for line in notes.splitlines() if line.endswith(" service/first-train-ui 4040")]
+        command = [*shown[:-1], ":4040"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as forward:
             try:
                 assert forward.stdout is not None
@@ -234,7 +203,7 @@ class TestTrainingThatGoesOn:
                 connection.close()
             finally:
                 forward.terminate()
-        assert [f"{application['name']}-driver" for application in said] == [command[-2]]
+        assert [f"{application['name']}-driver" for application in said] == [training[0]["metadata"]["name"]]
 
     def test_its_jvms_map_the_classes_that_were_loaded_when_the_image_was_built(
         self, first: Release, training: list[dict[str, Any]]
@@ -282,115 +251,18 @@ def test_two_executors_give_the_same_weights_as_one(
     assert first.wait_completed("train", 1500)["w_final_sha256"] == trained["w_final_sha256"]
 
 
+def test_monitoring_tracing_and_history_are_switched_without_a_job_being_run_again(
+    first: Release, trained: dict[str, Any], scaled: dict[str, str]
+) -> None:
+    first.wait_completed("train", 1500)
+    before = first.submissions()
+    switched = {"tracing": {"endpoint": "http://collector:4318"}, "history": {"enabled": False}}
+    first.helm("upgrade", switched | {"exporter": {"enabled": False}})
+    hashes = ["get", "jobs", "-l", "app.kubernetes.io/component=submit", "-o", "jsonpath={.items[*].status.succeeded}"]
+    wait_for("the submit job", 120, lambda: first.kubectl(*hashes) == "1")
+    assert first.submissions() == before
+
+
 def test_an_upgrade_ran_again_what_was_changed_and_nothing_else(first: Release, scaled: dict[str, str]) -> None:
     now = first.submissions()
     assert {job for job in now if now[job] != scaled[job]} == {"train"}
-
-
-@pytest.fixture(scope="module")
-def readings(first: Release, trained: dict[str, Any]) -> str:
-    """The folder of the claim `first-data` that holds the readings which the first release made."""
-    (driver,) = first.pods("etl", "driver")
-    (made,) = driver["spec"]["initContainers"]
-    return Path(next(word for word in made["args"] if word.startswith("/data/"))).name
-
-
-@pytest.fixture(scope="module")
-def server(first: Release, readings: str) -> Bystander:
-    """A web server in the cluster that has these readings in an archive."""
-    pack = f"import shutil; shutil.make_archive('/tmp/readings', 'gztar', '/claim/{readings}')"
-    serve = f'python -c "{pack}" && exec python -m http.server 8000 --directory /tmp'
-    server = put(first.namespace, "server", claim="first-data", labels={"app": "server"}, command=("sh", "-c", serve))
-    answers = f"{server.address}:8000"
-    wait_for("the web server", 60, lambda: reachable(first.namespace, "server", [answers]))
-    return server
-
-
-@pytest.fixture(scope="module")
-def second(first: Release, server: Bystander, install: Install) -> Release:
-    """A release beside the first, without an operator of its own."""
-    archive = (
-        f"http://{server.address}:8000/readings.tar.gz#sha256={server.run('sha256sum', '/tmp/readings.tar.gz')[:64]}"
-    )
-    way = {"to": [{"podSelector": {"matchLabels": {"app": "server"}}}], "ports": [{"protocol": "TCP", "port": 8000}]}
-    elastic = {"enabled": True, "minExecutors": 1, "maxExecutors": 2}
-    jobs: dict[str, Any] = {job: {"enabled": False} for job in ("sample", "teacher", "train")}
-    jobs |= {
-        "etl": {"executor": {"instances": 1}, "dynamicAllocation": elastic},
-        "never": {"enabled": True, "step": "etl", "driver": {"nodeSelector": {"pool": "nowhere"}}},
-        "late": {"enabled": True, "step": "sample", "after": "never", "afterTimeoutSeconds": 5}
-        | {"restart": {"retries": 0}},
-    }
-    over = {"spark-operator": {"enabled": False}, "data": {"kind": "fetch", "fetch": {"urls": [archive]}}, "jobs": jobs}
-    once = {"storage": {"claim": {"accessMode": "ReadWriteOnce"}}, "network": {"fetch": [way]}}
-    return install("second", over | once)
-
-
-def same_as_the_first(first: Release, second: Release) -> bool:
-    """Whether the second release's ETL found what the first's did."""
-    kept = ("files", "file_rows", "households", "slots")
-    found, known = second.wait_completed("etl", 900), first.lines("etl", "completed")[-1]["result"]
-    return [found[key] for key in kept] == [known[key] for key in kept]
-
-
-def test_readings_are_fetched_from_a_web_server_of_the_cluster(first: Release, second: Release) -> None:
-    assert same_as_the_first(first, second)
-
-
-def test_executors_of_etl_become_more_with_the_work(second: Release) -> None:
-    second.wait_completed("etl")
-    path = "jsonpath={.status.executorState}"
-    states = json.loads(second.kubectl("get", "sparkapplication", "second-etl", "-o", path))
-    assert len(states) == 2, states
-
-
-def test_a_job_whose_predecessor_never_completes_fails_and_says_so(second: Release) -> None:
-    wait_for("the job's end", 300, lambda: second.state("late") == "FAILED", 2)
-    (failed,) = second.lines("late", "failed")
-    assert failed["what"] == "job never, which job late comes after, has not completed within 5 s"
-    assert "it has no record yet" in failed["found"]
-
-
-def test_an_upgrade_to_another_image_and_claim_runs_the_release_again_and_leaves_the_other_alone(
-    first: Release, second: Release, readings: str
-) -> None:
-    if "NEUROGRID_NEXT_IMAGE" not in os.environ:
-        pytest.skip("NEUROGRID_NEXT_IMAGE names no second image that is on the nodes")
-    repository, tag = os.environ["NEUROGRID_NEXT_IMAGE"].rsplit(":", 1)
-    others, before = first.submissions(), second.submissions()
-    claim = {"kind": "existing", "existingClaim": "first-data", "subPath": readings}
-    off = {job: {"enabled": False} for job in ("never", "late")}
-    second.helm("upgrade", {"image": {"repository": repository, "tag": tag}, "data": claim, "jobs": off})
-    wait_for("ETL runs again", 300, lambda: second.submissions().get("etl") not in ("", before["etl"]))
-    assert same_as_the_first(first, second)
-    (driver,) = second.pods("etl", "driver")
-    assert {container["image"] for container in driver["spec"]["containers"]} == {f"{repository}:{tag}"}
-    assert f"{repository}:{tag}" != IMAGE
-    assert "initContainers" not in driver["spec"]
-    assert set(second.submissions()) == {"etl"}
-    assert first.submissions() == others
-
-
-def test_uninstalling_a_release_leaves_its_data_and_the_other_release(first: Release, second: Release) -> None:
-    before = objects(first.namespace)
-    helm("uninstall", second.name, "-n", second.namespace, "--wait", "--timeout", "2m")
-    left = {"persistentvolumeclaim/second-warehouse", "persistentvolumeclaim/second-data"}
-    wait_for("the second is gone", 120, lambda: {o for o in objects(first.namespace) if "second" in o} == left)
-    # Pods, services and ConfigMaps that Spark made for a job come and go with it.
-    passing = ("pod", "service", "configmap")
-    lasting = {o for o in before if o.split("/")[0].split(".")[0] not in passing and "second" not in o}
-    assert lasting <= objects(first.namespace)
-    assert {job: first.state(job) for job in JOBS} == dict.fromkeys(JOBS, "COMPLETED")
-
-
-def test_uninstalling_leaves_the_data_and_nothing_else(first: Release, scaled: dict[str, str], tmp_path: Path) -> None:
-    helm("uninstall", first.name, "-n", first.namespace, "--wait", "--timeout", "3m")
-    # Pods of `helm test` are Helm's, which leaves them for `--logs`.
-    ours = "app.kubernetes.io/instance=first,app.kubernetes.io/component!=test"
-    kinds = "pod,deployment,service,configmap,role,networkpolicy,sparkapplication"
-    wait_for("all is gone", 90, lambda: not first.kubectl("get", kinds, "-l", ours, "-o", "name").strip())
-    reader = put(first.namespace, "reader", claim="first-warehouse")
-    record = json.loads(reader.run("cat", "/claim/jobs/first/train.json"))
-    assert record["state"] == "completed"
-    audit = reader.run("neurogrid", "audit", record["result"]["run_id"], "--warehouse", "/claim", "--ended", "--json")
-    assert json.loads(audit)["problems"] == []

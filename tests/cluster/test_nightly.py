@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from releases import CONFIG, Laptop, Release, kubectl, wait_for
+from releases import CONFIG, ONE, Laptop, Release, kubectl, wait_for
 from strangers import Bystander, put, reachable
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
@@ -32,7 +32,14 @@ class Collector(BaseHTTPRequestHandler):
         pass
 HTTPServer(("", 4318), Collector).serve_forever()
 """
-_ASK = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1], timeout=10).read().decode())"
+# Before its UI is whole, Spark says 404 to this, or that it is starting up.
+_ASK = """
+import sys, urllib.error, urllib.request
+try:
+    print(urllib.request.urlopen(sys.argv[1], timeout=10).read().decode())
+except urllib.error.HTTPError:
+    print("[]")
+"""
 
 
 @pytest.fixture(scope="module")
@@ -73,10 +80,10 @@ def nightly(
     return install(
         "night",
         {
-            "jobs": jobs | {"nightly": {"enabled": True, "step": "pipeline"}},
+            "jobs": jobs | {"nightly": {"enabled": True, "step": "pipeline"} | ONE},
             "tracing": {"endpoint": f"http://{collector.address}:4318"},
             "network": {"tracing": {"to": [pods]}},
-            "ui": {"ingress": {"enabled": True, "domain": DOMAIN, "from": [{"namespaceSelector": of(controller)}]}},
+            "ui": {"domain": DOMAIN, "from": [{"namespaceSelector": of(controller)}], "ingress": {"enabled": True}},
             "history": {"enabled": True},
         },
     )
@@ -108,7 +115,7 @@ def test_an_ingress_leads_its_controller_to_the_ui_of_a_job_that_runs_and_nobody
     address = urlsplit(url).netloc
     wait_for("Spark's UI", 600, lambda: reachable(controller.namespace, controller.name, [address]), 0.5)
     shown = wait_for("its application", 120, lambda: applications(controller, url), 0.5)
-    assert [application["name"] for application in shown] == ["night-nightly"]
+    assert [application["name"] for application in shown] == [nightly.run("nightly")]
     assert reachable(collector.namespace, collector.name, [address]) == set()
     assert nightly.state("nightly") == "RUNNING", "nobody was there to be reached"
 

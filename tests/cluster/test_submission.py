@@ -8,13 +8,22 @@ import yaml
 
 from neurogrid.cluster.application import (
     LONGEST_NAME,
+    QUEUE_LABEL,
     Submission,
     active,
     config_map_name,
     ended,
     make_submission,
+    on,
     owned_by,
+    queued,
+    recency,
     step,
+    stopped,
+    turn,
+    value,
+    waiting,
+    waits_for,
 )
 from neurogrid.cluster.release import EXECUTORS, Release, find_release
 from neurogrid.errors import UsageError
@@ -25,13 +34,14 @@ Object = dict[str, Any]
 def pod_template(after: str) -> Object:
     env = [
         {"name": "NEUROGRID_GENERATION", "value": "0123456789"},
+        {"name": "NEUROGRID_AFTER", "value": "sample" if after else ""},
         {"name": "NEUROGRID_AFTER_GENERATION", "value": after},
     ]
     volumes = [{"name": "config", "configMap": {"name": "n-train-config"}}, {"name": "tmp", "emptyDir": {}}]
     return {"spec": {"containers": [{"name": "c", "env": env}], "volumes": volumes}}
 
 
-def template(after: str = "9876543210", **spec: Any) -> Object:
+def template(after: str = "9876543210", annotations: Object | None = None, **spec: Any) -> Object:
     return {
         "apiVersion": "sparkoperator.k8s.io/v1beta2",
         "kind": "SparkApplication",
@@ -39,6 +49,7 @@ def template(after: str = "9876543210", **spec: Any) -> Object:
             "name": "n-train",
             "namespace": "jobs",
             "labels": {"app.kubernetes.io/instance": "n", "app.kubernetes.io/managed-by": "Helm"},
+            "annotations": annotations or {},
         },
         "spec": {
             "mainApplicationFile": "local:///opt/neurogrid/jobs/train.py",
@@ -49,11 +60,19 @@ def template(after: str = "9876543210", **spec: Any) -> Object:
     }
 
 
+def run_before(generation: str = "9876543210", **status: Any) -> Object:
+    """A run of the job before."""
+    env = [{"name": "NEUROGRID_GENERATION", "value": generation}]
+    pod = {"spec": {"containers": [{"name": "c", "env": env}]}}
+    spec = {"driver": {"template": pod}}
+    return {"metadata": {"name": f"n-sample-{generation}", **status}, "spec": spec}
+
+
 RELEASE = Release("n", "jobs", "u-1", {"train": template()}, {})
 
 
 def submit(config: str | None = None, executors: int = 2, **options: Any) -> Submission:
-    return make_submission(RELEASE, "train", options.pop("of", template()), "1123-220000", config, executors, **options)
+    return make_submission(RELEASE, "train", options.pop("of", template()), config, executors, **options)
 
 
 def generations(application: Object) -> set[str]:
@@ -65,11 +84,67 @@ def generations(application: Object) -> set[str]:
     }
 
 
-def test_a_run_without_changes_has_the_templates_spec_and_a_name_of_its_own() -> None:
+def test_a_run_without_changes_has_the_templates_spec_and_is_called_after_its_generation() -> None:
     run = submit()
-    assert run.application["spec"] == template(after="")["spec"]
-    assert run.name == "n-train-1123-220000"
+    assert run.application["spec"] == template()["spec"]
+    assert run.name == "n-train-0123456789"
     assert run.config_map is None
+    assert submit().name == run.name
+
+
+def test_a_run_is_suspended_until_the_one_before_it_has_completed() -> None:
+    waits = submit(before=run_before()).application
+    assert waits["spec"]["suspend"] is True
+    assert waits["metadata"]["annotations"]["neurogrid.io/after"] == "n-sample-9876543210"
+    assert waiting(waits)
+    assert not active(waits)
+    assert waits_for(waits) == "waits for n-sample-9876543210; it uses no memory until then"
+    done = submit(before=run_before(annotations={"neurogrid.io/completed": "true"})).application
+    assert "suspend" not in done["spec"]
+    assert active(done)
+
+
+def test_a_run_after_another_result_than_the_releases_own_is_a_run_of_its_own() -> None:
+    same, other = submit(before=run_before()), submit(before=run_before("5555555555"))
+    assert generations(same.application) == {"0123456789"}
+    assert other.name != same.name
+    assert value(other.application, "NEUROGRID_AFTER_GENERATION") == "5555555555"
+    assert submit(before=run_before("5555555555")).name == other.name
+
+
+def test_a_queue_gets_a_run_when_its_turn_comes_and_resumes_it_itself() -> None:
+    own = template(annotations={"neurogrid.io/queue": "meters"})
+    first = submit(of=own).application
+    assert (first["spec"]["suspend"], first["metadata"]["labels"][QUEUE_LABEL]) == (True, "meters")
+    assert queued(first)
+    assert waits_for(first) == "waits in queue meters"
+    later = submit(of=own, before=run_before()).application
+    assert QUEUE_LABEL not in later["metadata"]["labels"]
+    assert not queued(later)
+    assert turn(later) == {"metadata": {"labels": {QUEUE_LABEL: "meters"}}, "spec": {"suspend": True}}
+    assert turn(submit().application) == {"spec": {"suspend": False}}
+
+
+def test_what_somebody_stopped_waits_for_no_turn() -> None:
+    run = submit(before=run_before()).application
+    run["metadata"]["annotations"]["neurogrid.io/stopped"] = "true"
+    assert stopped(run)
+    assert not waiting(run)
+    assert not on(run)
+
+
+def test_the_run_that_is_on_comes_before_the_one_last_attempted_and_that_before_the_newest_made() -> None:
+    def made(name: str, hour: int, state: str, attempted: int | None = None) -> Object:
+        stamp = "2026-11-23T{:02d}:00:00Z"
+        status = {"applicationState": {"state": state}}
+        status |= {"lastSubmissionAttemptTime": stamp.format(attempted)} if attempted else {}
+        return {"metadata": {"name": name, "creationTimestamp": stamp.format(hour)}, "spec": {}, "status": status}
+
+    attempted_last = made("a", 1, "FAILED", 9)
+    made_last = made("b", 5, "COMPLETED", 6)
+    assert max([made_last, attempted_last], key=recency) is attempted_last
+    running = made("c", 2, "RUNNING", 3)
+    assert max([made_last, running, attempted_last], key=recency) is running
 
 
 def test_a_run_belongs_to_the_release_and_goes_with_it() -> None:
@@ -114,16 +189,16 @@ def test_executors_are_set_and_bound_dynamic_allocation_too() -> None:
 
 
 def test_a_stopped_run_submitted_again_is_not_stopped_any_more() -> None:
-    stopped = template(suspend=True) | {"status": {"applicationState": {"state": "SUSPENDED"}}}
-    again = submit(of=stopped).application
+    before = template(suspend=True) | {"status": {"applicationState": {"state": "SUSPENDED"}}}
+    again = submit(of=before).application
     assert "suspend" not in again["spec"]
     assert "status" not in again
 
 
 def test_a_name_too_long_for_sparks_services_is_refused() -> None:
     long = Release("n" * (LONGEST_NAME - 10), "jobs", "u", {"train": template()}, {})
-    with pytest.raises(UsageError, match="too long by 8 characters"):
-        make_submission(long, "train", template(), "1123-220000", None, 2)
+    with pytest.raises(UsageError, match="too long by 7 characters"):
+        make_submission(long, "train", template(), None, 2)
 
 
 def test_a_runs_config_goes_when_the_run_goes() -> None:
@@ -146,11 +221,10 @@ def test_what_a_job_does_is_its_file_whatever_it_is_called() -> None:
         ("PENDING_RERUN", True, False),
         ("COMPLETED", False, True),
         ("FAILED", False, True),
-        ("SUSPENDED", False, False),
     ],
 )
 def test_only_what_may_still_have_pods_is_active(state: str, is_active: bool, has_ended: bool) -> None:
-    application = {"status": {"applicationState": {"state": state}}} if state else {}
+    application = {"metadata": {}, "spec": {}} | ({"status": {"applicationState": {"state": state}}} if state else {})
     assert active(application) == is_active
     assert ended(application) == has_ended
 

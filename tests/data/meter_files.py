@@ -7,6 +7,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from neurogrid.data.clean import EtlSettings
+from neurogrid.data.energies import Readings, energies
+from neurogrid.data.faults import FaultLog
+from neurogrid.data.folder import MeterFile
+from neurogrid.data.sources import Source
 
 CONTROL = ("Household_ID", "AffectsTimePoint", "Group", "Timestamp")
 TREATMENT = ("Household_ID", "Group", "AffectsTimePoint", "Timestamp")
@@ -21,6 +25,11 @@ SETTINGS = EtlSettings(
     surge_percentile=95.0,
     max_power_kw=200.0,
     longest_gap_days=400.0,
+    registers="refuse",
+    net_meters="refuse",
+    catch_up="spread",
+    estimated="use",
+    another_source="refuse",
     listed_per_kind=20,
     compression="snappy",
 )
@@ -28,6 +37,11 @@ SETTINGS = EtlSettings(
 
 def settings(**changes: object) -> EtlSettings:
     return replace(SETTINGS, **changes)
+
+
+def readings(source: Source, file: MeterFile, faults: FaultLog, **changes: object) -> Readings:
+    """A file's energies, as a task finds them."""
+    return energies(source.read(file, faults), settings(**changes).treatment, faults)
 
 
 def label(moment: datetime) -> str:

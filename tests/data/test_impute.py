@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from neurogrid.data.energies import READINGS
 from neurogrid.data.faults import Fault, FaultLog
 from neurogrid.data.grid import Grid, change_cadence, check_cadence, coarse_bounds, to_grid
 from neurogrid.data.household import OBSERVED, SLOT_MEAN, TRAILING_MEAN, ZERO
 from neurogrid.data.impute import impute
 from neurogrid.data.local_time import local_minutes
-from neurogrid.data.sources import READINGS
 from neurogrid.data.weather import Station, fill_hours, known_weather
 from neurogrid.errors import InputError
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from neurogrid.data.household import household_path
+from neurogrid.data.household import FIRST_TABLE, household_path
 from neurogrid.data.manifest import Agent, Cluster, Manifest, Part, keep, read_manifest
 from neurogrid.errors import InputError
 from neurogrid.storage import place
@@ -35,7 +35,7 @@ def federation() -> Manifest:
         agents=(agent("A0001", "101"), agent("A0002", "102")),
         held_out=(agent("H0001", "103"),),
         unused=("104: 3 measured training slots, 96 needed",),
-        fingerprints={household_path("", "W1", name).lstrip("/"): "0" * 64 for name in ("101", "102", "103")},
+        fingerprints={household_path("W1", name, FIRST_TABLE): "0" * 64 for name in ("101", "102", "103")},
     )
 
 
@@ -98,7 +98,7 @@ WRONG: list[tuple[str, Callable[[Content], object], list[str]]] = [
     ("no time", lambda c: _first(c).update(last="soon"), ["agents[0].last is wrong", "datetime"]),
     ("a number in words", lambda c: _first(c).update(district="0"), ["agents[0].district is wrong", "integer"]),
     ("a key too few", lambda c: c.pop("clusters"), ["clusters is missing"]),
-    ("a key too many", lambda c: _first(c).update(weight=2), ["agents[0].weight is no key of a manifest"]),
+    ("a key too many", lambda c: _first(c).update(weight=2), ["agents[0].weight is not a key of a manifest"]),
     (
         "another kind of file",
         lambda c: [c.pop(key) for key in [*c]] and c.update(version=1, seed=1, run_id="r1"),
@@ -114,7 +114,7 @@ def test_what_is_no_manifest_or_contradicts_itself_is_refused_by_file_and_key(
     content = json.loads(federation().to_json())
     change(content)
     file = written(tmp_path, content)
-    with pytest.raises(InputError, match=re.escape(f"{file} is no manifest that can be used")) as refused:
+    with pytest.raises(InputError, match=re.escape(f"{file} is not a usable manifest")) as refused:
         read_manifest(place(str(file)))
     for word in words:
         assert word in refused.value.found

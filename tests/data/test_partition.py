@@ -84,7 +84,7 @@ def weeks_of(households: int, train: int) -> list[Week]:
 def test_every_week_goes_to_exactly_one_agent_and_every_agent_can_train(households, train, agents, kind, alpha, seed):
     weeks = weeks_of(households, train)
     if households * train < agents:
-        with pytest.raises(UsageError, match=f"{agents} agents cannot each hold a training week"):
+        with pytest.raises(UsageError, match=f"too few training weeks for {agents} agents"):
             deal_weeks(weeks, agents, kind, alpha, seed)
         return
     hands = deal_weeks(weeks, agents, kind, alpha, seed)

@@ -7,12 +7,14 @@ from datetime import UTC, datetime
 
 from neurogrid.data.clean import Counts, Outcome
 from neurogrid.data.faults import MEANINGS, Fault, FaultLog, FaultNote
+from neurogrid.data.folder import Listing
 from neurogrid.data.household import HouseholdMeta, Scale
 from neurogrid.data.quality import QualityReport, faults_table, households_table, quality_report
-from neurogrid.data.sources import Listing
 
 MOMENT = datetime(2023, 3, 1, tzinfo=UTC)
-COUNTS = Counts(102, (90, 5, 4, 1), (100, 0, 0, 0), 50.0, 2.0, 3.0, 51.0, 17, 90)
+COUNTS = Counts(102, (90, 5, 4, 1), (100, 0, 0, 0), 50.0, 2.0, 3.0, 51.0, 17, 90, 45)
+
+SHA256, TABLE = "0" * 64, f"{0:012}.parquet"
 
 
 def outcome(household: str, *, observed: int = 90, counts: Counts = COUNTS) -> Outcome:
@@ -30,12 +32,25 @@ def outcome(household: str, *, observed: int = 90, counts: Counts = COUNTS) -> O
         surge_threshold_kwh=1.5,
     )
     note = FaultNote(Fault.NEGATIVE, 7, "-1 kWh")
-    return Outcome(household, f"{household}.csv", meta, counts, Counter({Fault.NEGATIVE: 2}), (note,))
+    return Outcome(
+        household,
+        f"{household}.csv",
+        SHA256,
+        90,
+        "0" * 12 + ".parquet",
+        meta,
+        counts,
+        Counter({Fault.NEGATIVE: 2}),
+        (note,),
+    )
 
 
 BROKEN = Outcome(
     "9",
     "9.csv",
+    SHA256,
+    7,
+    "",
     None,
     None,
     Counter({Fault.MISSING_COLUMN: 1}),
@@ -48,8 +63,10 @@ def report(*outcomes: Outcome) -> QualityReport:
     listed.add(Fault.NO_FILE, "77.csv")
     station = FaultLog(5)
     station.add(Fault.BAD_NUMBER, "Humidity = 'x'", 3)
-    listing = Listing((), {"77": listed}, ("5.csv",), {"meta_data/households.csv": household_list()})
-    return quality_report("heapo", 15, outcomes, listing, {"8jB": station})
+    listing = Listing(
+        (), {"77": listed}, ("5.csv",), {"folder": ("old", "older")}, {"meta_data/households.csv": household_list()}
+    )
+    return quality_report("heapo", 15, outcomes, listing, {"8jB": station}, 200.0)
 
 
 def household_list() -> FaultLog:
@@ -61,7 +78,7 @@ def household_list() -> FaultLog:
 
 def test_totals_add_up_over_households_and_faults_over_all_files() -> None:
     got = report(outcome("1"), outcome("2", observed=60), BROKEN)
-    assert (got.files, got.households, got.slots, got.file_rows) == (3, 2, 200, 204)
+    assert (got.files, got.households, got.slots, got.file_rows) == (3, 2, 200, 187)
     assert got.load_tiers == {"observed": 180, "trailing_mean": 10, "slot_mean": 8, "zero": 2}
     assert got.faults == {"negative": 4, "missing_column": 1, "no_file": 1, "broken_row": 3}
     assert got.weather_faults == {"8jB": {"bad_number": 1}}
@@ -80,6 +97,7 @@ def test_energy_that_was_lost_on_the_way_is_said_loudly() -> None:
 
 def test_the_page_names_every_fault_with_what_was_done_and_every_unusable_file_with_its_reason() -> None:
     page = report(outcome("1"), BROKEN).to_markdown()
+    assert "| folder | 2 | old, older |" in page
     assert f"| negative | 2 | {MEANINGS[Fault.NEGATIVE]} |" in page
     assert '| 9.csv | missing_column: no column "kWh" in "a/b c" |' in page
     assert "| 8jB | bad_number | 1 |" in page
@@ -111,13 +129,20 @@ def test_every_kind_of_fault_has_a_meaning_and_a_column() -> None:
 
 
 def test_the_list_of_faults_names_household_file_and_line() -> None:
-    listing = Listing((), {}, (), {"meta_data/households.csv": household_list()})
+    listing = Listing((), {}, (), {}, {"meta_data/households.csv": household_list()})
     rows = faults_table([outcome("1"), BROKEN], listing, {}).to_pylist()
     assert rows[0] == {"household_id": "1", "file": "1.csv", "kind": "negative", "line": 7, "text": "-1 kWh"}
     assert [row["line"] for row in rows] == [7, None, 3, 5]
     assert {row["file"] for row in rows[2:]} == {"meta_data/households.csv"}
 
 
+def test_a_household_in_another_unit_is_named_as_doubtful() -> None:
+    wh = replace(COUNTS, energy_read_kwh=48_002.0, energy_written_kwh=51_000.0)
+    got = report(*(outcome(str(n)) for n in range(5)), outcome("9", counts=wh))
+    assert list(got.doubtful) == ["9"]
+    assert "| 9 | uses 1,000 times what most others use: is its unit another one? |" in got.to_markdown()
+
+
 def test_a_report_of_nothing_can_be_read() -> None:
-    page = quality_report("heapo", 15, [], Listing((), {}, (), {}), {}).to_markdown()
+    page = quality_report("heapo", 15, [], Listing((), {}, (), {}, {}), {}, 200.0).to_markdown()
     assert "None." in page

@@ -19,6 +19,7 @@ import pytest
 from neurogrid.data.clusters import describe
 from neurogrid.data.household import (
     FEATURES,
+    FIRST_TABLE,
     METADATA_KEY,
     OBSERVED,
     SCHEMA,
@@ -88,10 +89,18 @@ def write_household(root: Path, name: str, kwh: np.ndarray, observed: np.ndarray
         scales={"Temperature_avg_hourly": Scale(0.0, 1.0)},
         surge_threshold_kwh=1.0,
     )
-    path = Path(household_path(str(root), "W1", name))
+    path = root / household_path("W1", name, FIRST_TABLE)
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table.replace_schema_metadata({METADATA_KEY: meta.to_json()}), path)
+    write_index(root)
     return path
+
+
+def write_index(root: Path) -> None:
+    """households.parquet, as warehouses have had it since before tables were named after their content."""
+    names = [folder.name.removeprefix("Household_ID=") for folder in sorted(root.glob("meters/*/*"))]
+    columns = {"household_id": names, "weather_id": ["W1"] * len(names), "rows": [1] * len(names)}
+    pq.write_table(pa.table(columns), root / "households.parquet")
 
 
 def load_of(kind: int, number: int, rows: int) -> np.ndarray:
@@ -118,10 +127,10 @@ def warehouse(tmp_path_factory) -> Place:
     write_household(root, "900", load_of(0, 0, rows), ~everything)
     write_household(root, "901", 0 * load_of(0, 0, rows), everything)
     write_household(root, "902", load_of(0, 0, rows), everything, minutes=15)
-    broken = Path(household_path(str(root), "W1", "903"))
+    broken = root / household_path("W1", "903", FIRST_TABLE)
     broken.parent.mkdir(parents=True)
     broken.write_bytes(b"PAR1 this is not one")
-    (root / "households.parquet").write_bytes(b"index")
+    write_index(root)
     return place(str(root))
 
 
@@ -280,10 +289,13 @@ def test_identical_households_are_one_cluster_and_no_crash(spark, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"agents": 13}, "13 agents need 13 households to train on, and 12 are there\n  found: 15 usable of 19"),
+        (
+            {"agents": 13},
+            "there are too few households for 13 agents, each of which needs one to train on\n  found: 15 usable of 19",
+        ),
         (
             {"byzantine": 3},
-            "8 agents cannot bear 3 malicious ones: robust rules need n >= 2f + 3\n  found: n = 8, f = 3",
+            "8 agents cannot tolerate 3 malicious: robust rules need n >= 2f + 3\n  found: n = 8, f = 3",
         ),
         ({"clusters": 16}, "16 clusters need at least as many households\n  found: 15 usable of 19"),
         ({"districts": 9}, "8 agents cannot fill 9 districts"),
@@ -297,7 +309,7 @@ def test_what_cannot_work_is_refused_with_the_numbers(spark, warehouse, settings
 
 
 def test_a_warehouse_without_meters_is_refused(spark, tmp_path):
-    with pytest.raises(InputError, match="has no household to sample"):
+    with pytest.raises(InputError, match="there are no households in"):
         sample(spark, place(str(tmp_path)), SETTINGS)
 
 

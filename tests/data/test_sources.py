@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from meter_files import CONTROL, FIRST, TREATMENT, label, meter_csv, series, sgsc_csv, write_heapo
+from meter_files import CONTROL, FIRST, TREATMENT, label, meter_csv, readings, series, sgsc_csv, write_heapo
 
 from neurogrid.data.faults import Fault, FaultLog
 from neurogrid.data.readings import UnusableFileError
@@ -23,7 +23,7 @@ def read(root: Path, kind: str = "auto", household: str | None = None) -> tuple[
     files = source.listing(20).files
     file = next(file for file in files if household in (None, file.household_id))
     faults = FaultLog(20)
-    return source.read(file, 200.0, faults).table, faults
+    return readings(source, file, faults).table, faults
 
 
 def heapo(tmp_path: Path, content: str | bytes) -> tuple[pa.Table, FaultLog]:
@@ -116,8 +116,8 @@ def test_an_identifier_that_is_no_utf8_costs_its_row_and_not_the_run(tmp_path: P
 
 
 def test_counts_go_on_where_the_list_of_faults_ends(tmp_path: Path) -> None:
-    _, faults = heapo(tmp_path, meter_csv("1", series(["-1"] * 50 + ["x"] * 30 + DAY)))
-    assert faults.counts == {Fault.NEGATIVE: 50, Fault.BAD_NUMBER: 30}
+    _, faults = heapo(tmp_path, meter_csv("1", series(["500"] * 50 + ["x"] * 30 + DAY)))
+    assert faults.counts == {Fault.ABSURD: 50, Fault.BAD_NUMBER: 30}
     assert len(faults.notes) == 40
 
 
@@ -191,7 +191,7 @@ def no_station_column(root: Path) -> Path:
         (a_folder, "sgsc", "does not hold meter data of kind sgsc"),
         (a_folder, "excel", 'no source of kind "excel"'),
         (no_meters, "heapo", "no household's file"),
-        (no_station_column, "heapo", "cannot be used as HEAPO's list of households"),
+        (no_station_column, "heapo", "cannot be used as the list of households"),
     ],
 )
 def test_a_wrong_folder_is_refused_with_what_was_found_and_what_to_do(
@@ -270,3 +270,16 @@ def test_real_households_lose_no_energy_at_the_change_of_clocks(real_data: Path)
     starts = table.column("Timestamp").cast(pa.int64()).to_numpy()
     assert faults.counts == {Fault.MOVED_DUPLICATE: 4}
     assert len(np.unique(starts)) == table.num_rows == 36061
+
+
+def test_a_broken_row_that_is_no_text_is_counted_and_takes_no_other(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rows = meter_csv("1", series([0.1] * 60)).encode().splitlines(keepends=True)
+    rows[30:30] = [b"1;control;unknown;\xee;\xff;0.1;;;;;\n", b"1;control;unknown;2023-02-25 00:00:00+00:00;\xee;;\n"]
+    data = write_heapo(tmp_path, {"1": b"".join(rows)})
+    source, faults = open_source("heapo", place(str(data)), (), None), FaultLog(5)
+    found = source.read(source.listing(5).files[0], faults)
+    assert faults.counts == {Fault.BROKEN_ROW: 1, Fault.BAD_NUMBER: 1}
+    assert (len(found.kwh), float(found.kwh[~np.isnan(found.kwh)].sum())) == (61, pytest.approx(6.0))
+    assert capfd.readouterr().err == ""

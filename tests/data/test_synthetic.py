@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from meter_files import readings
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
@@ -34,7 +35,7 @@ def loads(folder: Path) -> dict[int, np.ndarray]:
     """kWh by number of the household, whole grid, NaN in gaps; without the broken files."""
     source, found = opened(folder), {}
     for index, file in enumerate(source.listing(5).files[:-3]):
-        found[index] = to_grid(source.read(file, 200, FaultLog(5)).table, 15, 400, FaultLog(5)).kwh
+        found[index] = to_grid(readings(source, file, FaultLog(5)).table, 15, 400, FaultLog(5)).kwh
     return found
 
 
@@ -72,7 +73,7 @@ def test_the_promised_faults_are_there(folder: Path) -> None:
     source = opened(folder)
     files = source.listing(5).files
     faults = FaultLog(5)
-    table = source.read(files[-3], 200, faults).table
+    table = readings(source, files[-3], faults).table
     to_grid(table, 15, 400, faults)
     expected = {
         Fault.BAD_NUMBER,
@@ -89,13 +90,13 @@ def test_the_promised_faults_are_there(folder: Path) -> None:
     }
     assert {kind for kind, count in faults.counts.items() if count} == expected
     with pytest.raises(UnusableFileError):
-        source.read(files[-2], 200, FaultLog(5))
-    assert source.read(files[-1], 200, FaultLog(5)).table.num_rows == 0
+        readings(source, files[-2], FaultLog(5))
+    assert readings(source, files[-1], FaultLog(5)).table.num_rows == 0
 
 
 def test_clocks_change_within_the_period(folder: Path) -> None:
     source = opened(folder)
-    table = source.read(source.listing(5).files[0], 200, FaultLog(5)).table
+    table = readings(source, source.listing(5).files[0], FaultLog(5)).table
     first = table.column("Timestamp").cast(pa.int64())[0].as_py() // 900_000_000
     offsets = local_minutes(first, 40 * 96, 15, "Europe/Zurich") - 15 * np.arange(first, first + 40 * 96)
     assert sorted(set(offsets)) == [60, 120]

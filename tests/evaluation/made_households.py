@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from neurogrid.data.household import (
     FEATURES,
+    FIRST_TABLE,
     METADATA_KEY,
     OBSERVED,
     SCHEMA,
@@ -57,7 +58,7 @@ def make_household(number: int, days: int = 90, *, quiet: bool = False) -> House
 
 
 def write(household: Household, root: Path) -> None:
-    path = Path(household_path(str(root), "none", household.meta.household_id))
+    path = root / household_path("none", household.meta.household_id, FIRST_TABLE)
     path.parent.mkdir(parents=True)
     rows = household.meta.rows
     times = [household.meta.first + slot * timedelta(hours=2) for slot in range(rows)]

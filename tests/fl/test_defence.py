@@ -84,7 +84,7 @@ def test_f_is_counted_from_the_agents_asked_so_that_missing_honest_ones_give_att
 def test_too_few_usable_updates_make_a_round_void_with_the_numbers():
     found = outcome(answers(leave_out=range(3)), replace(SETTINGS, min_agents=13))
     assert found.aggregate is None
-    assert found.void_reason == "12 usable updates of 15 asked, rounds.min_agents is 13"
+    assert found.void_reason == "12 usable updates of 15 requested, rounds.min_agents is 13"
     assert not any(a.accepted or a.share for a in found.agents)
 
 

@@ -184,7 +184,7 @@ def test_a_void_round_leaves_weights_and_momentum_and_the_next_goes_on():
     assert seen.states[1].weights.tobytes() == seen.states[0].weights.tobytes()
     assert seen.states[1].momentum.tobytes() == seen.states[0].momentum.tobytes()
     assert [s.void_in_a_row for s in seen.states[:3]] == [0, 1, 0]
-    assert seen.records[1].void_reason == "0 usable updates of 15 asked, rounds.min_agents is 5"
+    assert seen.records[1].void_reason == "0 usable updates of 15 requested, rounds.min_agents is 5"
     assert seen.records[1].update_norm == 0
     assert math.isnan(seen.records[1].loss_mean)
 

@@ -142,7 +142,7 @@ def test_a_median_without_an_honest_majority_is_refused_with_the_numbers():
 
 @pytest.mark.parametrize("rule", ["trimmed_mean", "nnm_trimmed_mean"])
 def test_trimming_nobody_is_never_a_silent_mean(rule):
-    with pytest.raises(NothingToTrimError, match="ask for the mean by its name"):
+    with pytest.raises(NothingToTrimError, match="use the rule mean instead"):
         RULES[rule](draw(9, 3), 0)
 
 

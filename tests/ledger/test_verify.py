@@ -13,6 +13,7 @@ from neurogrid.errors import UsageError
 from neurogrid.ledger import verify
 from neurogrid.ledger.chain import seal, to_text
 from neurogrid.ledger.records import read_end
+from neurogrid.plural import plural
 from neurogrid.storage import place
 
 
@@ -76,12 +77,12 @@ TAMPERINGS = [
     ("files that are none", lambda r: edit_json(r / RECORD, files=["x"]), {RECORD: "its content was changed"}),
     ("a removed record", lambda r: (r / RECORD).unlink(), {RECORD: GONE}),
     ("the newest record removed", lambda r: (r / LAST).unlink(), {LAST: GONE}),
-    ("a truncated record", lambda r: halve(r / RECORD), {RECORD: "is not JSON any more"}),
-    ("a record that is a list", lambda r: (r / RECORD).write_text("[]"), {RECORD: "is not a record any more"}),
+    ("a truncated record", lambda r: halve(r / RECORD), {RECORD: "is not a JSON record any more"}),
+    ("a record that is a list", lambda r: (r / RECORD).write_text("[]"), {RECORD: "is not a JSON record any more"}),
     (
         "a stray record",
         lambda r: (r / "rounds/round=x.json").write_text("{}"),
-        {"rounds/round=x.json": "is no round's"},
+        {"rounds/round=x.json": "is not the record of a round"},
     ),
     ("the first record removed", lambda r: (r / "run.json").unlink(), {"run.json": GONE}),
     ("an edited first record", lambda r: edit_json(r / "run.json", seed=1), {"run.json": "its content was changed"}),
@@ -104,7 +105,7 @@ TAMPERINGS = [
     ("an edited summary", lambda r: edit_json(r / "run_summary.json", rounds=1), {"run_summary.json": CHANGED}),
     ("an edited evaluation", lambda r: edit_json(r / EVALUATION, mae=0.1), {EVALUATION: "its content was changed"}),
     ("an evaluation without hashes", lambda r: (r / EVALUATION).write_text("{}"), {EVALUATION: "its content was"}),
-    ("a truncated evaluation", lambda r: halve(r / EVALUATION), {EVALUATION: "is not JSON any more"}),
+    ("a truncated evaluation", lambda r: halve(r / EVALUATION), {EVALUATION: "is not a JSON record any more"}),
     (
         "another run's evaluation",
         lambda r: (r / EVALUATION).write_text(to_text(seal({"mae": 0.1}, "0" * 64))),
@@ -191,7 +192,9 @@ def test_a_table_one_round_behind_is_what_a_kill_leaves_and_no_tampering(run, ro
     assert (found.problems, found.rounds, found.ended) == ((), rounds, False)
     if rounds > 1:
         pq.write_table(table.slice(0, rounds - 2), run / METRICS)
-        assert verify(place(str(run))).problems == (f"{METRICS}: has {rounds - 2} rows, there are {rounds} records",)
+        assert verify(place(str(run))).problems == (
+            f"{METRICS}: has {plural(rounds - 2, 'row')}, but there are {rounds} records",
+        )
 
 
 def test_what_a_killed_writer_left_beside_is_no_problem(run):

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-DASHBOARDS = sorted((ROOT / "monitoring" / "dashboards").glob("*.json"))
+FILES = ROOT / "helm" / "neurogrid" / "files"
+DASHBOARDS = sorted((FILES / "dashboards").glob("*.json"))
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def panels(board: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def filled(expr: str, run: str, window: str = "30s") -> str:
     """With variables as they stand when a dashboard opens, and this run chosen."""
-    values = {"namespace": ".*", "application": ".*", "run": run, "window": window}
+    values = {"namespace": ".*", "release": ".*", "application": ".*", "run": run, "window": window}
     for name, value in values.items():
         expr = expr.replace(f"${name}", value)
     assert "$" not in expr, f"a variable that nobody fills: {expr}"

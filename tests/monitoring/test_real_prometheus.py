@@ -1,6 +1,7 @@
 """A real Prometheus scrapes a real exporter while a real run with attackers goes on: panels, figures and alerts.
 
-What only a cluster has (SparkApplications, completion records, the kubelet) is asked for in tests/cluster.
+What only a cluster has (SparkApplications, completion records, the kubelet) is asked for in test_scrapes.py, and
+in tests/cluster.
 """
 
 import json
@@ -22,7 +23,7 @@ from neurogrid.ledger import read_agent_audit, read_round_metrics
 from neurogrid.storage import Place, place
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-ONLY_ON_A_CLUSTER = ("neurogrid_sparkapplication_", "neurogrid_job_", "container_")
+ONLY_ON_A_CLUSTER = ("neurogrid_sparkapplication_", "neurogrid_job_", "container_", "kube_pod_")
 
 
 @pytest.fixture(scope="module")

@@ -16,11 +16,12 @@ import pyarrow.parquet as pq
 
 from neurogrid.data.household import FEATURES, METADATA_KEY, OBSERVED, SCHEMA, ZERO, HouseholdMeta, Scale
 from neurogrid.data.manifest import Agent, Manifest, Part, keep
+from neurogrid.data.tables import CurrentTable
 from neurogrid.data.windows import WindowSettings
 from neurogrid.models import LossSettings, ModelSettings
 from neurogrid.storage import place
 from neurogrid.teacher import records
-from neurogrid.teacher.households import TaughtHousehold, deal
+from neurogrid.teacher.households import deal
 from neurogrid.teacher.rank import RankTask, train_rank
 from neurogrid.teacher.settings import TeacherSettings
 
@@ -51,16 +52,16 @@ SETTINGS = TeacherSettings(
     seed=1,
 )
 
-# Forked from one that has done its imports: those take seconds each.
+# Forked from one that has done its imports, also those that torch does at the first step: they take seconds each.
 processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(["neurogrid.teacher.rank", "torch.nn.parallel"])
+processes.set_forkserver_preload(["neurogrid.teacher.rank", "pyarrow.dataset", "torch._dynamo", "torch.nn.parallel"])
 
 
 def settings(**changes: object) -> TeacherSettings:
     return replace(SETTINGS, **changes)
 
 
-def make_file(root: Path, name: str, *, days: int = DAYS, measured: bool = True) -> TaughtHousehold:
+def make_file(root: Path, name: str, *, days: int = DAYS, measured: bool = True) -> CurrentTable:
     """A household's table with several row groups: a daily habit, noise."""
     random = np.random.default_rng(sum(name.encode()))
     rows = days * DAY
@@ -89,13 +90,13 @@ def make_file(root: Path, name: str, *, days: int = DAYS, measured: bool = True)
     times = pa.array([FIRST + number * STEP for number in range(rows)], SCHEMA.field(0).type)
     columns = [times, *map(pa.array, features.T), pa.array(kwh), pa.array(tier), pa.array(np.zeros(rows, np.uint8))]
     schema = SCHEMA.with_metadata({METADATA_KEY: meta.to_json().encode()})
-    taught = TaughtHousehold(name, "none", rows)
-    (root / taught.file).parent.mkdir(parents=True)
-    pq.write_table(pa.table(columns, schema=schema), root / taught.file, row_group_size=ROW_GROUP)
+    taught = CurrentTable(name, "none", rows)
+    (root / taught.path).parent.mkdir(parents=True)
+    pq.write_table(pa.table(columns, schema=schema), root / taught.path, row_group_size=ROW_GROUP)
     return taught
 
 
-def make_warehouse(root: Path, count: int = 5) -> tuple[TaughtHousehold, ...]:
+def make_warehouse(root: Path, count: int = 5) -> tuple[CurrentTable, ...]:
     """Households house0 ... of different lengths, and their index."""
     made = tuple(make_file(root, f"house{number}", days=DAYS + 7 * number) for number in range(count))
     table = pa.Table.from_pylist([vars(household) for household in made])
@@ -113,7 +114,7 @@ def an_agent(household: str, agent_id: str) -> Agent:
 def write_manifest(root: Path, drawn: Manifest) -> None:
     """Puts a manifest of households of this warehouse into it, with the fingerprints of their files."""
     households = [part.household_id for agent in (*drawn.agents, *drawn.held_out) for part in agent.parts]
-    files = [TaughtHousehold(name, "none", 0).file for name in households]
+    files = [CurrentTable(name, "none", 0).path for name in households]
     prints = {name: hashlib.sha256((root / name).read_bytes()).hexdigest() for name in files}
     keep(replace(drawn, fingerprints=prints), place(str(root)))
 
@@ -133,7 +134,7 @@ def manifest(agents: tuple[str, ...], held_out: tuple[str, ...], idle: tuple[str
     )
 
 
-def begin(root: Path, households: tuple[TaughtHousehold, ...], wanted: TeacherSettings, name: str) -> RankTask:
+def begin(root: Path, households: tuple[CurrentTable, ...], wanted: TeacherSettings, name: str) -> RankTask:
     """A teacher's folder with its first record, and what its ranks are given."""
     folder = place(str(root / "teachers" / name))
     first = {

@@ -17,16 +17,16 @@ from pyarrow import fs
 from small_teacher import begin, bits, join, settings, start, train, weights
 
 from neurogrid.agent import as_tensors, model_shape
+from neurogrid.data.tables import CurrentTable
 from neurogrid.data.windows import gather
 from neurogrid.errors import RunError
 from neurogrid.models import LossSettings, build, forecast_loss
 from neurogrid.storage import Place, place
 from neurogrid.teacher import reading, records
-from neurogrid.teacher.households import TaughtHousehold
 from neurogrid.teacher.rank import DONE, GAVE_UP, REFUSED, RankTask, gpu
 from neurogrid.teacher.schedule import epoch_windows, learning_rate, steps_an_epoch
 
-Households = tuple[TaughtHousehold, ...]
+Households = tuple[CurrentTable, ...]
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +172,7 @@ def test_a_rank_opens_each_of_its_files_once_and_no_other(root: Path, households
     counting = Counting()
     warehouse = Place(fs.PyFileSystem(counting), str(root))
     read = reading.read(warehouse, households[:2], {}, small_teacher.SETTINGS.windows, 30, 1)
-    assert counting.opened == {f"{root}/{h.file}": 1 for h in households[:2]}
+    assert counting.opened == {f"{root}/{h.path}": 1 for h in households[:2]}
     assert len(read.validation) == 60
 
 
@@ -191,13 +191,13 @@ def test_readings_that_changed_are_refused(tmp_path: Path) -> None:
     task = begin(tmp_path, households, settings(epochs=1), "t")
     train(task)
     with pytest.raises(RunError, match="not the file that the manifest was made from"):
-        reading.read(place(str(tmp_path)), households, {households[0].file: "0" * 64}, settings().windows, 30, 1)
-    file = tmp_path / households[0].file
+        reading.read(place(str(tmp_path)), households, {households[0].path: "0" * 64}, settings().windows, 30, 1)
+    file = tmp_path / households[0].path
     table = pq.read_table(file, partitioning=None)
     pq.write_table(table.slice(0, table.num_rows - 1), file)
     said = train(begin(tmp_path, households, settings(epochs=1), "t"))
-    assert said[1]["what"] == "readings changed since this teacher was begun"
-    assert said[1]["found"] == households[0].file
+    assert said[1]["what"] == "readings changed since this teacher began"
+    assert said[1]["found"] == households[0].path
 
 
 @pytest.mark.slow

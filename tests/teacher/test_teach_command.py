@@ -1,4 +1,4 @@
-"""`neurogrid teach` as a person runs it, on Spark: kills of a rank and of the driver, refusals that need Spark anew."""
+"""`neurogrid teach` as a person runs it, on Spark: kills of a rank and of the driver."""
 
 import contextlib
 import json
@@ -26,7 +26,7 @@ sampling: {agents: 2, districts: 1}
 rounds: {agents_per_round: 2}
 aggregation: {rule: mean, byzantine_share: 0.0}
 model: {hidden: 6, surge_hidden: 4, history_slots: 8, horizon_slots: 2}
-teacher: {households: [house0, house1, house3, house4], batch_size: 64, epochs: 6, epoch_windows: 12800, timeout_s: 60}
+teacher: {households: [house0, house1, house3, house4], batch_size: 64, epochs: 6, epoch_windows: 1600, timeout_s: 60}
 """
 PATIENCE_S = 500  # of a machine that has much else to do
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
@@ -104,27 +104,22 @@ def test_a_teacher_leaves_every_file_that_it_promises(root: Path, whole: tuple[d
     assert "torch" not in said
 
 
-def test_a_rank_that_is_killed_costs_a_try_and_no_bit(root: Path, whole: object) -> None:
-    process = subprocess.Popen(new(root, "killed"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    wait_for((root / "teachers" / "killed" / "epochs" / "epoch=0002.json").exists, process)
-    os.kill(pids(root, "killed", 1)[1], signal.SIGKILL)
-    out, err = process.communicate(timeout=PATIENCE_S)
-    assert process.returncode == 0, err[-3000:]
-    assert json.loads(out)["tries"] == 2
-    assert "Traceback" not in err
-    assert same(root, "whole", "killed")
-
-
-def test_a_rank_that_hangs_after_the_last_epoch_is_not_waited_for(root: Path, whole: object) -> None:
-    process = subprocess.Popen(new(root, "hanging"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    wait_for((root / "teachers" / "hanging" / "epochs" / "epoch=0006.json").exists, process)
-    rank, began = pids(root, "hanging", 1)[1], time.monotonic()
+def test_a_rank_that_is_killed_costs_a_try_and_one_that_hangs_after_the_last_epoch_nothing_and_neither_a_bit(
+    root: Path, whole: object
+) -> None:
+    process = subprocess.Popen(new(root, "hurt"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    epochs = root / "teachers" / "hurt" / "epochs"
+    wait_for((epochs / "epoch=0002.json").exists, process)
+    os.kill(pids(root, "hurt", 1)[1], signal.SIGKILL)
+    wait_for((epochs / "epoch=0006.json").exists, process)
+    rank, began = pids(root, "hurt", 2)[1], time.monotonic()
     os.kill(rank, signal.SIGSTOP)
     out, err = process.communicate(timeout=PATIENCE_S)
     assert time.monotonic() - began < 120  # torchrun alone waits for 300 s
     assert process.returncode == 0, err[-3000:]
-    assert json.loads(out)["tries"] == 1
-    assert same(root, "whole", "hanging")
+    assert json.loads(out)["tries"] == 2
+    assert "Traceback" not in err
+    assert same(root, "whole", "hurt")
     with contextlib.suppress(ProcessLookupError):
         os.kill(rank, signal.SIGKILL)
 
@@ -155,7 +150,7 @@ def test_ranks_that_are_lost_again_and_again_end_in_words(root: Path) -> None:
     _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1
     assert "Traceback" not in err
-    assert "ranks were lost in each of 2 tries" in err
+    assert "ranks were lost 2 times" in err
     assert "teach --resume hopeless" in err
 
 
@@ -172,12 +167,6 @@ def test_stopping_with_ctrl_c_says_how_to_go_on(root: Path) -> None:
     assert "Traceback" not in err
     assert "teach --resume stopped" in err
     assert not any(map(psutil.pid_exists, ranks))
-
-
-def test_executors_that_come_and_go_are_refused(root: Path) -> None:
-    allocation = 'spark.options={spark.dynamicAllocation.enabled: "true"}'
-    _, err = finish(new(root, "dynamic", "--set", allocation), code=2)
-    assert "spark.dynamicAllocation.enabled is true" in err
 
 
 def test_ranks_on_executors_of_their_own_come_to_the_same_bits(root: Path, whole: object) -> None:

@@ -10,15 +10,18 @@ from pathlib import Path
 import pytest
 import small_teacher
 import torch
+from pyspark import SparkConf
 from pyspark.sql import SparkSession
 
 from neurogrid.agent import model_shape
-from neurogrid.cli import main, steps, teach
+from neurogrid.cli import ingest, main, teach
 from neurogrid.config import Config
+from neurogrid.errors import UsageError
 from neurogrid.ledger import unpack
 from neurogrid.models import build
 from neurogrid.storage import place
 from neurogrid.teacher import records
+from neurogrid.teacher.distribute import refuse_without_slots
 from neurogrid.teacher.store import conclude
 
 CONFIG = """
@@ -37,14 +40,18 @@ CASES = [
     (TEACH, 2, ["named or drawn for it", "neither list nor share", "teacher.share"]),
     (f"{TEACH} --set teacher.households=[house0,house2]", 2, ["both taught and held out", "house2"]),
     (f"{TEACH} --set teacher.households=[house0,7]", 2, ["not there: 7"]),
-    (f"{TEACH} --set teacher.share=1.0 --ranks 4", 2, ["4 ranks need at least as many households", "2 households"]),
+    (
+        f"{TEACH} --set teacher.share=1.0 --ranks 4",
+        2,
+        ["fewer households than ranks", "4 ranks", "2 households"],
+    ),
     (f"{TEACH} --set teacher.share=1.0 --set teacher.batch_size=63", 2, ["divide evenly", "batch_size 63"]),
     (f"{TEACH} --set teacher.share=1.5", 2, ["teacher.share", "1.5"]),
     (f"{TEACH} --set teacher.id=a/b", 2, ["teacher.id", "a/b"]),
     (
         f"{TEACH} --set teacher.share=1.0 --set teacher.apart=false --ranks 4",
         2,
-        ["4 ranks need as many free Spark slots", "2 free of 2", "at most 2"],
+        ["4 ranks at once, but not as many free Spark slots", "2 free of 2", "at most 2"],
     ),
     (f"{TEACH} --set teacher.share=1.0 --set teacher.device=gpu", 2, ["each task one GPU", "gpu.amount is 0"]),
     (f"{TEACH} --resume never", 2, ['no teacher "never"', "done"]),
@@ -120,7 +127,7 @@ def test_a_mistake_gets_words_and_an_exit_code(
     def session(config: Config) -> Iterator[SparkSession]:
         yield spark
 
-    monkeypatch.setattr(steps, "session", session)
+    monkeypatch.setattr(ingest, "session", session)
     assert command(arguments, warehouse, monkeypatch) == code
     said = capsys.readouterr()
     assert said.out == ""
@@ -128,6 +135,14 @@ def test_a_mistake_gets_words_and_an_exit_code(
     for word in words:
         assert word in said.err
     assert not (warehouse / "teachers" / "new").exists()
+
+
+def test_executors_that_come_and_go_are_refused(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    allocation = SparkConf(loadDefaults=False).set("spark.dynamicAllocation.enabled", "true")
+    monkeypatch.setattr(spark.sparkContext, "getConf", lambda: allocation)
+    with pytest.raises(UsageError) as refused:
+        refuse_without_slots(spark, ranks=2, timeout_s=0)
+    assert refused.value.found == "spark.dynamicAllocation.enabled is true"
 
 
 def final(root: Path, run_id: str) -> dict[str, torch.Tensor]:
@@ -221,7 +236,7 @@ def test_a_teacher_from_a_manifest_given_by_its_path_finds_it_again(
     def stopped(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(steps, "session", session)
+    monkeypatch.setattr(ingest, "session", session)
     monkeypatch.setattr(teach, "distribute", stopped)
     by_path = f"{TEACH} --set teacher.households=[house3,house4] --manifest {tmp_path}/own.json"
     assert command(by_path, root, monkeypatch) == 130

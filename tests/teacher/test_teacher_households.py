@@ -3,9 +3,10 @@ import small_teacher
 from hypothesis import given
 from hypothesis import strategies as st
 
+from neurogrid.data.tables import CurrentTable
 from neurogrid.errors import UsageError
 from neurogrid.storage import Place, place
-from neurogrid.teacher.households import Consent, TaughtHousehold, choose, deal, refuse_held_out
+from neurogrid.teacher.households import Consent, choose, deal, refuse_held_out
 
 AGENTS, HELD_OUT, IDLE = ("house0", "house1"), ("house2",), ("house3", "house4")
 MANIFEST = small_teacher.manifest(AGENTS, HELD_OUT, IDLE)
@@ -22,7 +23,7 @@ def consent(*names: str, share: float = 0.0, apart: bool = True, seed: int = 1) 
     return Consent(names, share, apart, seed)
 
 
-def names(found: tuple[TaughtHousehold, ...]) -> list[str]:
+def names(found: tuple[CurrentTable, ...]) -> list[str]:
     return [household.household_id for household in found]
 
 
@@ -45,7 +46,7 @@ def test_a_share_is_never_drawn_of_held_out_households_and_apart_of_no_agents(wa
         (consent("house0", "house2"), "both taught and held out"),
         (consent("house0", "nobody"), "not there: nobody"),
         (consent("house0", "house0"), "1 named twice"),
-        (consent(share=0.2), "draws nobody"),
+        (consent(share=0.2), "draws no household"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -62,15 +63,15 @@ def test_a_federation_that_holds_out_a_taught_household_refuses_the_teacher() ->
 
 
 def test_more_ranks_than_households_are_refused() -> None:
-    with pytest.raises(UsageError, match="3 ranks need at least as many households"):
-        deal([TaughtHousehold("a", "none", 5), TaughtHousehold("b", "none", 5)], 3)
+    with pytest.raises(UsageError, match="fewer households than ranks, of which each needs one: 3 ranks"):
+        deal([CurrentTable("a", "none", 5), CurrentTable("b", "none", 5)], 3)
 
 
 @given(st.lists(st.integers(1, 10_000), min_size=4, max_size=40), st.integers(1, 4))
 def test_every_household_is_one_ranks_and_no_rank_holds_more_than_the_largest_above_another(
     rows: list[int], ranks: int
 ) -> None:
-    households = [TaughtHousehold(f"h{number}", "none", count) for number, count in enumerate(rows)]
+    households = [CurrentTable(f"h{number}", "none", count) for number, count in enumerate(rows)]
     hands = deal(households, ranks)
     assert sorted(h.household_id for hand in hands for h in hand) == sorted(h.household_id for h in households)
     sizes = [sum(h.rows for h in hand) for hand in hands]

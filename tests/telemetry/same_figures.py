@@ -64,7 +64,8 @@ def agreement(said, values):
         },
         "rejected": {(entry["reason"], entry["attackers"]): entry["updates"] for entry in said["rejected"]} == rejected,
         "assumed_f": said["assumed_f"] == of("round_assumed_byzantine_agents"),
-        "suspected": last(said["suspected"]) == of("round_suspected_agents"),
+        "suspected": last(said["suspected"]) == of("round_suspected_agents")
+        and sum(said["suspected"]) == of("agents_suspected_total"),
         "rejection_recall": said["rejection_recall"] == attackers / of("agents_malicious_total", attack="noise"),
         "rejection_precision": said["rejection_precision"] == attackers / sum(rejected.values()),
         "bytes_down": said["bytes_down"] == of("exchange_bytes_total", direction="down"),

@@ -20,14 +20,12 @@ def stated(pattern):
     return int(found)
 
 
-A_RUN = stated(r"A run is about (\d+) series, plus three for each district")
-DISTRICTS = stated(r"of which the first (\d+) by number are apart") + 1
-AN_APPLICATION, APPLICATIONS = (
-    stated(r"there are (\d+) series for each of the \d+ newest SparkApplications"),
-    stated(r"series for each of the (\d+) newest SparkApplications"),
-)
-A_JOB, JOBS = stated(r"(\d+) for each of the \d+ newest jobs"), stated(r"\d+ for each of the (\d+) newest jobs")
-A_MANIFEST, A_TEACHER = stated(r"at most (\d+) for each manifest shown"), stated(r"and (\d+) for each teacher")
+A_RUN = stated(r"A run is about (\d+) series, plus three for each of its first \d+ districts")
+DISTRICTS = stated(r"three for each of its first (\d+) districts") + 1
+AN_APPLICATION = stated(r"Each of the \d+ newest SparkApplications has (\d+) series")
+APPLICATIONS = stated(r"Each of the (\d+) newest SparkApplications")
+A_JOB, JOBS = stated(r"each of the \d+ newest jobs (\d+),"), stated(r"each of the (\d+) newest jobs")
+A_MANIFEST, A_TEACHER = stated(r"a manifest at most (\d+),"), stated(r"a teacher (\d+)\.")
 
 
 @pytest.mark.parametrize("given", [{}, {"attack": "none"}])
@@ -64,7 +62,13 @@ def test_series_have_a_ceiling_whatever_the_records_and_the_cluster_say(tmp_path
     applications = [
         {
             "metadata": {"name": f"a{n:03}", "creationTimestamp": f"2026-01-01T00:{n // 60:02}:{n % 60:02}Z"},
-            "status": {"applicationState": {"state": f"S{n}"}, "executorState": {f"e{m}": f"X{m}" for m in range(50)}},
+            "spec": {"executor": {"instances": 50}},
+            "status": {
+                "applicationState": {"state": f"S{n}"},
+                "executorState": {f"e{m}": f"X{m}" for m in range(50)},
+                "lastSubmissionAttemptTime": "2026-01-01T00:00:00Z",
+                "terminationTime": "2026-01-01T00:00:00Z",
+            },
         }
         for n in range(300)
     ]
@@ -72,10 +76,11 @@ def test_series_have_a_ceiling_whatever_the_records_and_the_cluster_say(tmp_path
     work.look()
     empty = looked(tmp_path / "nothing")
     data = [name for name, labels in scraped(work) if name.startswith("neurogrid_etl_")]
-    assert len(data) < 100
+    assert len(data) < 150
     series = [(name, dict(labels)) for name, labels in scraped(work)]
     shown = {labels["application"] for _, labels in series if "application" in labels}
     assert shown == {f"a{n:03}" for n in range(300 - APPLICATIONS, 300)}, "the newest"
+    assert sum("application" in labels for _, labels in series) == AN_APPLICATION * APPLICATIONS
     ceiling = len(empty) + len(data) + A_RUN + 10 + 3 * DISTRICTS + AN_APPLICATION * APPLICATIONS + A_JOB * JOBS
     assert len(series) <= ceiling + A_MANIFEST + A_TEACHER
     others = {labels.get("reason") for _, labels in series} & {"other"}

@@ -51,6 +51,9 @@ def test_counters_are_what_the_agents_audit_says(values, agents):
     assert {reason for reason, _ in expected} == {"filtered", "not_finite", "failed"}
     for (reason, attack), n in expected.items():
         assert value(values, "agents_rejected_total", run="r1", reason=reason, attack=attack) == n
+    # Multi-Krum filters a fixed number, whoever attacks: only updates that are not finite count against f here.
+    judged = sum(n for (reason, _), n in expected.items() if reason == "not_finite")
+    assert value(values, "agents_suspected_total", run="r1") == judged > 0
     for district in range(3):
         own = [a for a in agents if a["district"] == district]
         labels = {"run": "r1", "district": str(district)}
@@ -353,10 +356,12 @@ def test_reports_manifests_teachers_and_jobs_are_shown_as_they_are_and_read_agai
     assert value(values, "etl_energy_joules", flow="written") == 1.75 * 3.6e6
     assert value(values, "sampling_silhouette", manifest="m1") == 0.25
     assert value(values, "sampling_cluster_households", manifest="m1", cluster="1") == 5
-    assert value(values, "job_state", release="prod", job="etl", state="failed") == 1
-    assert value(values, "job_ended_timestamp_seconds", release="prod", job="etl") == 1767225660
-    assert value(values, "job_state", release="prod", job="train", state="running") == 1
-    assert value(values, "job_state", release="train", job="g1", state="failed") is None, "a generation is no job"
+    assert value(values, "job_state", release="prod", neurogrid_job="etl", state="failed") == 1
+    assert value(values, "job_ended_timestamp_seconds", release="prod", neurogrid_job="etl") == 1767225660
+    assert value(values, "job_state", release="prod", neurogrid_job="train", state="running") == 1
+    assert value(values, "job_state", release="train", neurogrid_job="g1", state="failed") is None, (
+        "a generation is no job"
+    )
     assert value(values, "exporter_unreadable_records", kind="job") == 0, "a job at work has a record without an end"
     assert value(values, "teacher_epochs_total", teacher="t1") == 1
     assert value(values, "teacher_validation_loss", teacher="t1") == 0.6
@@ -372,7 +377,7 @@ def test_reports_manifests_teachers_and_jobs_are_shown_as_they_are_and_read_agai
 
 def test_the_exporter_loads_neither_spark_nor_torch_nor_a_kubernetes_client(warehouse):
     code = (
-        "import sys; import neurogrid.cli.app, neurogrid.telemetry.server, neurogrid.telemetry.incluster;"
+        "import sys; import neurogrid.cli.app, neurogrid.telemetry.server, neurogrid.incluster;"
         "from neurogrid.telemetry.exporter import Exporter, ExporterSettings; from neurogrid.storage import place;"
         f"e = Exporter(place({str(warehouse)!r}), '0', ExporterSettings(1, 60, 20, True, '')); e.look();"
         "print([m for m in ('torch', 'pyspark', 'pandas', 'kubernetes', 'opentelemetry') if m in sys.modules])"

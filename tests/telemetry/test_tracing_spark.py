@@ -1,13 +1,13 @@
 """Traces of rounds on Spark, where several resident tasks train at once: which task had which agent, and when."""
 
-import os
-import subprocess
-import sys
 from collections import defaultdict
 
 import pytest
 from collector import Collector, attributes
 
+from neurogrid.cli import ingest, steps
+from neurogrid.config import load
+from neurogrid.data.synthetic import SyntheticSettings, make_heapo
 from neurogrid.ledger import read_agent_audit, read_round_metrics
 from neurogrid.storage import place
 
@@ -20,27 +20,20 @@ model: {hidden: 8, surge_hidden: 8, history_slots: 16, horizon_slots: 4}
 local: {steps: 40, batch_size: 32}
 rounds: {count: 5, agents_per_round: 9, panel_agents: 3}
 aggregation: {byzantine_share: 0.2}
-spark: {master: "local[2]"}
 """
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(spark, tmp_path_factory):
     """Spans by trace, the rounds' rows and the audit's, of a training on two tasks."""
     folder = tmp_path_factory.mktemp("traced")
-    (folder / "config.yaml").write_text(CONFIG)
-
-    def run(command, *arguments, **environment):
-        subprocess.run(
-            [sys.executable, "-m", "neurogrid", command, *arguments], check=True, env={**os.environ, **environment}
-        )
-
-    where = ("-c", str(folder / "config.yaml"), "--warehouse", str(folder / "w"))
-    run("synth", str(folder / "data"), "--households", "16", "--days", "40")
-    run("etl", *where, "--data-dir", str(folder / "data"))
-    run("sample", *where)
-    with Collector() as collector:
-        run("train", *where, OTEL_EXPORTER_OTLP_ENDPOINT=collector.url)
+    config = load(CONFIG, [f"warehouse={folder}/w", f"source.path={folder}/data"])
+    make_heapo(folder / "data", SyntheticSettings(households=16, stations=3, days=40, seed=1))
+    ingest.do_etl(config, lambda: spark, ingest.find_source(config))
+    manifest, _ = steps.do_sample(config, spark)
+    with Collector() as collector, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+        steps.do_train(config, spark, manifest, "")
     spans = defaultdict(list)
     for span in collector.spans:
         spans[span.trace_id.hex()].append(span)

@@ -9,7 +9,7 @@ neurogrid.io/job: {{ .name }}
 {{- define "neurogrid.job.env" -}}
 {{- $after := include "neurogrid.after" (dict "root" .root "name" .name "depth" 0) -}}
 - name: NEUROGRID_RELEASE
-  value: {{ .root.Release.Name | quote }}
+  value: {{ include "neurogrid.name" .root | quote }}
 - name: NEUROGRID_JOB
   value: {{ .name | quote }}
 - name: NEUROGRID_GENERATION
@@ -18,10 +18,6 @@ neurogrid.io/job: {{ .name }}
   value: {{ $after | quote }}
 - name: NEUROGRID_AFTER_GENERATION
   value: {{ if $after }}{{ include "neurogrid.generation" (dict "root" .root "name" $after) | quote }}{{ else }}""{{ end }}
-- name: NEUROGRID_AFTER_TIMEOUT_S
-  value: {{ int .job.afterTimeoutSeconds | quote }}
-- name: NEUROGRID_AFTER_RETRY_S
-  value: {{ include "neurogrid.job.retry" (dict "root" .root "name" $after) | quote }}
 - name: NEUROGRID_SCHEDULED
   value: {{ ne .job.schedule "" | quote }}
 - name: NEUROGRID_APPLICATION
@@ -57,7 +53,7 @@ neurogrid.io/job: {{ .name }}
 {{- define "neurogrid.job.volumes" -}}
 - name: config
   configMap:
-    name: {{ .root.Release.Name }}-{{ .name }}-config
+    name: {{ include "neurogrid.name" .root }}-{{ .name }}-config
 - name: tmp
   emptyDir: {}
 - name: work
@@ -103,9 +99,9 @@ initContainers:
     envFrom:
       {{- . | nindent 6 }}
     {{- end }}
-    {{- with include "neurogrid.storage.env" .root }}
+    {{- with concat (include "neurogrid.storage.env" .root | fromYamlArray) .job.env }}
     env:
-      {{- . | nindent 6 }}
+      {{- toYaml . | nindent 6 }}
     {{- end }}
     resources:
       {{- toYaml .root.Values.data.resources | nindent 6 }}
@@ -116,6 +112,9 @@ initContainers:
         mountPath: /data
       - name: tmp
         mountPath: /tmp
+      {{- with .place.volumeMounts }}
+      {{- toYaml . | nindent 6 }}
+      {{- end }}
 {{- end }}
 {{- end }}
 
@@ -124,6 +123,9 @@ initContainers:
 metadata:
   labels:
     {{- include "neurogrid.job.labels" . | nindent 4 }}
+    {{- with include "neurogrid.pod.labels" . }}
+    {{- . | nindent 4 }}
+    {{- end }}
   {{- $scraped := dict }}
   {{- if eq .role "driver" }}
   {{- $scraped = include "neurogrid.monitoring.annotations" (dict "root" .root "port" 4040 "path" "/metrics/executors/prometheus") | fromYaml }}
@@ -176,12 +178,16 @@ spec:
       volumeMounts:
         {{- include "neurogrid.job.mounts" . | nindent 8 }}
         {{- if and (eq .role "driver") .root.Values.history.enabled }}
-        - name: warehouse
-          mountPath: /spark-events
-          subPath: {{ printf "%s/spark-events" .root.Values.storage.subPath | trimAll "/" | quote }}
+        {{- include "neurogrid.events.mount" .root | nindent 8 }}
+        {{- end }}
+        {{- with .place.volumeMounts }}
+        {{- toYaml . | nindent 8 }}
         {{- end }}
   volumes:
     {{- include "neurogrid.job.volumes" . | nindent 4 }}
+    {{- with .place.volumes }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
 {{- end }}
 
 {{/* What Spark is set to and nobody may set otherwise: NetworkPolicies know the ports, and the refusals how many slots there are.
@@ -251,8 +257,19 @@ coreRequest: {{ . | quote }}
 {{- with .coreLimit }}
 coreLimit: {{ . | quote }}
 {{- end }}
-memory: {{ .memory | quote }}
-memoryOverhead: {{ .memoryOverhead | quote }}
+memory: {{ include "neurogrid.memory" .memory | quote }}
+memoryOverhead: {{ include "neurogrid.memory" .memoryOverhead | quote }}
+{{- end }}
+
+{{/* Memory in Spark's words: 2Gi is its 2g, and 1.5g, which it does not take, is 1536m. Argument: the value. */}}
+{{- define "neurogrid.memory" -}}
+{{- $number := regexFind "^[0-9.]+" . -}}
+{{- $unit := trimPrefix $number . | trimSuffix "i" | lower -}}
+{{- if contains "." $number -}}
+{{- mulf (float64 $number) 1024 | floor | int64 -}}{{- get (dict "t" "g" "g" "m" "m" "k") $unit -}}
+{{- else -}}
+{{- $number -}}{{- $unit -}}
+{{- end -}}
 {{- end }}
 
 {{/* The spec of a job's SparkApplication. Arguments: root, name. */}}
@@ -290,7 +307,7 @@ dynamicAllocation:
 {{- end }}
 driver:
   {{- include "neurogrid.job.resources" $job.driver | nindent 2 }}
-  serviceAccount: {{ .root.Release.Name }}-driver
+  serviceAccount: {{ include "neurogrid.name" .root }}-driver
   labels:
     {{- include "neurogrid.job.labels" $with | nindent 4 }}
   template:
@@ -298,23 +315,32 @@ driver:
 executor:
   instances: {{ int $job.executor.instances }}
   {{- include "neurogrid.job.resources" $job.executor | nindent 2 }}
-  serviceAccount: {{ .root.Release.Name }}-executor
+  serviceAccount: {{ include "neurogrid.name" .root }}-executor
   labels:
     {{- include "neurogrid.job.labels" $with | nindent 4 }}
   template:
     {{- include "neurogrid.job.pod" (merge (dict "role" "executor" "place" $job.executor) $with) | nindent 4 }}
 {{- end }}
 
-{{/* A job's whole SparkApplication. Arguments: root, name. */}}
+{{/* A job's whole SparkApplication, as `neurogrid k8s submit` takes it from the ConfigMap of jobs. Helm installs none itself: it
+     would put back `suspend` at each upgrade. Arguments: root, name. */}}
 {{- define "neurogrid.job.application" -}}
 apiVersion: sparkoperator.k8s.io/v1beta2
 kind: SparkApplication
 metadata:
-  name: {{ .root.Release.Name }}-{{ .name }}
+  name: {{ include "neurogrid.name" .root }}-{{ .name }}
   namespace: {{ .root.Release.Namespace | quote }}
   labels:
     {{- include "neurogrid.job.labels" . | nindent 4 }}
     {{- omit (include "neurogrid.labels" .root | fromYaml) "app.kubernetes.io/name" "app.kubernetes.io/instance" | toYaml | nindent 4 }}
+  {{- $job := include "neurogrid.job" . | fromJson }}
+  {{- $notes := dict }}
+  {{- if and $job.enabled (not $job.schedule) }}{{- $_ := set $notes "neurogrid.io/enabled" "true" }}{{- end }}
+  {{- with .root.Values.queue }}{{- $_ := set $notes "neurogrid.io/queue" . }}{{- end }}
+  {{- with $notes }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
 spec:
   {{- include "neurogrid.job.spec" . | nindent 2 }}
 {{- end }}

@@ -13,12 +13,12 @@
 {{- if or (eq .job.step .step) (and (eq .job.step "pipeline") (has .step (list "etl" "sample" "train" "evaluate"))) -}}true{{- end -}}
 {{- end }}
 
-{{/* The job that this one waits for: jobs that are switched off are passed over. Arguments: root, name, depth. */}}
+{{/* The job that this one comes after: jobs that are switched off are passed over. Arguments: root, name, depth. */}}
 {{- define "neurogrid.after" -}}
 {{- $after := (include "neurogrid.job" . | fromJson).after -}}
 {{- if $after -}}
   {{- if not (hasKey .root.Values.jobs $after) -}}
-    {{- fail (printf "\n\njobs.%s.after: there is no job %q\n  found: %s\n  name one of them, or leave it empty" .name $after (keys .root.Values.jobs | sortAlpha | join ", ")) -}}
+    {{- fail (printf "\n\njobs.%s.after: there is no job %q\n  found: %s\n  name one of them, or leave it empty; a job that shall not run is switched off by jobs.<job>.enabled=false, and not by null" .name $after (keys .root.Values.jobs | sortAlpha | join ", ")) -}}
   {{- end -}}
   {{- if gt (int .depth) (len .root.Values.jobs) -}}
     {{- fail (printf "\n\njobs.%s.after: jobs wait for each other in a circle\n  found: %s comes after %s\n  take one `after` out of the circle" .name .name $after) -}}
@@ -72,12 +72,7 @@
 {{- $parts | toJson | sha256sum | trunc 10 -}}
 {{- end }}
 
-{{/* The longest that a job may take from a failure to its next start, seconds: the operator pauses for the interval times the
-     starts there were, and a driver takes its time to come up. Arguments: root, name. */}}
-{{- define "neurogrid.job.retry" -}}
-{{- if .name -}}
-{{- with (include "neurogrid.job" . | fromJson).restart -}}
-{{- if .retries -}}{{ add (mul .retries .intervalSeconds) 150 }}{{- else -}}0{{- end -}}
-{{- end -}}
-{{- end -}}
+{{/* What the run of a job is called, which is its id in the warehouse too. Arguments: root, name. */}}
+{{- define "neurogrid.run" -}}
+{{ include "neurogrid.name" .root }}-{{ .name }}-{{ include "neurogrid.generation" . }}
 {{- end }}
