@@ -188,11 +188,14 @@ def nnm_trimmed_mean(deltas: Matrix, f: int) -> Verdict:
     order = np.argsort(squared_distances(deltas), axis=1, kind="stable")[:, : n - f]
     mixing = np.zeros((n, n))
     np.put_along_axis(mixing, order, 1 / (n - f), axis=1)
+    # Rows with the same neighbours are mixed once: BLAS sums the rows of one product in different ways, and mixtures that
+    # differ in their last bits alone would not share the places of the trimmed mean, but win or lose them by chance.
+    different, mixture_of = np.unique(mixing, axis=0, return_inverse=True)
     mixed = np.empty_like(deltas)
     with threadpool_limits(1, user_api="blas"):
         for start in range(0, deltas.shape[1], BLOCK_COLUMNS):
             columns = slice(start, start + BLOCK_COLUMNS)
-            mixed[:, columns] = mixing @ deltas[:, columns].astype(np.float64)
+            mixed[:, columns] = (different @ deltas[:, columns].astype(np.float64))[mixture_of]
     trimmed = trimmed_mean(mixed, f)
     return Verdict(mixed, trimmed.kept, trimmed.coordinates, trimmed.kept_share, mixing, trimmed.scores)
 
