@@ -10,7 +10,7 @@ from torch import Tensor
 
 from neurogrid.distillation import Distillation, load_guide
 from neurogrid.errors import RunError
-from neurogrid.ledger.checkpoint import pack
+from neurogrid.ledger.torchfile import pack
 from neurogrid.models import LossSettings, ModelSettings, Shape, Windows, build, forecast_loss
 from neurogrid.storage import place
 

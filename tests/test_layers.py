@@ -36,7 +36,7 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
         {"numpy", "pyarrow", "pyspark", "torch"},
     ),
     "backends": ({"errors", "plural", "fl", "data"}, {"numpy", "pyarrow", "pyspark", "cryptography", "psutil"}),
-    "ledger": ({"errors", "plural", "storage", "lock", "fl"}, {"numpy", "pyarrow", "torch"}),
+    "ledger": ({"errors", "plural", "storage", "lock", "fl"}, {"numpy", "pyarrow", "safetensors", "torch"}),
     "evaluation": (
         {"errors", "plural", "storage", "agent", "data", "fl", "models"},
         {"numpy", "pyarrow", "pyspark", "torch"},

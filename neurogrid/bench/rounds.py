@@ -26,7 +26,8 @@ from neurogrid.fl.attack import AttackSettings
 from neurogrid.fl.clip import ClipSettings
 from neurogrid.fl.defence import DefenceSettings
 from neurogrid.fl.record import Round
-from neurogrid.fl.rounds import Federation, RoundSettings, State, federate
+from neurogrid.fl.rounds import Federation, RoundSettings, federate
+from neurogrid.fl.state import State
 from neurogrid.fl.update import Backend, TrainerFactory
 from neurogrid.ledger.journal import Genesis, Ledger
 from neurogrid.plural import plural
@@ -137,12 +138,12 @@ def _row(case: Case, backend: Backend, agents: int, rounds: int) -> tuple[Cell, 
             stack.enter_context(backend)
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         run = place(str(Path(folder) / "run"))
-        ledger = stack.enter_context(Ledger.create(run, _genesis(weights.size, agents), "", federation))
+        state = State.start(weights)
+        ledger = stack.enter_context(Ledger.create(run, _genesis(weights.size, agents), "", layout, state))
         exchange = stack.enter_context(BareExchange(agents, weights.size, case.tasks))
         training = stack.enter_context(BareTraining(case.factory, names, case.tasks))
         memory = stack.enter_context(_peak_memory({*exchange.pids, *training.pids}))
         turns = _Turns(ledger, training, exchange, memory)
-        state = State(0, weights, weights * 0)
         # A short round is little of a sample.
         measured = rounds * (_MANY if agents <= _FEW_AGENTS else 1)
         federate(state, federation, _round_settings(agents, WARM_UP_ROUNDS + measured), backend, [turns])

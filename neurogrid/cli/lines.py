@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 from neurogrid.fl.record import Round
 
 if TYPE_CHECKING:  # what a federation runs on is not installed everywhere
-    from neurogrid.fl.rounds import State
+    from neurogrid.fl.state import State
 
 MARK = "neurogrid"
 # The records of agents stand in the ledger; a line of a log has no room for them.

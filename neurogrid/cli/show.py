@@ -22,7 +22,7 @@ from neurogrid.errors import NeuroGridError
 
 if TYPE_CHECKING:  # what a federation runs on is not installed everywhere
     from neurogrid.fl.record import Round
-    from neurogrid.fl.rounds import State
+    from neurogrid.fl.state import State
 
 ROWS_SHOWN = 12
 console = Console(stderr=True, highlight=False)

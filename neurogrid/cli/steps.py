@@ -26,12 +26,13 @@ from neurogrid.data.sources import Source
 from neurogrid.errors import InputError, RunError, UsageError
 from neurogrid.evaluation import evaluate
 from neurogrid.fl.record import weights_sha256
-from neurogrid.fl.rounds import Federation, Finish, Observer, State, VoidRoundsError, federate
+from neurogrid.fl.rounds import Federation, Finish, Observer, VoidRoundsError, federate
+from neurogrid.fl.state import State
 from neurogrid.fl.update import Backend
-from neurogrid.fl.weights import from_state_dict, layout
-from neurogrid.ledger import Genesis, Ledger, unpack, verify
+from neurogrid.fl.weights import layout
+from neurogrid.ledger import Genesis, Ledger, read_final, verify
 from neurogrid.ledger.chain import seal, to_text
-from neurogrid.ledger.records import read_end, read_evaluation, read_genesis, read_named
+from neurogrid.ledger.records import read_end, read_evaluation, read_genesis
 from neurogrid.plural import plural
 from neurogrid.storage import Place, place
 from neurogrid.teacher.store import Teacher
@@ -229,12 +230,12 @@ def open_ledger(
         teacher=teacher.id if teacher else "",
         teacher_sha256=teacher.head_sha256 if teacher else "",
     )
-    ledger = Ledger.create(run, genesis, to_yaml(config), federation)
-    return ledger, State(0, federation.start, np.zeros_like(federation.start))
+    state = State.start(federation.start)
+    return Ledger.create(run, genesis, to_yaml(config), federation.layout, state), state
 
 
 def _show_finish(run: Place, finish: Finish, head: str) -> None:
-    finite = [loss for loss in finish.state.held_out if np.isfinite(loss)]
+    finite = [loss for loss in finish.state.progress.held_out if np.isfinite(loss)]
     change = f"{show.number(finite[0])} to {show.number(finite[-1])}" if finite else "not measured"
     show.facts(
         [
@@ -253,11 +254,9 @@ def do_evaluate(config: Config, spark: SparkSession | None, run_id: str, manifes
     run = runs.folder(config, run_id)
     runs.refuse_other_manifest(read_genesis(run), manifest)
     end = read_end(run)
-    final = read_named(run, end, "W_final.pt")
+    weights = read_final(run, end, layout(new_model(settings.training(config))))
     check(manifest, warehouse)
     show.heading(f"Evaluation of run {run_id}")
-    where = layout(new_model(settings.training(config)))
-    weights = from_state_dict(where, unpack(final))  # type: ignore[arg-type]
     with show.bar("evaluation") as bar:
         found = evaluate(spark, warehouse, manifest, {"federated": weights}, settings.evaluation(config), bar.step, bar)
     record = seal({"w_final_sha256": weights_sha256(weights), **found.to_dict()}, end["sha256"])

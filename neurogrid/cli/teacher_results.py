@@ -21,7 +21,10 @@ from neurogrid.data.manifest import Agent, Manifest
 from neurogrid.data.tables import read_tables
 from neurogrid.data.windows import Batch, build_shard, gather
 from neurogrid.fl.randomness import generator
-from neurogrid.ledger import unpack
+from neurogrid.fl.weights import layout
+from neurogrid.fl.weights import load as set_weights
+from neurogrid.ledger import read_weights
+from neurogrid.ledger.records import read_chain
 from neurogrid.models import Forecaster, Windows, build
 from neurogrid.storage import Place, place
 
@@ -124,8 +127,8 @@ def _curve(name: str, config: Config, run: Place, tests: dict[str, _Test]) -> Cu
     model = build(settings.model(config), model_shape(settings.windows(config)), seed=config.seed)
     maes: dict[str, list[float]] = {group: [] for group in tests}
     with show.console.status(f"  scoring {name}"):
-        for folder in (run / "W_global").children():
-            model.load_state_dict(unpack((folder / "W.pt").read_bytes())["weights"])
+        for record in read_chain(run):
+            set_weights(model, read_weights(run, record, layout(model)))
             for group, test in tests.items():
                 maes[group].append(_mae(model, test))
     return Curve(name, sum(parameter.numel() for parameter in model.parameters()), maes)

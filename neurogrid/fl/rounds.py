@@ -17,6 +17,7 @@ from neurogrid.fl.attack import AttackSettings, attack, count, malicious
 from neurogrid.fl.defence import DefenceSettings, defend
 from neurogrid.fl.randomness import generator
 from neurogrid.fl.record import Round, summarise
+from neurogrid.fl.state import State
 from neurogrid.fl.update import AgentId, Backend, Layout, RoundPlan, Vector
 
 VOID_ROUNDS_IN_A_ROW = 3
@@ -62,27 +63,6 @@ class Federation:
     seed: int
 
 
-@dataclass(frozen=True)
-class State:
-    """All that a round needs of the rounds before it.
-
-    Attributes:
-        round: the last round done; 0 before the first.
-        weights: (d,) float32, the global model.
-        momentum: (d,) float32, the server's running sum of changes (Hsu et al. 2019, arXiv:1909.06335).
-        held_out: held-out loss after each round done (NaN where none was measured).
-        relative_updates: ||change|| / ||weights|| of each round done.
-        void_in_a_row: how many of the last rounds changed nothing.
-    """
-
-    round: int
-    weights: Vector
-    momentum: Vector
-    held_out: tuple[float, ...] = ()
-    relative_updates: tuple[float, ...] = ()
-    void_in_a_row: int = 0
-
-
 class Observer(Protocol):
     """Watches a run: the ledger, a live table, a trace."""
 
@@ -117,10 +97,9 @@ def federate(
         state, record = _one_round(state, federation, settings, backend, panel)
         for watcher in watchers:
             watcher.after_round(record, state)
-        if state.void_in_a_row >= VOID_ROUNDS_IN_A_ROW:
-            raise VoidRoundsError(
-                f"{state.void_in_a_row} rounds in a row changed nothing; the last: {record.void_reason}"
-            )
+        void = state.progress.void_in_a_row
+        if void >= VOID_ROUNDS_IN_A_ROW:
+            raise VoidRoundsError(f"{void} rounds in a row changed nothing; the last: {record.void_reason}")
     return Finish(state, stop_reason(state, settings) or "all rounds done")
 
 
@@ -142,12 +121,14 @@ def choose_panel(federation: Federation, settings: RoundSettings) -> tuple[Agent
 
 def stop_reason(state: State, settings: RoundSettings) -> str:
     """Why the run should stop after `state`, or an empty string."""
-    updates = state.relative_updates[-max(1, settings.patience_rounds) :]
+    progress = state.progress
+    updates = progress.relative_updates[-max(1, settings.patience_rounds) :]
     patient = len(updates) >= max(1, settings.patience_rounds)
     if settings.converged_update > 0 and patient and all(0 < u < settings.converged_update for u in updates):
         return "converged"
     if settings.patience_rounds > 0:
-        recent, before = state.held_out[-settings.patience_rounds :], state.held_out[: -settings.patience_rounds]
+        losses = progress.held_out
+        recent, before = losses[-settings.patience_rounds :], losses[: -settings.patience_rounds]
         # A round without a measured loss says nothing, for or against going on.
         lately, once = [x for x in recent if math.isfinite(x)], [x for x in before if math.isfinite(x)]
         if lately and once and min(lately) > min(once) * (1 - settings.min_improvement):
@@ -169,7 +150,7 @@ def _one_round(
     lying = np.array([sent[agent] for agent in answered], bool)
     attack(result.deltas, answered, lying, number, federation.seed, settings.attack)
     outcome = defend(result, plan, federation.districts, federation.layout, settings.defence)
-    weights, momentum = state.weights, state.momentum
+    weights, momentum = state.weights, state.array("server/momentum")
     if outcome.aggregate is not None:
         momentum = (settings.server_momentum * momentum + outcome.aggregate.delta).astype(np.float32)
         weights = (weights + settings.server_step * momentum).astype(np.float32)
@@ -179,14 +160,8 @@ def _one_round(
 
     change = length(weights.astype(np.float64) - state.weights)
     relative = change / max(length(state.weights), 1e-12)
-    after = State(
-        round=number,
-        weights=weights,
-        momentum=momentum,
-        held_out=(*state.held_out, held_out),
-        relative_updates=(*state.relative_updates, relative),
-        void_in_a_row=0 if outcome.aggregate is not None else state.void_in_a_row + 1,
-    )
+    progress = state.progress.after(held_out, relative, void=outcome.aggregate is None)
+    after = state.with_({"model": weights, "server/momentum": momentum, "progress": progress.to_json()}, round=number)
     record = summarise(
         number=number,
         agents=tuple(replace(agent, malicious=sent[agent.agent_id]) for agent in outcome.agents),

@@ -14,7 +14,8 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _canonical(record: Mapping[str, Any]) -> str:
+def canonical(record: Mapping[str, Any]) -> str:
+    """JSON with sorted keys and without spaces, of which hashes are made; raises ValueError for NaN and infinities."""
     return json.dumps(record, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
@@ -32,14 +33,14 @@ def plain(value: Any) -> Any:
 def seal(content: Mapping[str, Any], previous_sha256: str) -> Record:
     """The content as a record of the chain, with `previous_sha256` and its own `sha256`."""
     record: Record = {**plain(content), "previous_sha256": previous_sha256}
-    return {**record, "sha256": sha256(_canonical(record).encode())}
+    return {**record, "sha256": sha256(canonical(record).encode())}
 
 
 def is_intact(record: Mapping[str, Any]) -> bool:
     """Whether a record's own hash is that of what it says."""
     content = {key: value for key, value in record.items() if key != "sha256"}
     try:
-        return bool(record.get("sha256") == sha256(_canonical(content).encode()))
+        return bool(record.get("sha256") == sha256(canonical(content).encode()))
     except ValueError:  # NaN or an infinity, which no record was ever written with
         return False
 

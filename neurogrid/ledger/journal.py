@@ -13,16 +13,14 @@ from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-import numpy as np
 import pyarrow as pa
 
 from neurogrid.errors import RunError, UsageError
 from neurogrid.fl.record import Round, weights_sha256
-from neurogrid.fl.rounds import Federation, State
+from neurogrid.fl.state import State
 from neurogrid.fl.update import Layout, Vector
-from neurogrid.fl.weights import from_state_dict, state_dict
 from neurogrid.ledger.chain import Record, seal, sha256, to_text
-from neurogrid.ledger.checkpoint import pack, unpack
+from neurogrid.ledger.checkpoint import FINAL, pack_state, pack_weights, read_state, read_weights, state_path
 from neurogrid.ledger.records import changed, command, read_chain, read_named, refuse_begun, refuse_ended, round_name
 from neurogrid.ledger.summary import summarise_run, to_markdown
 from neurogrid.ledger.table import AGENT_AUDIT, DISTRICT_AUDIT, ROUND_METRICS, read_round_metrics, to_parquet
@@ -31,7 +29,8 @@ from neurogrid.lock import FolderLock
 from neurogrid.plural import plural
 from neurogrid.storage import Place
 
-VERSION = 1
+VERSION = 2
+"""Of a run's folder. 1: checkpoints of torch, with weights and momentum only; they are still read."""
 
 
 @dataclass(frozen=True)
@@ -115,8 +114,8 @@ class Ledger:
         self._trace: RoundTrace | None = None
 
     @classmethod
-    def create(cls, run: Place, genesis: Genesis, config_yaml: str, federation: Federation) -> "Ledger":
-        """Begins a new run's folder.
+    def create(cls, run: Place, genesis: Genesis, config_yaml: str, layout: Layout, start: State) -> "Ledger":
+        """Begins a new run's folder with the state before its first round.
 
         Raises:
             UsageError: the folder has a run in it already, or another process holds it.
@@ -125,19 +124,19 @@ class Ledger:
         with _writing(run, "the folder", "make room or access there, or choose another place for runs"):
             lock = FolderLock(run, f"run {run.name}")
             try:
-                record = cls._begin(run, genesis, config_yaml, federation)
+                record = cls._begin(run, genesis, config_yaml, layout, start)
             except BaseException:
                 lock.release()
                 raise
-        return cls(run, federation.layout, [record], lock)
+        return cls(run, layout, [record], lock)
 
     @staticmethod
-    def _begin(run: Place, genesis: Genesis, config_yaml: str, federation: Federation) -> Record:
+    def _begin(run: Place, genesis: Genesis, config_yaml: str, layout: Layout, start: State) -> Record:
         refuse_begun(run)
-        start = pack({"weights": state_dict(federation.layout, federation.start)})
-        (run / "W_global" / round_name(0) / "W.pt").write(start)
-        (run / "config.yaml").write(config_yaml)
-        files = {f"W_global/{round_name(0)}/W.pt": sha256(start), "config.yaml": sha256(config_yaml.encode())}
+        contents = {state_path(0): pack_state(start, layout), "config.yaml": config_yaml.encode()}
+        for path, content in contents.items():
+            (run / path).write(content)
+        files = {path: sha256(content) for path, content in contents.items()}
         record = seal({"version": VERSION, **asdict(genesis), "files": files}, "")
         (run / "run.json").write(to_text(record))
         return record
@@ -162,8 +161,8 @@ class Ledger:
             genesis, rounds = records[0], records[1:]
             _refuse_fewer(run, len(rounds))
             read_named(run, genesis, "config.yaml")
-            start = _load(run, round_name(0), genesis, layout)["weights"]
-            state = _state_after(run, rounds, layout, start)
+            start = read_weights(run, genesis, layout)
+            state = read_state(run, records, layout)
         except BaseException:
             lock.release()
             raise
@@ -195,12 +194,7 @@ class Ledger:
         began = time.perf_counter()
         name = round_name(record.round_id)
         contents = {
-            f"W_global/{name}/W.pt": pack(
-                {
-                    "weights": state_dict(self._layout, state.weights),
-                    "momentum": state_dict(self._layout, state.momentum),
-                }
-            ),
+            state_path(record.round_id): pack_state(state, self._layout),
             f"audit/agent_round_audit/{name}.parquet": to_parquet(map(asdict, record.agents), AGENT_AUDIT),
             f"audit/district_round_summary/{name}.parquet": to_parquet(map(asdict, record.districts), DISTRICT_AUDIT),
         }
@@ -246,11 +240,10 @@ class Ledger:
 
     def _finish(self, state: State, reason: str, facts: Mapping[str, Any]) -> Record:
         self._lock.check()
-        final = pack(state_dict(self._layout, state.weights))
         genesis, rounds = self._records[0], self._records[1:]
         summary = summarise_run(genesis, rounds, reason, weights_sha256(state.weights), facts)
         contents: dict[str, bytes] = {
-            "W_final.pt": final,
+            FINAL: pack_weights(state.weights, self._layout),
             "round_metrics.parquet": self._metrics(),
             "run_summary.json": (json.dumps(summary, indent=2, sort_keys=True, allow_nan=False) + "\n").encode(),
             "run_summary.md": to_markdown(summary).encode(),
@@ -294,34 +287,3 @@ def metrics_row(record: Record) -> dict[str, Any]:
     row["record_sha256"] = record["sha256"]
     floats = {f.name for f in ROUND_METRICS if str(f.type) == "double"}
     return {name: float("nan") if value is None and name in floats else value for name, value in row.items()}
-
-
-def _load(run: Place, name: str, record: Record, layout: Layout) -> dict[str, Vector]:
-    path = f"W_global/{name}/W.pt"
-    content = read_named(run, record, path)
-    try:
-        return {key: from_state_dict(layout, tensors) for key, tensors in unpack(content).items()}
-    except (KeyError, ValueError) as error:
-        raise UsageError(
-            f"run {run.name} was made with another model than the one asked for",
-            found=str(error),
-            fix="resume it with the config in its own folder, config.yaml",
-        ) from error
-
-
-def _state_after(run: Place, rounds: list[Record], layout: Layout, start: Vector) -> State:
-    if not rounds:
-        return State(0, start, np.zeros_like(start))
-    loaded = _load(run, round_name(len(rounds)), rounds[-1], layout)
-    rows = [metrics_row(record) for record in rounds]
-    void = 0
-    for row in rows:
-        void = 0 if row["aggregated"] else void + 1
-    return State(
-        round=len(rounds),
-        weights=loaded["weights"],
-        momentum=loaded["momentum"],
-        held_out=tuple(row["held_out_loss"] for row in rows),
-        relative_updates=tuple(row["relative_update"] for row in rows),
-        void_in_a_row=void,
-    )

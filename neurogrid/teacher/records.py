@@ -13,7 +13,7 @@ from torch import Tensor
 
 from neurogrid.errors import RunError, UsageError
 from neurogrid.ledger.chain import Record, is_intact, seal, sha256, to_text
-from neurogrid.ledger.checkpoint import pack, unpack
+from neurogrid.ledger.torchfile import pack, unpack
 from neurogrid.storage import Place
 
 VERSION = 1

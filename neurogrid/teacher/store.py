@@ -11,7 +11,7 @@ from torch import Tensor
 
 from neurogrid.data.windows import WindowSettings
 from neurogrid.errors import UsageError
-from neurogrid.ledger.checkpoint import unpack
+from neurogrid.ledger.torchfile import unpack
 from neurogrid.models import ModelSettings
 from neurogrid.plural import plural
 from neurogrid.storage import Place

@@ -23,7 +23,7 @@ from opentelemetry.trace import Span, Status, StatusCode, Tracer, format_trace_i
 from opentelemetry.util.types import AttributeValue
 
 from neurogrid.fl.record import AgentRecord, Round, reason_kind
-from neurogrid.fl.rounds import State
+from neurogrid.fl.state import State
 from neurogrid.telemetry.catalogue import PHASES
 
 _BACKLOG = 8

@@ -9,11 +9,11 @@ import pytest
 
 from neurogrid.cli import lines
 from neurogrid.fl.record import Round
-from neurogrid.fl.rounds import State
+from neurogrid.fl.state import State
 
 KINDS = {int: 3, float: 0.1234567890123, str: "a1", bool: True}
 ROUND = Round(**{f.name: KINDS[f.type] for f in fields(Round) if f.type in KINDS}, agents=(), districts=())
-STATE = State(3, np.zeros(2, np.float32), np.zeros(2, np.float32))
+STATE = State.start(np.zeros(2, np.float32))
 
 
 def test_a_round_comes_back_from_its_line_as_it_was(capsys: pytest.CaptureFixture[str]) -> None:

@@ -92,9 +92,13 @@ def test_a_run_leaves_every_file_that_it_promises(whole: tuple[Path, dict[str, A
     folder, said = whole
     root = folder / "w" / "runs" / "whole"
     for name in (
-        *("config.yaml", "run.json", "end.json", "W_final.pt", "round_metrics.parquet", "report.html"),
+        *("config.yaml", "run.json", "end.json", "W_final.safetensors", "round_metrics.parquet", "report.html"),
         *("run_summary.json", "run_summary.md", "evaluation.json", "evaluation.md"),
-        *("rounds/round=0004.json", "W_global/round=0004/W.pt", "audit/agent_round_audit/round=0004.parquet"),
+        *(
+            "rounds/round=0004.json",
+            "W_global/round=0004/state.safetensors",
+            "audit/agent_round_audit/round=0004.parquet",
+        ),
     ):
         assert (root / name).stat().st_size > 0
     assert (folder / "w" / "quality" / "report.md").exists()

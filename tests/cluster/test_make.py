@@ -167,7 +167,7 @@ def test_undeploying_leaves_the_data_and_the_release_in_another_namespace(
     assert "the data stays" in city.make("undeploy")
     kinds = "sparkapplication,scheduledsparkapplication,deployment,networkpolicy,role"
     wait_for("all is gone", 90, lambda: city.release.kubectl("get", kinds, "-o", "name") == "")
-    assert list((meters[0] / "city" / "runs").glob("*/W_final.pt"))
+    assert list((meters[0] / "city" / "runs").glob("*/W_final.safetensors"))
     release, before = neighbour
     assert objects(release.namespace) == before
     assert release.kubectl("get", "sparkapplications", "-o", "name") == ""

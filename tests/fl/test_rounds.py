@@ -14,13 +14,13 @@ from neurogrid.fl.randomness import generator
 from neurogrid.fl.rounds import (
     Federation,
     RoundSettings,
-    State,
     VoidRoundsError,
     choose_agents,
     choose_panel,
     federate,
     stop_reason,
 )
+from neurogrid.fl.state import Progress, State
 from neurogrid.fl.update import Layout, Phases, RoundResult, TensorSpan, Update
 
 LAYOUT = Layout((TensorSpan("a", (12,), 0, 12), TensorSpan("b", (3, 2), 12, 18)))
@@ -94,7 +94,7 @@ class Watch:
 def run(settings=SETTINGS, backend=None, state=None, federation=FEDERATION):
     watch = Watch()
     with backend or InlineBackend(Trainer) as entered:
-        finish = federate(state or State(0, START, np.zeros_like(START)), federation, settings, entered, [watch])
+        finish = federate(state or State.start(START), federation, settings, entered, [watch])
     return finish, watch
 
 
@@ -138,7 +138,7 @@ def test_server_momentum_is_the_running_sum_that_its_formula_says():
         weights = weights + 0.5 * momentum
     finish, _ = run(replace(plain, rounds=4))
     np.testing.assert_allclose(finish.state.weights, weights, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(finish.state.momentum, momentum, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(finish.state.array("server/momentum"), momentum, rtol=1e-4, atol=1e-5)
 
 
 def test_a_round_asks_as_many_different_agents_as_set_in_the_manifests_order_and_others_next_time():
@@ -182,8 +182,8 @@ def test_a_void_round_leaves_weights_and_momentum_and_the_next_goes_on():
     _, seen = run(backend=Scrambled(Trainer, lose=lose))
     assert [r.aggregated for r in seen.records] == [True, False, True, True, True, True]
     assert seen.states[1].weights.tobytes() == seen.states[0].weights.tobytes()
-    assert seen.states[1].momentum.tobytes() == seen.states[0].momentum.tobytes()
-    assert [s.void_in_a_row for s in seen.states[:3]] == [0, 1, 0]
+    assert seen.states[1].array("server/momentum").tobytes() == seen.states[0].array("server/momentum").tobytes()
+    assert [s.progress.void_in_a_row for s in seen.states[:3]] == [0, 1, 0]
     assert seen.records[1].void_reason == "0 usable updates of 15 requested, rounds.min_agents is 5"
     assert seen.records[1].update_norm == 0
     assert math.isnan(seen.records[1].loss_mean)
@@ -195,7 +195,7 @@ def test_three_void_rounds_in_a_row_end_the_run_and_each_is_on_record():
         Scrambled(Trainer, lose=lambda number, agent: "late" if number > 1 else "") as backend,
         pytest.raises(VoidRoundsError, match=r"3 rounds in a row changed nothing; the last: 0 usable updates of 15"),
     ):
-        federate(State(0, START, np.zeros_like(START)), FEDERATION, SETTINGS, backend, [watch])
+        federate(State.start(START), FEDERATION, SETTINGS, backend, [watch])
     assert [r.aggregated for r in watch.records] == [True, False, False, False]
 
 
@@ -241,7 +241,8 @@ def test_the_districts_of_a_round_add_up_to_its_agents():
 
 
 def after(losses=(), updates=()):
-    return State(len(losses or updates), START, START, tuple(losses), tuple(updates))
+    progress = Progress(tuple(losses), tuple(updates))
+    return State.start(START).with_({"progress": progress.to_json()}, round=len(losses or updates))
 
 
 @pytest.mark.parametrize(
@@ -287,7 +288,7 @@ def test_a_loss_that_is_infinite_is_on_record_as_not_measured():
             return {"loss": math.inf, "windows": 10}
 
     _, seen = run(backend=InlineBackend(Diverged))
-    assert all(math.isnan(x) for x in seen.states[-1].held_out)
+    assert all(math.isnan(x) for x in seen.states[-1].progress.held_out)
 
 
 def test_an_agent_without_validation_windows_does_not_hide_the_loss_of_the_others():
@@ -296,4 +297,4 @@ def test_an_agent_without_validation_windows_does_not_hide_the_loss_of_the_other
             return {"loss": math.nan, "windows": 0.0} if agent == AGENTS[0] else {"loss": 2.0, "windows": 10.0}
 
     _, seen = run(backend=InlineBackend(OneWithout))
-    assert all(loss == 2.0 for loss in seen.states[-1].held_out)
+    assert all(loss == 2.0 for loss in seen.states[-1].progress.held_out)

@@ -12,7 +12,8 @@ from neurogrid.fl.attack import AttackSettings
 from neurogrid.fl.clip import ClipSettings
 from neurogrid.fl.defence import DefenceSettings
 from neurogrid.fl.randomness import generator
-from neurogrid.fl.rounds import Federation, RoundSettings, State, federate
+from neurogrid.fl.rounds import Federation, RoundSettings, federate
+from neurogrid.fl.state import State
 from neurogrid.fl.update import Layout, TensorSpan, Update
 from neurogrid.ledger import Genesis, Ledger
 from neurogrid.storage import place
@@ -74,7 +75,8 @@ class Trainer:
 
 def begin_or_resume(run):
     if not (run / "run.json").exists():
-        return Ledger.create(run, GENESIS, CONFIG, FEDERATION), State(0, START, np.zeros_like(START))
+        state = State.start(START)
+        return Ledger.create(run, GENESIS, CONFIG, LAYOUT, state), state
     ledger, resumed = Ledger.resume(run, LAYOUT)
     assert (resumed.start == START).all()
     return ledger, resumed.state

@@ -6,25 +6,30 @@ import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
 
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import small_run
-import torch
 
 from neurogrid.backends.inline import InlineBackend
 from neurogrid.errors import RunError, UsageError
 from neurogrid.fl.record import weights_sha256
-from neurogrid.fl.rounds import State, federate
+from neurogrid.fl.rounds import federate
+from neurogrid.fl.state import State
 from neurogrid.fl.update import Layout, TensorSpan
 from neurogrid.ledger import Ledger, read_agent_audit, read_round_metrics, verify
 from neurogrid.ledger.chain import seal, sha256
-from neurogrid.ledger.checkpoint import pack
 from neurogrid.storage import Place, place
+
+BEGIN = State.start(small_run.START)
+FIRST, LAST = (f"W_global/round=000{number}/state.safetensors" for number in (0, 4))
 
 
 def rounds_of(settings_rounds):
     return replace(small_run.SETTINGS, rounds=settings_rounds)
+
+
+def bits(state):
+    return state.weights.tobytes() + state.array("server/momentum").tobytes()
 
 
 def unfinished(folder, rounds):
@@ -55,27 +60,13 @@ def test_a_finished_run_has_every_file_and_verifies_clean(whole):
     assert (folder / "config.yaml").read_text() == small_run.CONFIG
 
 
-def test_checkpoints_and_final_weights_load_without_any_code(whole):
-    folder, state = whole
-    checkpoint = torch.load(folder / "W_global" / "round=0008" / "W.pt", weights_only=True)
-    final = torch.load(folder / "W_final.pt", weights_only=True)
-    for tensors in (checkpoint["weights"], final):
-        assert [(k, tuple(v.shape)) for k, v in tensors.items()] == [("lstm.weight", (10, 5)), ("head.bias", (7,))]
-        assert np.concatenate([v.ravel() for v in tensors.values()]).tobytes() == state.weights.tobytes()
-    assert np.concatenate([v.ravel() for v in checkpoint["momentum"].values()]).tobytes() == state.momentum.tobytes()
-
-
-def test_the_same_tensors_pack_to_the_same_bytes():
-    assert pack({"a": torch.arange(5.0)}) == pack({"a": torch.arange(5.0)})
-
-
 @pytest.mark.parametrize("stop", [0, 1, 5, 7, 8])
 def test_a_run_resumed_after_any_round_ends_with_the_same_bits(whole, tmp_path, stop):
     unfinished(tmp_path / "r1", stop)
     state = small_run.train(tmp_path / "r1")
     assert state.weights.tobytes() == whole[1].weights.tobytes()
-    assert repr(state.held_out) == repr(whole[1].held_out)
-    assert state.relative_updates == whole[1].relative_updates
+    assert repr(state.progress.held_out) == repr(whole[1].progress.held_out)
+    assert state.progress.relative_updates == whole[1].progress.relative_updates
     assert verify(place(str(tmp_path / "r1"))).problems == ()
 
 
@@ -99,7 +90,7 @@ def test_void_rounds_in_a_row_are_counted_on_after_a_resume(tmp_path):
         before = federate(state, small_run.FEDERATION, void, backend, [ledger]).state
     ledger, resumed = Ledger.resume(place(str(tmp_path / "r1")), small_run.LAYOUT)
     ledger.close()
-    assert resumed.state.void_in_a_row == before.void_in_a_row == 2
+    assert resumed.state.progress.void_in_a_row == before.progress.void_in_a_row == 2
 
 
 def test_a_round_is_durable_only_after_every_file_that_its_record_names(tmp_path, monkeypatch):
@@ -122,7 +113,7 @@ def test_a_round_is_durable_only_after_every_file_that_its_record_names(tmp_path
 
 def test_a_run_that_exists_is_not_begun_again(whole):
     with pytest.raises(UsageError, match=r"run r1 exists already[\s\S]*--resume r1"):
-        Ledger.create(place(str(whole[0])), small_run.GENESIS, small_run.CONFIG, small_run.FEDERATION)
+        Ledger.create(place(str(whole[0])), small_run.GENESIS, small_run.CONFIG, small_run.LAYOUT, BEGIN)
 
 
 def test_a_run_that_has_ended_is_not_resumed(whole):
@@ -140,7 +131,7 @@ def test_a_live_run_is_refused_to_a_second_writer_and_free_once_it_is_closed(tmp
     ledger, _ = small_run.begin_or_resume(place(str(tmp_path / "r1")))
     for attempt in (
         lambda: Ledger.resume(place(str(tmp_path / "r1")), small_run.LAYOUT),
-        lambda: Ledger.create(place(str(tmp_path / "r1")), small_run.GENESIS, "", small_run.FEDERATION),
+        lambda: Ledger.create(place(str(tmp_path / "r1")), small_run.GENESIS, "", small_run.LAYOUT, BEGIN),
     ):
         with pytest.raises(UsageError, match=r"run r1 is live: another process is writing to it\n  found: process \d+"):
             attempt()
@@ -180,8 +171,11 @@ def edit(path, change):
         (lambda run: (run / "rounds/round=0004.json").unlink(), "records of 3 rounds, but its table lists 4"),
         (lambda run: shutil.rmtree(run / "rounds"), "records of 0 rounds, but its table lists 4"),
         (lambda run: (run / "rounds/round=0003.json").write_text("{"), "record of round 3"),
-        (lambda run: (run / "W_global/round=0004/W.pt").write_bytes(b"x"), "W_global/round=0004/W.pt"),
-        (lambda run: (run / "W_global/round=0000/W.pt").unlink(), "W_global/round=0000/W.pt"),
+        (
+            lambda run: (run / LAST).write_bytes(b"x"),
+            LAST,
+        ),
+        (lambda run: (run / FIRST).unlink(), FIRST),
     ],
 )
 def test_a_run_that_was_changed_is_not_resumed(tmp_path, spoil, words):
@@ -221,7 +215,7 @@ def test_a_full_disk_ends_the_run_in_words_and_what_was_durable_is_resumed(whole
 
 def test_an_end_that_cannot_be_written_is_said_in_words(tmp_path):
     unfinished(tmp_path / "r1", 1)
-    (tmp_path / "r1" / "W_final.pt").mkdir()
+    (tmp_path / "r1" / "W_final.safetensors").mkdir()
     with pytest.raises(RunError, match="the end of run r1 could not be written"):
         small_run.train(tmp_path / "r1", settings=rounds_of(1))
 
@@ -265,10 +259,10 @@ def test_a_state_is_not_changed_by_the_rounds_after_it(tmp_path):
 
     class Watch:
         def after_round(self, record, state):
-            seen.append((state, state.weights.tobytes() + state.momentum.tobytes()))
+            seen.append((state, bits(state)))
 
     small_run.train(tmp_path / "r1", settings=rounds_of(3), observers=[Watch()])
-    assert all(state.weights.tobytes() + state.momentum.tobytes() == then for state, then in seen)
+    assert all(bits(state) == then for state, then in seen)
 
 
 def test_a_rounds_record_says_in_sum_what_the_audits_say_agent_by_agent(tmp_path):

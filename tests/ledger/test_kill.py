@@ -44,7 +44,7 @@ def kill(process):
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("uninterrupted") / "r1"
-    return small_run.train(folder), (folder / "W_final.pt").read_bytes()
+    return small_run.train(folder), (folder / "W_final.safetensors").read_bytes()
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_a_run_killed_at_random_points_resumes_to_the_same_bits_and_verifies_cle
             state = small_run.train(folder)
             assert state.weights.tobytes() == uninterrupted[0].weights.tobytes()
         assert verify(place(str(folder))).problems == ()
-        assert (folder / "W_final.pt").read_bytes() == uninterrupted[1]
+        assert (folder / "W_final.safetensors").read_bytes() == uninterrupted[1]
     assert cut_short >= KILLS // 2
 
 

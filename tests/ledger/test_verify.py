@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import small_run
-import torch
+from safetensors.numpy import load_file, save_file
 
 from neurogrid.errors import UsageError
 from neurogrid.ledger import verify
@@ -55,16 +55,16 @@ def swap(one, other):
 
 
 def add_one(path):
-    state = torch.load(path, weights_only=True)
-    state["head.bias"] += 1
-    torch.save(state, path)
+    weights = load_file(path)
+    save_file({**weights, "head.bias": weights["head.bias"] + 1}, path)
 
 
 def halve(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-RECORD, CHECKPOINT = "rounds/round=0003.json", "W_global/round=0003/W.pt"
+START = "W_global/round=0000/state.safetensors"
+RECORD, CHECKPOINT = "rounds/round=0003.json", "W_global/round=0003/state.safetensors"
 AUDIT, DISTRICTS = "audit/agent_round_audit/round=0003.parquet", "audit/district_round_summary/round=0003.parquet"
 METRICS, LAST = "round_metrics.parquet", f"rounds/round={small_run.ROUNDS:04d}.json"
 EVALUATION = "evaluation.json"
@@ -89,19 +89,23 @@ TAMPERINGS = [
     ("an edited last record", lambda r: edit_json(r / "end.json", rounds=2), {"end.json": "its content was changed"}),
     (
         "swapped checkpoints",
-        lambda r: swap(r / CHECKPOINT, r / "W_global/round=0005/W.pt"),
-        {CHECKPOINT: CHANGED, "W_global/round=0005/W.pt": CHANGED},
+        lambda r: swap(r / CHECKPOINT, r / "W_global/round=0005/state.safetensors"),
+        {CHECKPOINT: CHANGED, "W_global/round=0005/state.safetensors": CHANGED},
     ),
     ("a removed checkpoint", lambda r: (r / CHECKPOINT).unlink(), {CHECKPOINT: GONE}),
     ("a truncated checkpoint", lambda r: halve(r / CHECKPOINT), {CHECKPOINT: CHANGED}),
-    ("the start's weights", lambda r: halve(r / "W_global/round=0000/W.pt"), {"W_global/round=0000/W.pt": CHANGED}),
+    (
+        "the start's weights",
+        lambda r: halve(r / START),
+        {START: CHANGED},
+    ),
     ("an edited audit row", lambda r: edit_table(r / AUDIT, "accepted", False), {AUDIT: CHANGED}),
     ("an edited district", lambda r: edit_table(r / DISTRICTS, "malicious", 9), {DISTRICTS: CHANGED}),
     ("an edited metric", lambda r: edit_table(r / METRICS, "held_out_loss", 0.1), {METRICS: "row of round 2 differs"}),
     ("a truncated table", lambda r: halve(r / METRICS), {METRICS: "is not a Parquet file any more"}),
     ("a removed table", lambda r: (r / METRICS).unlink(), {METRICS: GONE}),
     ("an edited config", lambda r: (r / "config.yaml").write_text("seed: 12\n"), {"config.yaml": CHANGED}),
-    ("other final weights", lambda r: add_one(r / "W_final.pt"), {"W_final.pt": CHANGED}),
+    ("other final weights", lambda r: add_one(r / "W_final.safetensors"), {"W_final.safetensors": CHANGED}),
     ("an edited summary", lambda r: edit_json(r / "run_summary.json", rounds=1), {"run_summary.json": CHANGED}),
     ("an edited evaluation", lambda r: edit_json(r / EVALUATION, mae=0.1), {EVALUATION: "its content was changed"}),
     ("an evaluation without hashes", lambda r: (r / EVALUATION).write_text("{}"), {EVALUATION: "its content was"}),

@@ -13,7 +13,8 @@ from neurogrid.fl.attack import AttackSettings
 from neurogrid.fl.clip import ClipSettings
 from neurogrid.fl.defence import DefenceSettings
 from neurogrid.fl.randomness import generator
-from neurogrid.fl.rounds import Federation, RoundSettings, State, federate
+from neurogrid.fl.rounds import Federation, RoundSettings, federate
+from neurogrid.fl.state import State
 from neurogrid.fl.update import Layout, Phases, RoundResult, TensorSpan, Update
 from neurogrid.ledger import Genesis, Ledger
 from neurogrid.report.page import render_report
@@ -122,8 +123,8 @@ def runs_under(folder: Path) -> MakeRun:
         )
         config = {"seed": 7, "rounds": {"count": rounds, "timeout_s": 10}, "attack": {"kind": attack, "fraction": 0.2}}
         late = frozenset({(4, names[1]), (4, names[6])})
-        state = State(0, start, np.zeros_like(start))
-        with Ledger.create(run, genesis, yaml.safe_dump(config), federation) as ledger:
+        state = State.start(start)
+        with Ledger.create(run, genesis, yaml.safe_dump(config), LAYOUT, state) as ledger:
             finish = federate(state, federation, settings, Pretend(goal, late), [ledger])
             if done is None:
                 ledger.finish(finish.state, finish.reason, {})

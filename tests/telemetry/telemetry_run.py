@@ -13,7 +13,8 @@ from neurogrid.fl.attack import AttackSettings
 from neurogrid.fl.clip import ClipSettings
 from neurogrid.fl.defence import DefenceSettings
 from neurogrid.fl.randomness import generator
-from neurogrid.fl.rounds import Federation, RoundSettings, State, federate
+from neurogrid.fl.rounds import Federation, RoundSettings, federate
+from neurogrid.fl.state import State
 from neurogrid.fl.update import Layout, TensorSpan, Update
 from neurogrid.ledger import Genesis, Ledger
 from neurogrid.storage import Place, place
@@ -97,9 +98,8 @@ def begin(run: Place, **given: str) -> tuple[Ledger, State]:
     if (run / "run.json").exists():
         ledger, resumed = Ledger.resume(run, LAYOUT)
         return ledger, resumed.state
-    return Ledger.create(run, genesis(run.name, **given), "seed: 5\n", FEDERATION), State(
-        0, START, np.zeros_like(START)
-    )
+    state = State.start(START)
+    return Ledger.create(run, genesis(run.name, **given), "seed: 5\n", LAYOUT, state), state
 
 
 def train(
