@@ -188,7 +188,7 @@ def nnm_trimmed_mean(deltas: Matrix, f: int) -> Verdict:
     order = np.argsort(squared_distances(deltas), axis=1, kind="stable")[:, : n - f]
     mixing = np.zeros((n, n))
     np.put_along_axis(mixing, order, 1 / (n - f), axis=1)
-    # Rows with the same neighbours are mixed once: BLAS sums the rows of one product in different ways, and mixtures that
+    # Rows with the same neighbours are mixed once: BLAS sums the rows of a product in different ways, and mixtures that
     # differ in their last bits alone would not share the places of the trimmed mean, but win or lose them by chance.
     different, mixture_of = np.unique(mixing, axis=0, return_inverse=True)
     mixed = np.empty_like(deltas)
