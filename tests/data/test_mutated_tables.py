@@ -1,60 +1,44 @@
-"""Damaged tables: whatever the bytes, a file gives readings or is refused in words, and no energy is made up."""
+"""Damaged files: whatever the bytes, a file gives readings or is refused in words, and no energy is made up."""
 
-import gzip
 from pathlib import Path
+from random import Random
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
-from meter_files import meter_csv, series, settings, sgsc_csv, write_heapo
 
-from neurogrid.data.energies import energies
-from neurogrid.data.faults import FaultLog
-from neurogrid.data.grid import to_grid
-from neurogrid.data.readings import UnusableFileError
-from neurogrid.data.sources import Source, open_source
-from neurogrid.storage import place
-from tests.data.mutated import mutated
+from tests.data.fuzz import SAMPLES, main, survives
+from tests.data.mutated import damaged
 
-LOAD = [round(0.1 + n * 37 % 101 / 100, 3) for n in range(60)]
-HEAPO = meter_csv("1", series(LOAD)).encode()
-TIMES = [f"2013-10-{5 + n // 48:02} {n % 48 // 2:02}:{n % 2 * 30:02}:00" for n in range(96)]
-SGSC = sgsc_csv("1", [(at, f"{n % 7 / 10}", "0.1" if n % 3 else "") for n, at in enumerate(TIMES)])
+TABLES = [name for name, sample in SAMPLES.items() if sample.declaration and sample.declaration.format == "csv"]
 
 
 @pytest.fixture(scope="module")
-def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Source, Path]]:
-    heapo = write_heapo(tmp_path_factory.mktemp("heapo"), {"1": HEAPO})
-    sgsc = tmp_path_factory.mktemp("sgsc")
-    (sgsc / "1.csv").write_bytes(SGSC)
-    return {
-        "heapo": (open_source("heapo", place(str(heapo)), (), None), heapo / "smart_meter_data" / "15min" / "1.csv"),
-        "sgsc": (open_source("sgsc", place(str(sgsc)), (), None), sgsc / "1.csv"),
-    }
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("damaged")
 
 
-@pytest.mark.parametrize(("kind", "sample"), [("heapo", HEAPO), ("sgsc", SGSC), ("sgsc", gzip.decompress(SGSC))])
-@examples(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.data())
-def test_a_damaged_file_gives_readings_or_is_refused_in_words(
-    sources: dict[str, tuple[Source, Path]], kind: str, sample: bytes, data: st.DataObject
+@pytest.mark.parametrize("name", TABLES)
+@examples(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(random=st.randoms(use_true_random=False))
+def test_a_damaged_table_gives_readings_or_is_refused_in_words(folder: Path, name: str, random: Random) -> None:
+    survives(SAMPLES[name], damaged(SAMPLES[name].content, random), random, folder)
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_a_sample_that_is_not_damaged_is_read(folder: Path, name: str) -> None:
+    assert survives(SAMPLES[name], SAMPLES[name].content, Random(1), folder) == "read"
+
+
+def test_each_file_of_a_seed_is_damaged_in_the_same_way_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    source, path = sources[kind]
-    path.write_bytes(data.draw(mutated(sample)))
-    ways = {
-        "registers": data.draw(st.sampled_from(("refuse", "differences"))),
-        "net_meters": data.draw(st.sampled_from(("refuse", "import", "export", "net"))),
-        "catch_up": data.draw(st.sampled_from(("spread", "missing"))),
-    }
-    faults = FaultLog(5)
-    try:
-        found = energies(source.read(source.listing(5).files[0], faults), settings(**ways).treatment, faults)
-        grid = to_grid(found.table, found.cadence_minutes, 400.0, faults)
-    except UnusableFileError:
-        return
-    read = float(found.table["kWh"].to_numpy().sum())
-    assert float(np.nansum(grid.kwh)) + grid.dropped_kwh == pytest.approx(read, rel=1e-9, abs=1e-9)
-    assert np.isfinite(grid.kwh[~np.isnan(grid.kwh)]).all()
-    assert len(grid.kwh) < 400 * 1440 * 60
+    def run(*given: str) -> list[str]:
+        monkeypatch.setattr("sys.argv", ["fuzz", "--kept", str(tmp_path), *given])
+        assert main() == 0
+        return capsys.readouterr().out.splitlines()[:-1]
+
+    whole = run("--files", "140")
+    assert run("--files", "140") == whole
+    assert run("--files", "70", "--first", "70") != whole

@@ -51,9 +51,7 @@ def first_bytes(file: Place, encoding: str, size: int = LOOKED_AT) -> bytes:
         found = beginning(file, size)
     except (PackedError, OSError) as error:
         raise UnusableFileError(Fault.UNREADABLE_FILE, str(error)) from None
-    if codecs.lookup(encoding).name == "utf-8":
-        return found
-    return codecs.getincrementaldecoder(encoding)("replace").decode(found).encode()
+    return b"".join(_utf8(iter([found]), encoding))
 
 
 @contextmanager
@@ -122,9 +120,12 @@ def _utf8(chunks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
         yield from chunks
         return
     decoder = codecs.getincrementaldecoder(encoding)("replace")
-    for chunk in chunks:
-        yield decoder.decode(chunk).encode()
-    yield decoder.decode(b"", final=True).encode()
+    try:
+        for chunk in chunks:
+            yield decoder.decode(chunk).encode()
+        yield decoder.decode(b"", final=True).encode()
+    except UnicodeError as error:  # UTF-16 without the mark that says in which order its bytes are
+        raise UnusableFileError(Fault.UNREADABLE_FILE, f"not text in {encoding}: {error}") from None
 
 
 def _lines(chunks: Iterator[bytes], block_bytes: int) -> Iterator[bytes]:
