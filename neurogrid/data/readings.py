@@ -136,6 +136,9 @@ def header_of(content: bytes, separator: str) -> Header:
     text = content[:end].decode("utf-8-sig", "replace").strip("\r")
     if "\r" in text:
         text = text.split("\r")[0]
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        text = "text in UTF-16: save it in UTF-8, or declare source.generic.encoding: utf-16"
+        raise UnusableFileError(Fault.UNREADABLE_FILE, text)
     if "\ufffd" in text or "\0" in text:
         raise UnusableFileError(Fault.UNREADABLE_FILE, "not a text file")
     return Header(cells_of(text, separator), 1, text)

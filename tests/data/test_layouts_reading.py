@@ -17,7 +17,8 @@ from made_layouts import all_found, kwh, lines, moments
 
 from neurogrid.data.faults import Fault, FaultLog
 from neurogrid.data.layouts.declaration import Declaration, offset_us
-from neurogrid.data.layouts.pieces import Piece, blocks, pieces
+from neurogrid.data.layouts.pieces import Piece, blocks, first_bytes, pieces
+from neurogrid.data.layouts.table import check_columns, header
 from neurogrid.data.layouts.times import by_pattern, pattern_regex, unix
 from neurogrid.data.readings import UnusableFileError
 from neurogrid.data.sources import Source, open_source
@@ -125,6 +126,24 @@ def test_a_table_reads_the_same_in_any_encoding_and_with_any_line_ends(tmp_path:
     assert [sum(energies.values()) for energies, _ in households.values()] == pytest.approx(
         [sum(kwh(0, 96)), sum(kwh(1, 96))]
     )
+
+
+@pytest.mark.parametrize(
+    ("encoding", "written", "said"),
+    [("utf-16", "utf-16-le", "not text in utf-16.*BOM"), ("utf-8", "utf-16", "text in UTF-16: .*encoding: utf-16")],
+)
+def test_text_of_another_encoding_is_refused_with_what_to_declare(
+    tmp_path: Path, encoding: str, written: str, said: str
+) -> None:
+    (tmp_path / "x.csv").write_bytes(table().encode(written))
+    with pytest.raises(UnusableFileError, match=said):
+        header(first_bytes(place(str(tmp_path / "x.csv")), encoding), replace(LONG, encoding=encoding))
+
+
+def test_a_wide_table_without_a_column_of_a_household_is_refused() -> None:
+    wide = Declaration("wide", shape="wide", separator=";", time=("",), energy=())
+    with pytest.raises(UnusableFileError, match='no column of a household in """" \\(line 1\\)'):
+        check_columns(header(b'""\n"2013-10-26 20:15:00";0,47\n', wide), wide)
 
 
 def zst(content: bytes) -> bytes:

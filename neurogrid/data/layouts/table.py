@@ -94,9 +94,12 @@ def _line_end(content: bytes, at: int) -> int:
 
 
 def check_columns(found: Header, declaration: Declaration) -> None:
-    """Raises UnusableFileError where a declared column is missing or there twice."""
+    """Raises UnusableFileError where a declared column is missing or there twice, or a wide table has no household."""
     for name in declaration.columns:
         found.position(name, declaration.separator)
+    if declaration.shape == "wide" and not households_across(found, declaration):
+        text = f'no column of a household in "{found.text[:200]}" (line {found.line})'
+        raise UnusableFileError(Fault.MISSING_COLUMN, text)
 
 
 def read_piece(
