@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from neurogrid.data.faults import Fault, FaultLog
 from neurogrid.data.grid import MINUTE_US
-from neurogrid.data.steps import Ints, in_time, snapped
+from neurogrid.data.steps import Ints, begins_with_newest, snapped
 
 DAY_MINUTES = 1440
 DAY_US = DAY_MINUTES * MINUTE_US
@@ -22,6 +22,8 @@ FIRST_DAY, LAST_DAY = -25_567, 65_744
 """1900 to 2150. A label outside them is a mistake; it is given the offset of the nearest day in them."""
 NEAR_US = 2 * DAY_US
 """The step that holds at a change of clocks is that of the labels so near to it."""
+BLOCK_ROWS = 1 << 16
+"""Rows whose offsets are looked up together."""
 
 Repeated = Literal["twice", "summed"]
 """What a file does with the hour that clocks repeat: its labels stand `twice`, or once with both hours `summed`."""
@@ -82,14 +84,15 @@ class Placed:
     """Where the rows of a file with local labels belong. M is N, less rows left out, plus rows that hold two hours.
 
     Attributes:
-        rows: (M,) rows of the file, rising.
+        rows: (M,) rows of the file, rising; a slice where they are all of them.
         utc_us: (M,) their moments in microseconds since 1970, UTC.
-        share: (M,) of the row's energy that belongs there: 1, or 0.5 of a row that holds two hours.
+        share: (M,) of the row's energy that belongs there: 1, or 0.5 of a row that holds two hours; None where all are
+            1.
     """
 
-    rows: npt.NDArray[np.intp]
+    rows: npt.NDArray[np.intp] | slice
     utc_us: Ints
-    share: npt.NDArray[np.float64]
+    share: npt.NDArray[np.float64] | None
 
 
 def utc_of_local(
@@ -114,49 +117,72 @@ def utc_of_local(
         ends: whether a label names the end of its slot, instead of the start.
         repeated: how the file holds the hour that clocks repeat; see Repeated.
     """
-    rows = np.arange(len(labels_us))
-    if len(rows) == 0:
-        return Placed(rows, labels_us, np.ones(0))
-    order = rows[in_time(labels_us)]
-    wall = snapped(labels_us)[order]
-    moments, offsets = _changes_between(timezone, int(wall[0]), int(wall[-1]))
-    # Clocks that change show two times at once; labels from the later of both on have the new offset.
-    utc = wall - offsets[np.searchsorted(moments + np.maximum(offsets[1:], offsets[:-1]), wall, side="right")]
-    skipped, once, halved, later = np.zeros((4, len(wall)), bool)
-    length = np.zeros(len(wall), np.int64)
+    if len(labels_us) == 0:
+        return Placed(slice(None), labels_us, None)
+    wall = snapped(labels_us)
+    moments, offsets = _changes_between(timezone, int(wall.min()), int(wall.max()))
+    utc = _with_usual_offset(wall, moments, offsets)
+    skipped, once, halved, lengths = ([np.empty(0, np.int64)] for _ in range(4))
+    newest_first = begins_with_newest(labels_us)
     for moment, before, after in zip(moments.tolist(), offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
         low, high = sorted((moment + before, moment + after))
-        hour = slice(*np.searchsorted(wall, (low, high + ends)))
-        own = wall[hour] > low if ends else wall[hour] >= low
+        near = np.flatnonzero((wall >= low - NEAR_US) & (wall < high + NEAR_US))
+        near = near[::-1] if newest_first else near
+        near = near[np.argsort(labels_us[near], kind="stable")]
+        times = wall[near]
+        hour = slice(*np.searchsorted(times, (low, high + ends)))
+        at, labels = near[hour], times[hour]
+        own = labels > low if ends else labels >= low
         if after > before:
             moment_named_once = ends and repeated == "twice" and own.all()
-            skipped[hour] = own & (wall[hour] != high) if moment_named_once else own
+            skipped.append(at[own & (labels != high) if moment_named_once else own])
             continue
-        utc[hour], length[hour] = wall[hour] - before, high - low
+        utc[at] = labels - before
         if repeated == "summed":
-            halved[hour] = own
+            halved.append(at[own])
+            lengths.append(np.full(np.count_nonzero(own), high - low))
             continue
-        near = slice(*np.searchsorted(wall, (low - NEAR_US, high + NEAR_US)))
-        rest = np.concatenate([utc[near.start : hour.start], utc[hour.stop : near.stop]])
-        times = np.unique(wall[near])
-        later[hour], alone = _later(utc[hour], high - low, moment, _most_frequent(times[1:] - times[:-1]), rest)
-        once[hour] = alone & own & (wall[hour] != high)
-    utc += np.where(later, length, 0)
-    halves = np.flatnonzero(halved)
+        rest = utc[np.concatenate([near[: hour.start], near[hour.stop :]])]
+        times = np.unique(times)
+        later, alone = _later(utc[at], high - low, moment, _most_frequent(times[1:] - times[:-1]), rest)
+        utc[at[later]] += high - low
+        once.append(at[alone & own & (labels != high)])
     for fault, which, text in (
         (Fault.NO_SUCH_TIME, skipped, "is skipped by the clocks of"),
         (Fault.AMBIGUOUS_TIME, once, "stands once and is taken as the first of two in"),
         (Fault.AMBIGUOUS_TIME, halved, "holds two hours, half of it goes to each, in"),
     ):
-        at = np.sort(order[which])
+        rows = np.sort(np.concatenate(which))
         faults.add_rows(
-            fault, line[at], (f"{np.datetime64(int(labels_us[row]), 'us')} {text} {timezone}" for row in at)
+            fault, line[rows], (f"{np.datetime64(int(labels_us[row]), 'us')} {text} {timezone}" for row in rows)
         )
-    from_sorted = np.r_[np.flatnonzero(~skipped), halves]
-    moments_us = np.r_[utc[~skipped], utc[halves] + length[halves]] + (labels_us[order] - wall)[from_sorted]
-    share = np.where(halved, 0.5, 1.0)[from_sorted]
-    by_row = np.argsort(order[from_sorted], kind="stable")
-    return Placed(order[from_sorted][by_row], moments_us[by_row], share[by_row])
+    if wall is not labels_us:
+        utc += labels_us - wall
+    return _placed(utc, np.concatenate(skipped), np.concatenate(halved), np.concatenate(lengths))
+
+
+def _with_usual_offset(wall: Ints, moments: Ints, offsets: Ints) -> Ints:
+    """Labels less the offset that they have if no hour were repeated; a block at a time, to hold little memory."""
+    # Clocks that change show two times at once; labels from the later of both on have the new offset.
+    bounds = moments + np.maximum(offsets[1:], offsets[:-1])
+    utc = wall.copy()
+    for begin in range(0, len(utc), BLOCK_ROWS):
+        block = utc[begin : begin + BLOCK_ROWS]
+        block -= offsets[np.searchsorted(bounds, block, side="right")]
+    return utc
+
+
+def _placed(utc: Ints, skipped: Ints, halved: Ints, lengths: Ints) -> Placed:
+    """Moments of all rows, less those that are skipped, and of those that hold two hours of a length, both."""
+    if not len(skipped) and not len(halved):
+        return Placed(slice(None), utc, None)
+    times = np.ones(len(utc), np.int8)
+    times[skipped], times[halved] = 0, 2
+    rows = np.repeat(np.arange(len(utc)), times)
+    moments = utc[rows]
+    second = np.flatnonzero(rows[1:] == rows[:-1]) + 1
+    moments[second] += lengths[np.argsort(halved, kind="stable")]
+    return Placed(rows, moments, np.where(times[rows] == 2, 0.5, 1.0))
 
 
 def local_as_utc(starts_us: Ints, cadence_minutes: int, timezone: str) -> str:

@@ -56,14 +56,24 @@ def in_time(labels: Ints) -> npt.NDArray[np.intp] | slice:
 
     A slice where rows are in order already, from first to last or from last to first, so that no row is copied.
     """
-    rises, falls = np.count_nonzero(labels[1:] > labels[:-1]), np.count_nonzero(labels[1:] < labels[:-1])
+    rises, falls = _rises_and_falls(labels)
     if falls == 0:
         return slice(None)
     if rises == 0:
         return slice(None, None, -1)
-    if falls > NEWEST_FIRST * (rises + falls):
+    if begins_with_newest(labels):
         return len(labels) - 1 - np.argsort(labels[::-1], kind="stable")
     return np.argsort(labels, kind="stable")
+
+
+def begins_with_newest(labels: Ints) -> bool:
+    """Whether a file begins with its newest row, so that of one label the later row is the earlier reading."""
+    rises, falls = _rises_and_falls(labels)
+    return falls > NEWEST_FIRST * (rises + falls)
+
+
+def _rises_and_falls(labels: Ints) -> tuple[int, int]:
+    return int(np.count_nonzero(labels[1:] > labels[:-1])), int(np.count_nonzero(labels[1:] < labels[:-1]))
 
 
 def covered_minutes(labels: Ints, promised_minutes: int, ends: bool) -> Minutes:

@@ -171,7 +171,8 @@ def test_days_of_23_and_25_hours_have_their_own_energy(zone: str, minutes: int, 
     lines, faults = np.arange(2, count + 2, dtype=np.int32), FaultLog(5)
     kwh = values(count)
     placed = utc_of_local(label, zone, lines, faults, ends=ends, repeated="twice")
-    readings, more = found(labelled(placed.utc_us, kwh[placed.rows] * placed.share, ends, minutes))
+    assert placed.share is None
+    readings, more = found(labelled(placed.utc_us, kwh[placed.rows], ends, minutes))
     _, slots = on_grid(readings)
     assert not faults.counts
     assert not more.counts

@@ -1,5 +1,6 @@
 """Wall-clock labels to UTC and back: what zoneinfo says, in either order of rows, with each way to write the change."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -35,7 +36,9 @@ def wall(utc: np.ndarray, zone: str) -> np.ndarray:
 def placed(labels: np.ndarray, zone: str, ends: bool, repeated: Repeated = "twice") -> tuple[Placed, FaultLog]:
     faults = FaultLog(5)
     lines = np.arange(2, len(labels) + 2, dtype=np.int32)
-    return utc_of_local(labels, zone, lines, faults, ends=ends, repeated=repeated), faults
+    found = utc_of_local(labels, zone, lines, faults, ends=ends, repeated=repeated)
+    share = np.ones(len(found.utc_us)) if found.share is None else found.share
+    return replace(found, rows=np.arange(len(labels))[found.rows], share=share), faults
 
 
 def clock(*times: str) -> np.ndarray:
@@ -142,11 +145,12 @@ def test_labels_that_clocks_skip_are_left_out_and_counted(ends: bool, kept: list
     assert faults.counts == {Fault.NO_SUCH_TIME: 4}
 
 
-def test_days_of_96_labels_lose_the_skipped_hour_and_spread_the_sum_of_the_repeated_one() -> None:
+@pytest.mark.parametrize("off", [0, -3_000])
+def test_days_of_96_labels_lose_the_skipped_hour_and_spread_the_sum_of_the_repeated_one(off: int) -> None:
     for ends, back in ((True, datetime(2012, 10, 28)), (True, datetime(2012, 3, 25)), (False, datetime(2012, 10, 28))):
-        labels = us(back) + (np.arange(96) + ends) * 15 * MINUTE_US
+        labels = us(back) + (np.arange(96) + ends) * 15 * MINUTE_US + off
         result, faults = placed(labels, "Europe/Lisbon", ends, "summed")
-        starts = result.utc_us - ends * 15 * MINUTE_US
+        starts = result.utc_us - ends * 15 * MINUTE_US - off
         hours = 25 if back.month == 10 else 23
         first = us(back) - (60 * MINUTE_US if back.month == 10 else 0)  # summer time is UTC+1
         assert np.sort(starts).tolist() == (first + np.arange(hours * 4) * 15 * MINUTE_US).tolist()

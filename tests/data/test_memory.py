@@ -5,8 +5,9 @@ import os
 import shutil
 import subprocess
 import sys
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ LIMIT_MB, LIMIT_WITH_GAPS_MB = 300, 420
 
 MEASURE = """
 import json, sys
+from dataclasses import replace
 from pathlib import Path
 from meter_files import SETTINGS
 from neurogrid.data.clean import Stations, clean_file
@@ -37,8 +39,9 @@ def peak_mb():
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
-raw, warehouse = sys.argv[1:]
+raw, warehouse, zone, unit = sys.argv[1:]
 source = open_source("heapo", place(raw), (), None)
+source = replace(source, declaration=replace(source.declaration, zone=zone, unit=unit))
 file = source.listing(5).files[0]
 before = peak_mb()
 outcome = clean_file(source, file, Stations(source, SETTINGS), place(warehouse), 15, SETTINGS)
@@ -47,8 +50,11 @@ print(json.dumps({"mb": peak_mb() - before, "rows": outcome.file_rows, "observed
 """
 
 
-def long_file(raw: Path, *, gaps: bool) -> int:
-    """Readings of each minute; returns its rows. With gaps, each day lacks two hours and has some empty cells."""
+def long_file(raw: Path, *, gaps: bool, zone: str) -> int:
+    """Readings of each minute; returns its rows. With gaps, each day lacks two hours and has some empty cells.
+
+    In a zone, labels are of its clock without an offset, so that a day may have 23 or 25 hours.
+    """
     for folder in ("meta_data", "smart_meter_data/15min"):
         (raw / folder).mkdir(parents=True)
     listed = "Household_ID;Group;Weather_ID;SmartMeterData_Available_15min\n1;control;;True\n"
@@ -57,30 +63,51 @@ def long_file(raw: Path, *, gaps: bool) -> int:
     value = ["" if gaps and minute % 50 == 7 else f"0.0{minute * 37 % 59 + 1:02}" for minute in minutes]
     if gaps:
         value[180] = "2.5"  # the energy of the gap before it
-    day = "".join(
-        f"1;control;unknown;DAY {minute // 60:02}:{minute % 60:02}:00+00:00;{kwh};;\n"
+    offset = "" if zone else "+00:00"
+    lines = [
+        f"1;control;unknown;DAY {minute // 60:02}:{minute % 60:02}:00{offset};{kwh};;\n"
         for minute, kwh in zip(minutes, value, strict=True)
+    ]
+    usual, without, with_two = (
+        "".join(each) for each in (lines, lines[:120] + lines[180:], lines[:180] + lines[120:180] + lines[180:])
     )
+    rows = 0
     with (raw / "smart_meter_data/15min/1.csv").open("w") as file:
         file.write("Household_ID;Group;AffectsTimePoint;Timestamp;")
         file.write("kWh_received_Total;kWh_received_HeatPump;kWh_received_Other\n")
         for number in range(DAYS):
-            file.write(day.replace("DAY", str(date(2014, 1, 1) + timedelta(number))))
-    return DAYS * len(minutes)
+            day = date(2014, 1, 1) + timedelta(number)
+            hours = _hours(day, zone) if zone else 24
+            file.write({23: without, 24: usual, 25: with_two}[hours].replace("DAY", str(day)))
+            rows += len(minutes) + (hours - 24) * 60
+    return rows
+
+
+def _hours(day: date, zone: str) -> int:
+    midnights = (datetime.combine(at, time(), ZoneInfo(zone)).astimezone(UTC) for at in (day, day + timedelta(1)))
+    begin, end = midnights
+    return (end - begin) // timedelta(hours=1)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of a process is read from Linux's /proc")
-@pytest.mark.parametrize(("gaps", "limit_mb"), [(False, LIMIT_MB), (True, LIMIT_WITH_GAPS_MB)])
-def test_ten_years_of_minutes_take_no_more_than_some_columns(tmp_path: Path, gaps: bool, limit_mb: int) -> None:
-    rows = long_file(tmp_path / "raw", gaps=gaps)
-    command = [sys.executable, "-c", MEASURE, str(tmp_path / "raw"), str(tmp_path / "warehouse")]
+@pytest.mark.parametrize(
+    ("gaps", "zone", "unit", "limit_mb"),
+    [(False, "", "kWh", LIMIT_MB), (True, "", "kWh", LIMIT_WITH_GAPS_MB), (False, "Europe/Zurich", "kW", LIMIT_MB)],
+)
+def test_ten_years_of_minutes_take_no_more_than_some_columns(
+    tmp_path: Path, gaps: bool, zone: str, unit: str, limit_mb: int
+) -> None:
+    rows = long_file(tmp_path / "raw", gaps=gaps, zone=zone)
+    command = [sys.executable, "-c", MEASURE, str(tmp_path / "raw"), str(tmp_path / "warehouse"), zone, unit]
     path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
     run = subprocess.run(command, capture_output=True, check=True, text=True, env={**os.environ, "PYTHONPATH": path})
     shutil.rmtree(tmp_path / "raw")  # 270 MB, which pytest would keep
     found = json.loads(run.stdout)
     assert found["rows"] == rows
     assert found["observed"] > 0.7 * DAYS * 96
+    kinds = {"other_step", "catch_up", "null_value"} if gaps else {"other_step"}
+    assert {kind for kind, count in found["faults"].items() if count} == kinds
     assert found["faults"].get("catch_up", 0) == (DAYS if gaps else 0)
     assert found["mb"] <= limit_mb, found
 

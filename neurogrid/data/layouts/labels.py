@@ -49,7 +49,8 @@ def labelled(parts: Iterable[Rows], declaration: Declaration, net_meters: str, f
         placed = utc_of_local(
             labels, declaration.zone, line, faults, ends=declaration.ends, repeated=declaration.repeated
         )
-        labels, value = placed.utc_us, value[placed.rows] * placed.share
+        labels, value = placed.utc_us, value[placed.rows]
+        value = value if placed.share is None else value * placed.share
         empty, estimated, line = empty[placed.rows], estimated[placed.rows], line[placed.rows]
     elif shift:
         labels = labels - shift
@@ -103,6 +104,8 @@ def _hours(labels: Ints, declaration: Declaration) -> Floats:
     """Hours that each row covers; for rows between whole minutes those of their minute."""
     if not len(labels):
         return np.ones(0)
+    if not (labels % MINUTE_US).any() and (labels[1:] > labels[:-1]).all():
+        return np.asarray(covered_minutes(labels, declaration.cadence_minutes, declaration.ends) / 60.0, np.float64)
     minutes, which = np.unique(-(-(labels - MINUTE_US // 2) // MINUTE_US) * MINUTE_US, return_inverse=True)
     covered = covered_minutes(minutes, declaration.cadence_minutes, declaration.ends)
     return np.asarray(covered[which] / 60.0, np.float64)
