@@ -152,6 +152,7 @@ def _well_read(rows: Rows, faults: FaultLog) -> Rows:
     return rows.take(np.delete(np.arange(len(rows.kwh)), misread))
 
 
+@np.errstate(over="ignore")  # of values that fill the type there is no power; they are no readings
 def _of_one_scale(read: Rows, max_power_kw: float, faults: FaultLog) -> Floats:
     """A register whose decimal point moves, at its smallest scale: a lost point, like Wh, makes values larger."""
     before, after = read.kwh[:-1], read.kwh[1:]

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 import traceback
+import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
@@ -271,6 +272,7 @@ def run(files: int, seed: int, first: int, kept: Path, every_s: float) -> int:
     """Tries so many files; how many stumbled, each of which is put into the folder `kept` with its traceback."""
     counts: Counter[str] = Counter()
     names, began, said = list(SAMPLES), time.perf_counter(), 0.0
+    warnings.simplefilter("error")
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as place_:
         folder = Path(place_)
         for number in range(first, first + files):

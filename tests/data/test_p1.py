@@ -181,7 +181,7 @@ def test_exports_of_something_else_are_refused_in_words():
         ),
         (homewizard, b"", "no lines"),
         (homewizard, b"time,Import kWh\n31/01/2025,3\n", "no row with a time.*bad_timestamp 1"),
-        (dsmr_reader, b"Hour Start,Electricity 1\n2025-01-31 00:00,3\n", "no row with an hour.*wanted is 2025-01-31T"),
+        (dsmr_reader, b"Hour Start,Electricity 1\n2025-01-31 00:00,3\n", "no row with a time.*wanted is 2025-01-31T"),
         (dsmr_reader, b"Day,Electricity 1 (Dutch Users: Low Tariff)\n2025-01-31,3\n", "hour totals, not of days"),
         (dsmr_reader, b"Hour Start,Gas\n2025-01-31T00:00:00+01:00,3\n", "no column 'Electricity 1"),
     ):

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from neurogrid.data.faults import Fault, FaultLog
 from neurogrid.data.layouts import text
-from neurogrid.data.layouts.blocks import Block
+from neurogrid.data.layouts.tariffs import Clock, summed
 from neurogrid.data.readings import UnusableFileError
 
 NAME = "dsmr_reader"
@@ -24,7 +24,7 @@ LABELS = "utc"
 REGISTER = False
 MINUTES = 60
 
-TIME = "hour start"
+CLOCK = Clock("hour start", has_offset=True, example="2025-01-31T00:00:00+01:00")
 _DRAWN, _FED_IN = (re.compile(rf"electricity \d{way}( \(.*\))?") for way in ("", " returned"))
 
 
@@ -32,7 +32,7 @@ def is_it(beginning: bytes, name: str) -> str:
     """Why a file is an export of DSMR-reader; empty where it is not."""
     first = text.first_line(beginning).casefold().replace('"', "")
     return (
-        f"its header begins with {TIME!r} and has electricity 1"
+        f"its header begins with {CLOCK.column!r} and has electricity 1"
         if re.match(r"(hour start|day).electricity 1", first)
         else ""
     )
@@ -47,27 +47,11 @@ def rows(stream: BinaryIO, name: str, faults: FaultLog) -> Iterator[pa.Table]:
     numbered = text.lines(stream)
     head = text.header(numbered, (), name)
     found = f"found: {', '.join(head.columns)[:200]}"
-    if TIME not in head.columns:
+    if CLOCK.column not in head.columns:
         wanted = "wanted is DSMR-reader's export of hour totals, not of days"
         raise UnusableFileError(Fault.MISSING_COLUMN, f"no column 'Hour Start' in {name}; {found}; {wanted}")
     fed_in = [each for each in head.columns if _FED_IN.fullmatch(each)]
     drawn = [each for each in head.columns if _DRAWN.fullmatch(each)]
     if not drawn:
         raise UnusableFileError(Fault.MISSING_COLUMN, f"no column 'Electricity 1 (...)' in {name}; {found}")
-    household, block, given = text.stem(name), Block(), False
-    for line, row in text.table(numbered, head, faults):
-        said = row[head.columns[TIME]]
-        time = text.clock_us(said)
-        if time is None or not time[1]:
-            wanted = "wanted is 2025-01-31T00:00:00+01:00"
-            faults.add(Fault.BAD_TIMESTAMP, f"Hour Start = {said!r:.{text.SHOWN}}; {wanted}", line)
-            continue
-        kwh = [text.total(row, names, head, line, faults) for names in (drawn, fed_in)]
-        block.add(household, time[0], kwh[0], line, kwh[1], minutes=MINUTES)
-        given = True
-        if block.full:
-            yield block.table()
-    if len(block):
-        yield block.table()
-    if not given:
-        raise UnusableFileError(Fault.NO_READINGS, f"no row with an hour in {name}; {text.cause(faults)}")
+    yield from summed(numbered, head, CLOCK, drawn, fed_in, name, faults, MINUTES)

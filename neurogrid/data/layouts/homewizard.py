@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from neurogrid.data.faults import Fault, FaultLog
 from neurogrid.data.layouts import text
-from neurogrid.data.layouts.blocks import Block
+from neurogrid.data.layouts.tariffs import Clock, summed
 from neurogrid.data.readings import UnusableFileError
 
 NAME = "homewizard"
@@ -22,6 +22,7 @@ LABELS = "local"
 REGISTER = True
 MINUTES = 15
 
+CLOCK = Clock("time", has_offset=False, example="2025-01-31 00:15")
 IMPORTS = ("import t1 kwh", "import t2 kwh", "import t3 kwh", "import t4 kwh", "import kwh")
 EXPORTS = tuple(name.replace("import", "export") for name in IMPORTS)
 
@@ -40,26 +41,11 @@ def rows(stream: BinaryIO, name: str, faults: FaultLog) -> Iterator[pa.Table]:
         UnusableFileError: no column of the time or of energy drawn, or no rows.
     """
     numbered = text.lines(stream)
-    head = text.header(numbered, ("time",), name)
+    head = text.header(numbered, (CLOCK.column,), name)
     drawn, fed_in = ([each for each in names if each in head.columns] for names in (IMPORTS, EXPORTS))
     if not drawn:
         raise UnusableFileError(
             Fault.MISSING_COLUMN,
             f"no column 'Import T1 kWh' or 'Import kWh' in {name}; found: {', '.join(head.columns)[:200]}",
         )
-    household, block, given = text.stem(name), Block(), False
-    for line, row in text.table(numbered, head, faults):
-        said = row[head.columns["time"]]
-        time = text.clock_us(said)
-        if time is None or time[1]:
-            faults.add(Fault.BAD_TIMESTAMP, f"time = {said!r:.{text.SHOWN}}; wanted is 2025-01-31 00:15", line)
-            continue
-        states = [text.total(row, names, head, line, faults) for names in (drawn, fed_in)]
-        block.add(household, time[0], states[0], line, states[1])
-        given = True
-        if block.full:
-            yield block.table()
-    if len(block):
-        yield block.table()
-    if not given:
-        raise UnusableFileError(Fault.NO_READINGS, f"no row with a time in {name}; {text.cause(faults)}")
+    yield from summed(numbered, head, CLOCK, drawn, fed_in, name, faults)
