@@ -33,6 +33,7 @@ class Fault(StrEnum):
     CONFLICTING_ROWS = "conflicting_rows"
     NO_WEATHER_STATION = "no_weather_station"
     UNUSABLE_NAME = "unusable_name"
+    TRIMMED_NAME = "trimmed_name"
     # A row or a cell cannot be used.
     BROKEN_ROW = "broken_row"
     BAD_TIMESTAMP = "bad_timestamp"
@@ -84,6 +85,7 @@ MEANINGS = {
     Fault.CONFLICTING_ROWS: "a household that occurs again in households.csv, with other facts; the first row is used",
     Fault.NO_WEATHER_STATION: "the station's file is missing or unusable; used, weather marked as missing",
     Fault.UNUSABLE_NAME: "a household whose name cannot be that of a folder; not used",
+    Fault.TRIMMED_NAME: "a row whose household or station has spaces around its name; taken without them",
     Fault.BROKEN_ROW: "a row with too few or too many cells; dropped",
     Fault.BAD_TIMESTAMP: "a timestamp that is missing or cannot be read; row dropped",
     Fault.BAD_NUMBER: "a value that is not a number; taken as missing",
@@ -123,11 +125,8 @@ ROW_FAULTS = frozenset(
 )
 """Those that take a row."""
 
-WANTED = {
-    Fault.BAD_TIMESTAMP: "; wanted is 2025-02-01 00:15:00, with an offset like +00:00 where the layout has one",
-    Fault.BAD_NUMBER: "; wanted is 0.25, with a decimal point",
-    Fault.ABSURD: "; is the unit kWh a slot? etl.max_power_kw is the limit",
-}
+_HINTS = {Fault.ABSURD: "; is the unit kWh a slot? etl.max_power_kw is the limit"}
+"""What may be the reason, said where a kind took most rows."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +170,7 @@ class FaultLog:
         count, kind = max(rows)
         example = next((note for note in self.notes if note.kind == kind), None)
         said = f", e.g. line {example.line}: {example.text}" if example else ""
-        return f"{kind} {count:,}{said}{WANTED.get(Fault(kind), '')}"
+        return f"{kind} {count:,}{said}{_HINTS.get(Fault(kind), '')}"
 
     def extend(self, other: "FaultLog") -> None:
         """Adds another log's counts and notes."""

@@ -30,6 +30,7 @@ IDENTIFIER = pa.dictionary(pa.int32(), pa.string())
 HOUR_24 = re.compile(r"^(?P<before>.*[ T]|)24:00(?P<zeros>(:00([.]0+)?)?)(?P<after>\D.*|)$")
 _NANOSECONDS = re.compile(rb"\d:\d\d\.\d{7,9}\D")
 _LOOKED_AT = 4096
+_TRIMMED_NOTES = 20
 
 
 class UnusableFileError(Exception):
@@ -214,6 +215,24 @@ class _Piece:
     before: int
 
 
+def trimmed(columns: Columns, name: str, faults: FaultLog) -> Columns:
+    """Identifiers without the spaces around them; rows that had some are counted."""
+    ids = columns.table.column(name).combine_chunks()
+    names = pc.utf8_trim_whitespace(ids.dictionary)
+    changed = np.flatnonzero(np.asarray(pc.not_equal(names, ids.dictionary).to_numpy(zero_copy_only=False), bool))
+    if not len(changed):
+        return columns
+    rows = np.flatnonzero(np.isin(np.asarray(ids.indices.fill_null(-1).to_numpy(zero_copy_only=False)), changed))
+    texts = (f"{name} = {ids[row].as_py()!r:.80}" for row in rows)
+    # Where one has them, all may: no note for each of a hundred million rows.
+    faults.add_rows(Fault.TRIMMED_NAME, columns.line[rows[:_TRIMMED_NOTES]], texts)
+    faults.counts[Fault.TRIMMED_NAME] += len(rows[_TRIMMED_NOTES:])
+    distinct = names.dictionary_encode()
+    ids = pa.DictionaryArray.from_arrays(distinct.indices.take(ids.indices), distinct.dictionary)
+    at = columns.table.column_names.index(name)
+    return Columns(columns.table.set_column(at, name, ids), columns.line, columns.refused)
+
+
 def rows_of(columns: Columns, name: str, owner: str, kind: Fault, faults: FaultLog) -> Columns:
     """The rows whose identifier is the file's own; each other one is a fault of this kind."""
     ids = columns.table.column(name).combine_chunks()
@@ -310,10 +329,18 @@ def _cell_by_cell(piece: _Piece, faults: FaultLog) -> Columns:
             columns[name], bad = cells.cast(wanted), np.empty(0, np.int64)
         if len(bad):
             kind = Fault.BAD_NUMBER if pa.types.is_floating(wanted) else Fault.BAD_TIMESTAMP
-            texts = (f"{name} = {cells[row].as_py()!r:.80}" for row in bad)
+            form = _form(wanted, piece.writing.decimal)
+            texts = (f"{name} = {cells[row].as_py()!r:.80}; wanted is {form}" for row in bad)
             faults.add_rows(kind, lines[bad], texts)
             refused[name] = np.isin(np.arange(len(lines)), bad)
     return Columns(pa.table(columns), lines, refused)
+
+
+def _form(wanted: pa.DataType, decimal: str) -> str:
+    """An example of a cell of a type."""
+    if pa.types.is_floating(wanted):
+        return f"0{decimal}25, with a decimal {'point' if decimal == '.' else 'comma'} and no other marks"
+    return "2025-02-01 00:15:00" + ("+00:00, with its offset from UTC" if wanted == UTC_TIME else ", without an offset")
 
 
 def _text(cell: pa.Scalar, nothing: set[str]) -> str | None:

@@ -177,8 +177,10 @@ def _file_faults(
         logs.setdefault(name, FaultLog(listed_per_kind)).add(fault, text)
     for own in usable:
         log = logs.setdefault(sources[own.number], FaultLog(listed_per_kind))
+        listed = Counter(note.kind for note in log.notes)
         for note in own.faults.notes:
-            if log.counts[note.kind] < listed_per_kind:
+            if listed[note.kind] < listed_per_kind:
+                listed[note.kind] += 1
                 line = note.line + before[own.number] if note.line is not None else None
                 log.notes.append(replace(note, line=line))
         log.counts.update(own.faults.counts)

@@ -13,7 +13,15 @@ import pyarrow as pa
 from neurogrid.data.faults import Fault, FaultLog
 from neurogrid.data.grid import MINUTE_US, near_the_rest, utc_text
 from neurogrid.data.household import OBSERVED, SLOT_MEAN, TRAILING_MEAN, ZERO
-from neurogrid.data.readings import IDENTIFIER, UTC_TIME, UnusableFileError, read_columns, rows_of, rows_with_time
+from neurogrid.data.readings import (
+    IDENTIFIER,
+    UTC_TIME,
+    UnusableFileError,
+    read_columns,
+    rows_of,
+    rows_with_time,
+    trimmed,
+)
 from neurogrid.storage import Place
 
 VARIABLES = ("Temperature_avg_hourly", "Humidity_avg_hourly", "Sunshine_duration_hourly")
@@ -70,6 +78,7 @@ def read_station(file: Place, weather_id: str, longest_gap_days: float, faults: 
     """
     types = {"Weather_ID": IDENTIFIER, "Timestamp": UTC_TIME} | dict.fromkeys(VARIABLES, pa.float64())
     columns = read_columns(file, types, ";", faults)
+    columns = trimmed(columns, "Weather_ID", faults)
     columns = rows_of(columns, "Weather_ID", weather_id, Fault.WRONG_STATION, faults)
     columns = rows_with_time(columns, "Timestamp", faults)
     labels = columns.times("Timestamp")

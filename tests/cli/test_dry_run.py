@@ -34,7 +34,8 @@ def test_it_says_what_a_file_is_and_shows_its_first_rows_and_faults_and_writes_n
     assert file["why"] == "columns Household_ID, Timestamp, kWh_received_Total"
     assert file["rows"][1] == {"household": "1", "start_utc": "2025-02-01 00:15Z", "minutes": 15, "kwh": 0.47}
     assert file["faults"] == {"bad_number": 1}
-    assert file["examples"] == ["bad_number in line 9: kWh_received_Total = '0,89'"]
+    wanted = "wanted is 0.25, with a decimal point and no other marks"
+    assert file["examples"] == [f"bad_number in line 9: kWh_received_Total = '0,89'; {wanted}"]
     for words in ("heapo: HEAPO", "each file is a household", "1  2025-02-01 00:15Z  15 min  0.47 kWh", "notes.md"):
         assert words in done.stderr
 

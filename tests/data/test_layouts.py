@@ -1,5 +1,6 @@
 """Each layout's smallest example gives the energies that stand in it, at the moments that its labels mean."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -7,6 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from made_layouts import all_found, declared, found, kwh, lines, moments, opened, trial_file
 
+from neurogrid.data.faults import FaultLog
 from neurogrid.data.layouts.declaration import Declaration, Quality
 from neurogrid.data.sources import open_source
 from neurogrid.storage import place
@@ -226,3 +228,26 @@ def test_a_time_that_does_not_fit_the_pattern_costs_its_row(tmp_path: Path, cell
     energies, faults = found(source, file)
     assert faults == {fault: 1}
     assert len(energies) == (96 if fault == "hour_24" else 95)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"time_format": "%d.%m.%Y %H:%M"}, "wanted is 01.02.2025 00:15, as %d.%m.%Y %H:%M says"),
+        ({"time_format": "unix"}, "wanted is seconds since 1970, like 1738368900"),
+        ({"time_format": "unix_ms"}, "wanted is milliseconds since 1970, like 1738368900000"),
+        ({}, "wanted is 2025-02-01 00:15:00, without an offset"),
+        ({"zone": ""}, "wanted is 2025-02-01 00:15:00+00:00, with its offset from UTC"),
+        ({"time": ("day", "at")}, "day and at = 'x noon'; wanted is 2025-02-01 and 00:15:00, without an offset"),
+        ({"decimal": ",", "separator": ";"}, "wanted is 0,25, with a decimal comma and no other marks"),
+    ],
+)
+def test_a_bad_cell_is_shown_with_the_form_that_its_declaration_wants(
+    tmp_path: Path, changes: dict[str, object], says: str
+) -> None:
+    own = replace(Declaration("generic", time=("at",), energy=("kwh",), zone="UTC"), **changes)
+    (tmp_path / "m.csv").write_text("day,at,kwh\nx,noon,1.234.5\n".replace(",", own.separator))
+    source = open_source("generic", place(str(tmp_path)), (), None, generic=own)
+    faults = FaultLog(9)
+    source.read(source.listing(9).files[0], faults)
+    assert any(note.text.endswith(says) for note in faults.notes), faults.notes

@@ -47,7 +47,8 @@ def test_a_file_with_a_bad_cell_is_read_like_a_clean_one_but_for_that_cell(tmp_p
     broken, faults = heapo(tmp_path / "b", meter_csv("1", rows))
     assert broken.equals(pa.concat_tables([clean[:40], clean[41:]]))
     assert faults.counts == {Fault.BAD_NUMBER: 1}
-    assert (faults.notes[0].line, faults.notes[0].text) == (42, "kWh_received_Total = 'n/a'")
+    assert faults.notes[0].line == 42
+    assert faults.notes[0].text.startswith("kWh_received_Total = 'n/a'; wanted is")
 
 
 def put(row: int, *, at: str | None = None, kwh: str | None = None) -> str:
@@ -105,6 +106,26 @@ def test_each_kind_of_unusable_file_is_named(tmp_path: Path, content: str | byte
     with pytest.raises(UnusableFileError) as error:
         heapo(tmp_path, content)
     assert error.value.fault == kind
+
+
+@pytest.mark.parametrize(
+    ("cell", "says"),
+    [
+        ({"kwh": "0,5"}, "kWh_received_Total = '0,5'; wanted is 0.25, with a decimal point and no other marks"),
+        ({"at": "noon"}, "Timestamp = 'noon'; wanted is 2025-02-01 00:15:00+00:00, with its offset from UTC"),
+    ],
+)
+def test_a_bad_cell_is_shown_with_the_form_that_is_wanted(tmp_path: Path, cell: dict[str, str], says: str) -> None:
+    _, faults = heapo(tmp_path, put(10, **cell))
+    assert [note.text for note in faults.notes] == [says]
+
+
+def test_spaces_around_a_household_are_left_out_and_counted_by_row(tmp_path: Path) -> None:
+    content = put(0).replace("\n1;", "\n 1 ;", 30)
+    table, faults = heapo(tmp_path, content)
+    assert table.num_rows == 96
+    assert faults.counts == {Fault.TRIMMED_NAME: 30}
+    assert (faults.notes[0].line, faults.notes[0].text) == (2, "Household_ID = ' 1 '")
 
 
 def test_an_identifier_that_is_no_utf8_costs_its_row_and_not_the_run(tmp_path: Path) -> None:
@@ -256,6 +277,16 @@ def test_each_kind_of_bad_row_of_the_household_list_is_listed_with_its_line_and_
     assert [(note.kind, note.line, note.text) for note in log.notes] == [(kind, 3, text)]
     assert log.counts == {kind: 1}
     assert [(file.household_id, file.weather_id) for file in listing.files] == [("1", "8jB")]
+    assert listing.faults == {}
+
+
+def test_spaces_in_the_household_list_change_nothing_and_are_counted(tmp_path: Path) -> None:
+    root = write_heapo(tmp_path, {"1": meter_csv("1", series(DAY))}, {"8jB": ""})
+    listed = root / "meta_data" / "households.csv"
+    listed.write_text(listed.read_text().replace("1;control;8jB;True", " 1;control;8jB ;True "))
+    listing = open_source("heapo", place(str(tmp_path)), (), None).listing(5)
+    assert [(file.household_id, file.weather_id) for file in listing.files] == [("1", "8jB")]
+    assert listing.list_faults["meta_data/households.csv"].counts == {Fault.TRIMMED_NAME: 1}
     assert listing.faults == {}
 
 

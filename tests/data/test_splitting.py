@@ -64,7 +64,7 @@ def test_what_cannot_be_used_in_files_of_many_households_is_listed_by_household_
         assert [file.household_id for file in listing.files] == ["H0", "H1", "H2", "H3", "H4"]
         assert {name: dict(log.counts) for name, log in listing.faults.items()} == {"../up": {Fault.UNUSABLE_NAME: 1}}
         logs = {name: {str(k): n for k, n in log.counts.items() if n} for name, log in listing.list_faults.items()}
-        by_file = {"broken_row": 1, "wrong_household": 1}
+        by_file = {"broken_row": 1, "wrong_household": 1, "trimmed_name": 997}
         assert logs == {"2025-01.csv": by_file, "2025-02.csv": by_file, "broken.csv.gz": {"unreadable_file": 1}}
         assert "cut off" in listing.list_faults["broken.csv.gz"].notes[0].text or "Truncated" in str(
             listing.list_faults["broken.csv.gz"].notes
@@ -73,8 +73,8 @@ def test_what_cannot_be_used_in_files_of_many_households_is_listed_by_household_
         rows = source.read(listing.files[0], faults)
         assert {str(kind): n for kind, n in faults.counts.items() if n} == {"bad_number": 2, "bad_timestamp": 2}
         assert {(note.line, note.text) for note in faults.notes if note.kind == Fault.BAD_NUMBER} == {
-            (42, "2025-01.csv: kwh = 'oops'"),
-            (42, "2025-02.csv: kwh = 'oops'"),
+            (42, f"{name}: kwh = 'oops'; wanted is 0.25, with a decimal point and no other marks")
+            for name in ("2025-01.csv", "2025-02.csv")
         }
         assert (rows.file_rows, len(rows.labels), int(rows.empty.sum())) == (400, 398, 2)
 

@@ -37,7 +37,11 @@ def test_a_clean_file_has_its_hours_and_no_fault(tmp_path: Path) -> None:
     ("row", "kind", "text"),
     [
         ("8jB;;1;2;3", Fault.BAD_TIMESTAMP, "Timestamp is empty"),
-        ("8jB;noon;1;2;3", Fault.BAD_TIMESTAMP, "Timestamp = 'noon'"),
+        (
+            "8jB;noon;1;2;3",
+            Fault.BAD_TIMESTAMP,
+            "Timestamp = 'noon'; wanted is 2025-02-01 00:15:00+00:00, with its offset from UTC",
+        ),
         (f"other;{label(FIRST)};1;2;3", Fault.WRONG_STATION, "Weather_ID = other"),
         (f";{label(FIRST)};1;2;3", Fault.WRONG_STATION, "Weather_ID = None"),
         ("8jB;2023-02-25 10:30:00+00:00;1;2;3", Fault.OFF_GRID, "2023-02-25T10:30:00Z"),

@@ -42,14 +42,17 @@ def read_households(root: Place, declared: HouseholdList, separator: str, faults
         ) from error
     households: dict[str, Listed] = {}
     for row, line in zip(columns.table.to_pylist(), columns.line.tolist(), strict=True):
-        promised = (row.get(declared.available) or "").lower() in ("true", "1")
-        own = Listed(line, row[declared.weather] or NO_WEATHER, promised)
-        name = row[declared.household]
+        promised = (row.get(declared.available) or "").strip().lower() in ("true", "1")
+        own = Listed(line, (row[declared.weather] or "").strip() or NO_WEATHER, promised)
+        written = row[declared.household] or ""
+        name = written.strip()
         if not name:
             faults.add(
                 Fault.NO_HOUSEHOLD, f"{declared.household} is empty, {declared.weather} = {own.weather_id}", line
             )
             continue
+        if name != written:
+            faults.add(Fault.TRIMMED_NAME, f"{declared.household} = {written!r:.80}", line)
         first = households.setdefault(name, own)
         if first is not own:
             _log_again(name, own, first, declared, faults)

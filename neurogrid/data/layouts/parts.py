@@ -63,6 +63,7 @@ def stage_piece(work: Work) -> Done:
                 part.add(_table(rows, rows.household, work.number))
                 done.lines += rows.file_rows
                 log.notes.clear()
+                log.counts.clear()
             done.lines += work.head.line if work.head and work.piece.begin == 0 else 0
         else:
             module, name = FORMATS[work.declaration.format], work.piece.file.name
@@ -91,12 +92,15 @@ class _Part:
             self.write()
 
     def log(self, rows: Rows, log: FaultLog) -> None:
-        """Faults of rows whose household is known go with it; the others are the file's."""
+        """Faults of rows whose household is known go with it; the others are the file's, and how names are written."""
         lines, ids = rows.read if rows.read is not None else (np.empty(0, np.int32), None)
         across = set(rows.household.dictionary.to_pylist()) if rows.household is not None and ids is None else ()
         for note in log.notes:
             household = note.text.partition(" = ")[0] if across else ""
             at = int(np.searchsorted(lines, note.line)) if note.line is not None else len(lines)
+            if note.kind == Fault.TRIMMED_NAME:
+                self._done.faults.add(note.kind, note.text, note.line)
+                continue
             if ids is not None and at < len(lines) and lines[at] == note.line:
                 household = str(ids[at].as_py())
             elif household not in across:
@@ -105,6 +109,8 @@ class _Part:
             self._faults.setdefault(household, FaultLog(self._work.listed_per_kind)).add(
                 note.kind, note.text, note.line
             )
+        for kind, count in (log.counts - Counter(note.kind for note in log.notes)).items():
+            self._done.faults.counts[kind] += count
 
     def write(self) -> None:
         """Writes what there is, a record batch for each bucket."""

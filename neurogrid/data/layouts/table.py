@@ -5,6 +5,7 @@ The same for a household's own file, read in its task, and for a piece of a file
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,7 @@ from neurogrid.data.readings import (
     parse,
     rows_of,
     rows_with_time,
+    trimmed,
 )
 
 Floats = npt.NDArray[np.float64]
@@ -168,6 +170,8 @@ def households_across(head: Header, declaration: Declaration) -> list[str]:
 def _rows(
     columns: Columns, head: Header, declaration: Declaration, owner: str | None, file_rows: int, faults: FaultLog
 ) -> Iterator[Rows]:
+    if declaration.household:
+        columns = trimmed(columns, declaration.household, faults)
     if declaration.household and owner is not None:
         columns = rows_of(columns, declaration.household, owner, Fault.WRONG_HOUSEHOLD, faults)
     read = None
@@ -192,25 +196,14 @@ def _rows(
 
 
 def _with_household(columns: Columns, name: str, faults: FaultLog) -> Columns:
-    """The rows that say whose they are, without spaces around the names."""
-    ids = _trimmed(columns.table.column(name).combine_chunks())
-    at = columns.table.column_names.index(name)
-    columns = Columns(columns.table.set_column(at, name, ids), columns.line, columns.refused)
+    """The rows that say whose they are."""
+    ids = columns.table.column(name).combine_chunks()
     if not ids.null_count:
         return columns
     nameless = np.asarray(ids.is_null().to_numpy(zero_copy_only=False), bool)
     texts = (f"{name} is empty" for _ in range(nameless.sum()))
     faults.add_rows(Fault.WRONG_HOUSEHOLD, columns.line[nameless], texts)
     return columns.rows(~nameless)
-
-
-def _trimmed(ids: pa.DictionaryArray) -> pa.DictionaryArray:
-    """Names without the spaces around them."""
-    names = pc.utf8_trim_whitespace(ids.dictionary)
-    if names.equals(ids.dictionary):
-        return ids
-    distinct = names.dictionary_encode()
-    return pa.DictionaryArray.from_arrays(distinct.indices.take(ids.indices), distinct.dictionary)
 
 
 def _sum(columns: Columns, all_of: tuple[str, ...], optional: tuple[str, ...]) -> tuple[Floats, Bools]:
@@ -273,12 +266,31 @@ def _labels(columns: Columns, declaration: Declaration, faults: FaultLog) -> tup
     text = texts[0] if len(texts) == 1 else pc.binary_join_element_wise(*texts, " ")
     moments = _moments(text, declaration)
     bad = np.flatnonzero(~moments.good)
-    said = (f"{name} = {text[row].as_py()!r:.80}" if text[row].is_valid else f"{name} is empty" for row in bad)
+    form = time_form(declaration)
+    said = (
+        f"{name} = {text[row].as_py()!r:.80}; wanted is {form}" if text[row].is_valid else f"{name} is empty"
+        for row in bad
+    )
     faults.add_rows(Fault.BAD_TIMESTAMP, columns.line[bad], said)
     faults.add_rows(Fault.HOUR_24, columns.line[moments.hour_24], ("taken as 00:00 of the next day",) * len(bad))
     if not len(bad):
         return moments.us, columns
     return moments.us[moments.good], columns.rows(moments.good)
+
+
+def time_form(declaration: Declaration) -> str:
+    """An example of a time as the declaration says that times are written."""
+    example = datetime(2025, 2, 1, 0, 15, tzinfo=UTC)
+    match declaration.time_format:
+        case "unix":
+            return f"seconds since 1970, like {example.timestamp():.0f}"
+        case "unix_ms":
+            return f"milliseconds since 1970, like {example.timestamp():.0f}000"
+        case "iso":
+            offset = ", without an offset" if declaration.zone else "+00:00, with its offset from UTC"
+            return f"{' and '.join(example.strftime('%Y-%m-%d %H:%M:%S').split())}{offset}"
+        case pattern:
+            return f"{example.strftime(pattern)}, as {pattern} says"
 
 
 def _moments(text: pa.Array, declaration: Declaration) -> Moments:
