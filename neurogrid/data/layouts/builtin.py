@@ -63,9 +63,9 @@ LCL = Declaration(
 )
 """5,567 households of London, 2011 to 2014, from the London Datastore: one file of 10 GB, or the same cut in 168.
 
-The publisher says neither what a label names nor in which time it is. A copy of the data set with renamed columns
-describes a row's energy as that of the past half hour, so labels are taken as ends. British meters keep UTC all year,
-so labels are taken as UTC. Rows between the half hours occur, with `Null` for a value.
+Labels are taken as UTC, as OpenSynth of LF Energy says of them: 48 on each day of the year. Nobody was found to say
+what a label names; a copy of the data set with renamed columns describes a row's energy as that of the past half hour,
+so it is taken as the end. Rows between the half hours occur, with `Null` for a value.
 """
 
 UCI = Declaration(
