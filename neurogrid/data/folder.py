@@ -16,15 +16,21 @@ from neurogrid.plural import plural
 from neurogrid.storage import Place
 
 NO_WEATHER = "none"
-HIDDEN, NOT_READINGS, OTHER_NAME, A_FOLDER, LEADS_NOWHERE, BEYOND_LIMIT = (
+HIDDEN, NOT_READINGS, SPREADSHEET, ARCHIVE, OTHER_NAME, A_FOLDER, LEADS_NOWHERE, BEYOND_LIMIT = (
     "hidden file",
     "not .csv or .txt, plain or packed",
+    "spreadsheet: save it as CSV, and declare its columns in source.generic",
+    "archive: unpack it first",
     "not a name of the layout's files",
     "folder",
     "link that leads nowhere",
     "beyond source.limit_households",
 )
 """Rules by which a name is passed over. macOS keeps files of its own beside others, whose names begin with `._`."""
+
+
+_SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods")
+_ARCHIVES = (".zip", ".7z", ".rar", ".tar", ".tgz", ".tbz2", ".txz", *(f".tar{ending}" for ending in ENDINGS))
 
 
 @dataclass(frozen=True)
@@ -106,7 +112,7 @@ def list_files(
         elif rule := _passed_over(name, info):
             passed.setdefault(rule, []).append(name)
         elif stem is None or own is None or info is None:
-            passed.setdefault(NOT_READINGS, []).append(name)
+            passed.setdefault(no_readings(name), []).append(name)
         elif not fnmatch.fnmatch(name, declaration.files):
             passed.setdefault(OTHER_NAME, []).append(name)
         elif own in files:
@@ -145,6 +151,14 @@ def _infos(folder: Place) -> dict[str, fs.FileInfo | None]:
     if folder.is_local and os.path.isdir(folder.path):  # noqa: PTH112 - a Place's path is text
         infos |= {name: None for name in os.listdir(folder.path) if name not in infos}  # noqa: PTH208
     return dict(sorted(infos.items()))
+
+
+def no_readings(name: str) -> str:
+    """The rule by which a name without an ending of readings is passed over."""
+    lower = name.lower()
+    if lower.endswith(_SPREADSHEETS):
+        return SPREADSHEET
+    return ARCHIVE if lower.endswith(_ARCHIVES) else NOT_READINGS
 
 
 def _passed_over(name: str, info: fs.FileInfo | None) -> str:

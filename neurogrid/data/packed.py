@@ -19,7 +19,13 @@ _KINDS = (
     (b"\x28\xb5\x2f\xfd", "zst"),
     (b"\xfd7zXZ\0", "xz"),
     (b"PK\3\4", "zip"),
+    (b"7z\xbc\xaf\x27\x1c", "7z"),
+    (b"Rar!\x1a\x07", "rar"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "xls"),
 )
+_SPREADSHEET = "a spreadsheet and no text: save it as CSV"
+_NOT_READ = {"7z": "a 7z archive: unpack it with `7z x`", "rar": "a rar archive: unpack it", "xls": _SPREADSHEET}
+"""What no library here reads; docs/design.md says why of 7z."""
 _PIECE = 1 << 20
 _DAMAGED = (zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, zipfile.BadZipFile, NotImplementedError)
 
@@ -58,8 +64,10 @@ def _unpacking(raw: pa.NativeFile, kind: str) -> BinaryIO:
             return cast(BinaryIO, lzma.LZMAFile(raw))
         case "zip":
             return _only_file(raw)
-        case _:
+        case "":
             return cast(BinaryIO, raw)
+        case _:
+            raise PackedError(_NOT_READ[kind])
 
 
 def plain(raw: bytes) -> bytes:
@@ -105,8 +113,10 @@ def beginning(file: Place, size: int) -> bytes:
                 return lzma.LZMADecompressor().decompress(raw, size)
             case "zst":
                 return bytes(pa.CompressedInputStream(pa.BufferReader(raw), "zstd").read(size))
-            case _:
+            case "":
                 return raw[:size]
+            case _:
+                raise PackedError(_NOT_READ[kind])
     except _DAMAGED as error:
         raise PackedError(str(error)) from None
 
@@ -118,6 +128,8 @@ def _kind(raw: bytes) -> str:
 def _only_file(raw: pa.NativeFile) -> BinaryIO:
     archive = zipfile.ZipFile(cast(BinaryIO, raw))
     files = [info for info in archive.infolist() if not info.is_dir()]
+    if any(info.filename == "[Content_Types].xml" for info in files):
+        raise PackedError(_SPREADSHEET)
     if len(files) != 1:
         raise PackedError(f"a zip of {len(files)} files, where one is wanted: unpack it")
     try:

@@ -15,10 +15,21 @@ from hypothesis import strategies as st
 from meter_files import readings, sgsc_csv
 
 from neurogrid.data.faults import Fault, FaultLog
-from neurogrid.data.folder import A_FOLDER, BEYOND_LIMIT, HIDDEN, LEADS_NOWHERE, NOT_READINGS, Listing, list_files
+from neurogrid.data.folder import (
+    A_FOLDER,
+    ARCHIVE,
+    BEYOND_LIMIT,
+    HIDDEN,
+    LEADS_NOWHERE,
+    NOT_READINGS,
+    SPREADSHEET,
+    Listing,
+    list_files,
+)
 from neurogrid.data.layouts.builtin import SGSC
 from neurogrid.data.readings import UnusableFileError
 from neurogrid.data.sources import open_source
+from neurogrid.errors import InputError
 from neurogrid.storage import place
 
 ROWS = [(f"2013-07-01 {hour:02}:{minute}:00", "0.5", "0.25") for hour in range(24) for minute in ("00", "30")]
@@ -52,7 +63,8 @@ def test_every_name_is_in_exactly_one_list(
 
 
 def test_what_is_no_file_of_a_household_is_passed_over_by_its_rule(tmp_path: Path) -> None:
-    for name in ("1.csv", "2.CSV", "._1.csv", ".DS_Store", "README.md", "notes", ".csv"):
+    others = ("p1mon.xlsx", "all.7z", "june.ZIP", "june.tar.zst")
+    for name in ("1.csv", "2.CSV", "._1.csv", ".DS_Store", "README.md", "notes", ".csv", *others):
         (tmp_path / name).touch()
     (tmp_path / "3.csv").mkdir()
     (tmp_path / "4.csv").symlink_to("nowhere")
@@ -64,6 +76,8 @@ def test_what_is_no_file_of_a_household_is_passed_over_by_its_rule(tmp_path: Pat
         HIDDEN: (".DS_Store", "._1.csv", ".csv"),
         LEADS_NOWHERE: ("4.csv",),
         NOT_READINGS: ("README.md", "notes"),
+        SPREADSHEET: ("p1mon.xlsx",),
+        ARCHIVE: ("all.7z", "june.ZIP", "june.tar.zst"),
     }
     assert listing(tmp_path, limit=2).passed_over[BEYOND_LIMIT] == ("5.csv",)
     assert listing(tmp_path, "README*").excluded == ("README.md",)
@@ -97,6 +111,41 @@ def test_a_file_is_read_by_what_it_holds_whatever_its_name(
     source = open_source("auto", place(str(tmp_path)), (), None)
     file = next(file for file in source.listing(5).files if file.household_id == "7")
     assert readings(source, file, FaultLog(5)).table.column("kWh").to_pylist() == [0.75] * len(ROWS)
+
+
+def spreadsheet(content: bytes) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name in ("[Content_Types].xml", "xl/workbook.xml", "xl/worksheets/sheet1.xml"):
+            archive.writestr(name, content)
+    return packed.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (spreadsheet(b"<x/>"), "a spreadsheet and no text: save it as CSV"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(500), "a spreadsheet and no text: save it as CSV"),
+        (b"7z\xbc\xaf\x27\x1c\0\4" + bytes(50), "a 7z archive: unpack it with `7z x`"),
+        (b"Rar!\x1a\x07\x01\0" + bytes(50), "a rar archive: unpack it"),
+    ],
+    ids=["xlsx", "xls", "7z", "rar"],
+)
+def test_what_no_library_here_reads_is_refused_with_the_way_to_readings(
+    tmp_path: Path, content: bytes, words: str
+) -> None:
+    (tmp_path / "6.csv").write_bytes(gzip.decompress(sgsc_csv("6", ROWS)))
+    (tmp_path / "7.csv").write_bytes(content)
+    source = open_source("auto", place(str(tmp_path)), (), None)
+    with pytest.raises(UnusableFileError, match=words):
+        readings(source, source.listing(5).files[1], FaultLog(5))
+
+
+def test_a_folder_of_a_spreadsheet_alone_is_refused_with_the_way_to_csv(tmp_path: Path) -> None:
+    (tmp_path / "p1mon.xlsx").write_bytes(spreadsheet(b"<x/>"))
+    with pytest.raises(InputError) as refused:
+        open_source("auto", place(str(tmp_path)), (), None)
+    assert "p1mon.xlsx is passed over, spreadsheet: save it as CSV" in (refused.value.found or "")
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress, zipped], ids=["gzip", "bz2", "xz", "zip"])

@@ -58,6 +58,7 @@ def test_files_that_are_no_profiles_are_refused_in_words():
         (b"time;a\n", "0 columns that end with '_pload'"),
         (b"time;a_pload\n2016-1;1\n", "no row with a time.*bad_timestamp 1"),
         (b"a_pload;b\n", "0 columns 'time'"),
+        (b"id;node;profile;pLoad\nL1;B1;H0-A;0.003\n", "a.csv describes a grid: id;node;profile;pLoad; loads of one"),
     ):
         with pytest.raises(UnusableFileError, match=words):
             read(simbench, content)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pyarrow import fs
 
 from neurogrid.data.faults import Fault
-from neurogrid.data.folder import candidates
+from neurogrid.data.folder import NOT_READINGS, candidates, no_readings
 from neurogrid.data.layouts.builtin import BUILT_IN
 from neurogrid.data.layouts.declaration import Declaration
 from neurogrid.data.layouts.formats import FORMATS
@@ -210,6 +210,8 @@ def _unknown(
             if own.lacks and share > best[0]:
                 text = f"{file.name} has {' and '.join(own.has)} of {own.layout}, lacks {', '.join(own.lacks)}"
                 best = share, text
+    unread = {name: rule for name in names if (rule := no_readings(name)) != NOT_READINGS}
+    found += "".join(f"; {name} is passed over, {rule}" for name, rule in list(unread.items())[:2])
     tables = [declaration for declaration in wanted if declaration.format == "csv"]
     formats = [declaration.name for declaration in wanted if declaration.format != "csv"]
     needs = [*dict.fromkeys(map(_needs, tables))]
