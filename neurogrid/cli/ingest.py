@@ -146,6 +146,7 @@ def do_etl(config: Config, spark: Callable[[], "SparkSession"], source: Source) 
             ("measured", f"{report.load_tiers['observed'] / max(report.slots, 1):.1%} of slots, the rest imputed"),
             ("faults", ", ".join(f"{kind} {n:,}" for kind, n in sorted(faults.items())) or "none"),
             *([("doubtful", ", ".join(report.doubtful))] if report.doubtful else []),
+            *([("all doubtful", "; ".join(report.source_doubts))] if report.source_doubts else []),
             *([("not any more", _few(report.removed))] if report.removed else []),
             ("report", f"{warehouse}/quality/report.html"),
             ("took", f"{report.seconds:.1f} s"),

@@ -1,6 +1,6 @@
 """From what a file says to energies of slots: what a value is, which time it covers, and whether it can be one.
 
-A series is judged as a whole (series.py) before its values are judged one by one.
+A series is judged as a whole (series.py, units.py) before its values are judged one by one.
 """
 
 from dataclasses import dataclass, replace
@@ -14,8 +14,9 @@ from neurogrid.data.grid import DAY_MINUTES, MINUTE_US, utc_text
 from neurogrid.data.local_time import forward_changes_us
 from neurogrid.data.readings import UTC_TIME, UnusableFileError
 from neurogrid.data.registers import differences, is_register, refuse_credit
-from neurogrid.data.series import MOSTLY, Rows, Treatment, caught_up, notice_another_unit, one_way, without_estimated
+from neurogrid.data.series import MOSTLY, Rows, Treatment, caught_up, one_way, without_estimated
 from neurogrid.data.steps import LONGEST_STEP_MINUTES, Ints, Minutes, common_step, covered_minutes, in_time, snapped
+from neurogrid.data.units import notice_another_unit
 
 HOUR_US = 60 * MINUTE_US
 READINGS = pa.schema([("Timestamp", UTC_TIME), ("kWh", pa.float64()), ("line", pa.int32())])

@@ -66,6 +66,7 @@ class Fault(StrEnum):
     NET_METER = "net_meter"
     LOCAL_AS_UTC = "local_as_utc"
     UNIT_CHANGE = "unit_change"
+    POWER = "power"
 
 
 MEANINGS = {
@@ -112,7 +113,8 @@ MEANINGS = {
     Fault.REGISTER: "values are a meter's register; not used, or its differences taken (etl.registers)",
     Fault.REGISTER_RESET: "the register falls: misread or rolled over (made good), or begun anew (a slot is missing)",
     Fault.NET_METER: "a meter of net energy; not used, or one direction taken (etl.net_meters)",
-    Fault.UNIT_CHANGE: "readings hundreds of times larger or smaller from one day on: another unit? used",
+    Fault.UNIT_CHANGE: "readings become those of another unit, by their size or by what divides them; used",
+    Fault.POWER: "readings are multiples of several watt-hours, as kW made from energies are: is the unit kW? used",
     Fault.LOCAL_AS_UTC: "labels look like local time with the offset of UTC; used, an hour or more too late",
 }
 

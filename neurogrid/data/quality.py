@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from neurogrid.data.clean import Counts, Outcome
-from neurogrid.data.doubts import Series, doubts
+from neurogrid.data.doubts import Series, doubts, doubts_of_source
 from neurogrid.data.faults import MEANINGS, Fault, FaultLog
 from neurogrid.data.folder import Listing
 from neurogrid.data.household import HouseholdMeta
@@ -61,6 +61,7 @@ class QualityReport:
         unusable: file name and reason of each file that gave no table.
         weather_faults: by station and kind.
         doubtful: households that are used and doubtful as a whole, and why.
+        source_doubts: what is doubtful of all households together.
         worst: households with the largest share of missing slots.
         energy_read_kwh: of usable values; `energy_dropped_kwh` of it stood in rows that found no slot.
         energy_imputed_kwh: filled into slots; `energy_written_kwh` is what the tables hold.
@@ -85,6 +86,7 @@ class QualityReport:
     unusable: Mapping[str, str]
     weather_faults: Mapping[str, Mapping[str, int]]
     doubtful: Mapping[str, str]
+    source_doubts: tuple[str, ...]
     worst: tuple[HouseholdRow, ...]
     energy_read_kwh: float
     energy_dropped_kwh: float
@@ -178,10 +180,11 @@ class QualityReport:
         return lines
 
     def _doubtful(self) -> list[str]:
-        if not self.doubtful:
-            return []
-        lines = ["", "## Doubtful households", "", "They are used; leave them out with source.exclude.", ""]
-        lines += ["| household | what is doubtful |", "| --- | --- |"]
+        lines = ["", "## All households are doubtful", ""] if self.source_doubts else []
+        lines += [f"{text}\n" for text in self.source_doubts]
+        if self.doubtful:
+            lines += ["", "## Doubtful households", "", "They are used; leave them out with source.exclude.", ""]
+            lines += ["| household | what is doubtful |", "| --- | --- |"]
         return lines + [f"| {household} | {_cell(text)} |" for household, text in self.doubtful.items()]
 
     def _worst(self) -> list[str]:
@@ -236,6 +239,7 @@ def quality_report(
     for log in (*listing.faults.values(), *listing.list_faults.values()):
         faults.update({str(kind): count for kind, count in log.counts.items()})
     rows = [_row(o, meta, counts) for o, meta, counts in used]
+    series = [_series(o, meta, counts) for o, meta, counts in used]
     worst = sorted(rows, key=lambda row: (-row.missing_share, row.household_id))[:WORST_LISTED]
     return QualityReport(
         source=source,
@@ -256,7 +260,8 @@ def quality_report(
             for station, log in sorted(weather_faults.items())
             if sum(log.counts.values())
         },
-        doubtful=doubts([_series(o, meta, counts) for o, meta, counts in used], max_power_kw),
+        doubtful=doubts(series, max_power_kw),
+        source_doubts=doubts_of_source(series),
         worst=tuple(worst),
         energy_read_kwh=sum(counts.energy_read_kwh for _, _, counts in used),
         energy_dropped_kwh=sum(counts.energy_dropped_kwh for _, _, counts in used),
@@ -292,6 +297,7 @@ def _series(outcome: Outcome, meta: HouseholdMeta, counts: Counts) -> Series:
         estimated_share=outcome.faults[Fault.ESTIMATED] / max(outcome.file_rows, 1),
         local_as_utc=bool(outcome.faults[Fault.LOCAL_AS_UTC]),
         unit_change=bool(outcome.faults[Fault.UNIT_CHANGE]),
+        power=bool(outcome.faults[Fault.POWER]),
     )
 
 

@@ -1,4 +1,4 @@
-"""A file's values judged as one series: a meter of net energy, readings after a gap, estimated ones, another unit.
+"""A file's values judged as one series: a meter of net energy, readings after a gap, estimated ones.
 
 What a series is decides what its values mean, so this comes before they are judged one by one. Each finding is logged;
 what is done about it is the config's choice.
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neurogrid.data.faults import Fault, FaultLog
-from neurogrid.data.grid import DAY_MINUTES, MINUTE_US, utc_text
+from neurogrid.data.grid import DAY_MINUTES, MINUTE_US
 from neurogrid.data.readings import UnusableFileError
 from neurogrid.data.steps import Ints, Minutes
 
@@ -23,10 +23,6 @@ MOSTLY = 0.5
 NET_SHARE, NET_LEAST, NET_VALUES = 0.01, 10, 3
 """Of a meter of net energy at least such a share of values, and so many, are below zero, and of so many sizes; of
 others a few by mistake, or -999 where there is no reading."""
-
-UNIT_DAYS, UNIT_SAMPLE, UNIT_TIMES = 3, 72, 300.0
-"""The median of so many days, of about so many readings above zero, does not change so many times within a household:
-of 77 real ones the largest change is 94 times."""
 
 CATCH_UP_SLOTS = 4
 """A gap of fewer slots loses no more than a household may use in one, so that no reading tells of it."""
@@ -143,22 +139,6 @@ def one_way(kwh: Floats, line: npt.NDArray[np.int32], treatment: str, faults: Fa
     if treatment == "import":
         return np.where(below, 0.0, kwh)
     return np.where(kwh > 0, 0.0, -kwh) if treatment == "export" else kwh
-
-
-def notice_another_unit(rows: Rows, faults: FaultLog) -> None:
-    """Logs where readings become hundreds of times larger or smaller and stay so."""
-    above = np.flatnonzero(np.isfinite(rows.kwh) & (rows.kwh > 0))
-    if len(above) == 0:
-        return
-    block = UNIT_DAYS * DAY_MINUTES // int(rows.step[0])
-    thinned = max(block // UNIT_SAMPLE, 1)
-    above, block = above[::thinned], block // thinned
-    blocks = len(above) // block
-    medians = np.median(rows.kwh[above[: blocks * block]].reshape(blocks, block), axis=1)
-    for n in np.flatnonzero(np.abs(np.diff(np.log(medians))) >= np.log(UNIT_TIMES)):
-        row = above[(n + 1) * block]
-        text = f"readings of about {medians[n]:g} kWh become {medians[n + 1]:g} kWh near {utc_text(rows.starts[row])}"
-        faults.add(Fault.UNIT_CHANGE, text, int(rows.line[row]))
 
 
 def caught_up(rows: Rows, treatment: str, faults: FaultLog) -> Rows:

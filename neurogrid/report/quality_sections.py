@@ -289,13 +289,16 @@ def doubtful(facts: QualityFacts) -> Section:
     """Households that are used and stand out as a whole."""
     title = "Which households are doubtful?"
     found: dict[str, str] = facts.report.get("doubtful") or {}
+    shared = [f"All together: {_clear(text)}" for text in facts.report.get("source_doubts") or ()]
     if not found:
-        return Section("doubtful", title, missing="No household stands out as a whole.")
+        return Section("doubtful", title, " ".join(shared), missing="No household stands out as a whole.")
     rows: Rows = [[name, _clear(why)] for name, why in list(found.items())[:_MOST_LISTED]]
     more = f"and {len(found) - _MOST_LISTED:,} more in quality/report.json" if len(found) > _MOST_LISTED else ""
     columns = (Column("Household", numeric=False), Column("What is doubtful", numeric=False))
     lead = "They are used. To leave one out, put the name of its file into source.exclude and run the ETL again."
-    return Section("doubtful", title, lead, tables=(Table("Doubtful households", columns, rows, note=more),))
+    return Section(
+        "doubtful", title, " ".join([*shared, lead]), tables=(Table("Doubtful households", columns, rows, note=more),)
+    )
 
 
 def files(facts: QualityFacts) -> Section:

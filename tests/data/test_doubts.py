@@ -2,7 +2,7 @@
 
 import pytest
 
-from neurogrid.data.doubts import Series, doubts
+from neurogrid.data.doubts import Series, doubts, doubts_of_source
 
 
 def series(*mean_kw: float) -> list[Series]:
@@ -41,3 +41,25 @@ def test_a_series_almost_wholly_estimated_and_local_time_called_utc_are_said_in_
         "a": "98% of its readings were estimated",
         "c": "its labels look like local time with the offset of UTC",
     }
+
+
+@pytest.mark.parametrize(
+    ("median_kw", "says"),
+    [(4.0, "half of the households use more than 35,064 kWh a year"), (0.05, "use less than 438 kWh a year")],
+)
+def test_a_unit_that_all_households_share_is_told_by_what_half_of_them_use(median_kw: float, says: str) -> None:
+    households = series(0.0, 0.1 * median_kw, median_kw, median_kw, median_kw, 9 * median_kw)
+    (text,) = doubts_of_source(households)
+    assert says in text
+    assert doubts_of_source(households[:5]) == ()  # too few to tell
+    assert doubts_of_source(series(0.1, 0.3, 0.5, 0.9, 8.0)) == ()
+
+
+def test_powers_are_said_once_where_all_readings_look_like_them() -> None:
+    alike = [Series(str(n), 0.5, 0, power=n > 0) for n in range(20)]
+    (text,) = doubts_of_source(alike)
+    assert "readings of 19 of 20 households are multiples of several watt-hours" in text
+    assert doubts(alike, 200.0) == {}
+    some = [Series(str(n), 0.5, 0, power=n < 2) for n in range(20)]
+    assert doubts_of_source(some) == ()
+    assert {name: "is its unit kW?" in text for name, text in doubts(some, 200.0).items()} == {"0": True, "1": True}

@@ -143,6 +143,17 @@ def test_a_household_in_another_unit_is_named_as_doubtful() -> None:
     assert "| 9 | uses 1,000 times what most others use: is its unit another one? |" in got.to_markdown()
 
 
+def test_what_is_doubtful_of_all_households_together_is_said() -> None:
+    kw_for_kwh = replace(COUNTS, energy_read_kwh=COUNTS.energy_read_kwh * 4)
+    got = report(*(outcome(str(n), counts=kw_for_kwh) for n in range(5)))
+    assert got.doubtful == {}
+    (text,) = got.source_doubts
+    assert "is the unit another one" in text
+    assert json.loads(got.to_json())["source_doubts"] == [text]
+    assert f"## All households are doubtful\n\n{text}\n" in got.to_markdown()
+    assert report(*(outcome(str(n)) for n in range(5))).source_doubts == ()
+
+
 def test_a_report_of_nothing_can_be_read() -> None:
     page = quality_report("heapo", 15, [], Listing((), {}, (), {}, {}), {}, 200.0).to_markdown()
     assert "None." in page
