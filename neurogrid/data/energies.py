@@ -14,7 +14,7 @@ from neurogrid.data.grid import DAY_MINUTES, MINUTE_US, utc_text
 from neurogrid.data.local_time import forward_changes_us
 from neurogrid.data.readings import UTC_TIME, UnusableFileError
 from neurogrid.data.registers import differences, is_register, refuse_credit
-from neurogrid.data.series import MOSTLY, Rows, Treatment, caught_up, one_way, without_estimated
+from neurogrid.data.series import MOSTLY, Rows, Treatment, caught_up, one_way, without_estimated, without_high_first
 from neurogrid.data.steps import LONGEST_STEP_MINUTES, Ints, Minutes, common_step, covered_minutes, in_time, snapped
 from neurogrid.data.units import notice_another_unit
 
@@ -105,11 +105,12 @@ def energies(found: Labelled, treatment: Treatment, faults: FaultLog) -> Reading
         starts = _begins(rows) if ends else rows.starts
         rows = replace(rows, starts=starts, kwh=one_way(rows.kwh, rows.line, treatment.net_meters, faults))
         if not faults.counts[Fault.NET_METER]:
+            rows = without_high_first(rows, faults)
             rows = caught_up(rows, treatment.catch_up, faults)
         del starts
     notice_another_unit(rows, faults)
     rows = rows.take(_possible(rows, treatment, faults))
-    _refuse_mostly_refused(file_rows, faults)
+    _refuse_mostly_refused(file_rows, len(rows.kwh), faults)
     cadence = common_step(rows.starts, rows.step) if len(rows.starts) else promised_minutes
     starts, kwh, line, parts = rows.starts, rows.kwh + 0.0, rows.line, rows.covers // cadence
     del rows
@@ -218,8 +219,10 @@ def _possible(rows: Rows, treatment: Treatment, faults: FaultLog) -> npt.NDArray
     return keep
 
 
-def _refuse_mostly_refused(file_rows: int, faults: FaultLog) -> None:
+def _refuse_mostly_refused(file_rows: int, kept: int, faults: FaultLog) -> None:
+    # A row may have several faults.
     refused = sum(faults.counts[kind] for kind in ROW_FAULTS if kind != Fault.NULL_VALUE)
+    refused = min(refused, file_rows - kept - faults.counts[Fault.NULL_VALUE])
     if refused > MOSTLY * file_rows:
         text = f"{refused:,} of {file_rows:,} rows cannot be used: {faults.cause()}"
         raise UnusableFileError(Fault.MOSTLY_REFUSED, text)

@@ -36,6 +36,7 @@ class Fault(StrEnum):
     TRIMMED_NAME = "trimmed_name"
     # A row or a cell cannot be used.
     BROKEN_ROW = "broken_row"
+    REPEATED_HEADER = "repeated_header"
     BAD_TIMESTAMP = "bad_timestamp"
     BAD_NUMBER = "bad_number"
     NULL_VALUE = "null_value"
@@ -88,6 +89,7 @@ MEANINGS = {
     Fault.UNUSABLE_NAME: "a household whose name cannot be that of a folder; not used",
     Fault.TRIMMED_NAME: "a row whose household or station has spaces around its name; taken without them",
     Fault.BROKEN_ROW: "a row with too few or too many cells; dropped",
+    Fault.REPEATED_HEADER: "the header once more, as in files that were put together; row dropped",
     Fault.BAD_TIMESTAMP: "a timestamp that is missing or cannot be read; row dropped",
     Fault.BAD_NUMBER: "a value that is not a number; taken as missing",
     Fault.NULL_VALUE: "a row without a value; taken as missing",
@@ -109,7 +111,7 @@ MEANINGS = {
     Fault.OTHER_STEP: "a reading of another length than the layout's, spread over the slots that it covers",
     Fault.AMBIGUOUS_TIME: "a local time that clocks repeat, and the file has once; taken as the first, or halved",
     Fault.ESTIMATED: "a reading that its file marks as estimated; used, or taken as missing (etl.estimated)",
-    Fault.CATCH_UP: "a reading after a gap that holds the gap's energy; spread, or taken as missing (etl.catch_up)",
+    Fault.CATCH_UP: "a reading that holds the energy of the gap before it; spread, or taken as missing (etl.catch_up)",
     Fault.REGISTER: "values are a meter's register; not used, or its differences taken (etl.registers)",
     Fault.REGISTER_RESET: "the register falls: misread or rolled over (made good), or begun anew (a slot is missing)",
     Fault.NET_METER: "a meter of net energy; not used, or one direction taken (etl.net_meters)",
@@ -126,6 +128,9 @@ ROW_FAULTS = frozenset(
     }
 )
 """Those that take a row."""
+
+NO_ROWS = (Fault.BROKEN_ROW, Fault.REPEATED_HEADER)
+"""Lines that are no row of a table."""
 
 _HINTS = {Fault.ABSURD: "; is the unit kWh a slot? etl.max_power_kw is the limit"}
 """What may be the reason, said where a kind took most rows."""

@@ -30,7 +30,6 @@ IDENTIFIER = pa.dictionary(pa.int32(), pa.string())
 HOUR_24 = re.compile(r"^(?P<before>.*[ T]|)24:00(?P<zeros>(:00([.]0+)?)?)(?P<after>\D.*|)$")
 _NANOSECONDS = re.compile(rb"\d:\d\d\.\d{7,9}\D")
 _LOOKED_AT = 4096
-_TRIMMED_NOTES = 20
 
 
 class UnusableFileError(Exception):
@@ -185,7 +184,7 @@ def parse(
         UnusableFileError: a column is missing, or the content is no table.
     """
     at = [header.position(name, writing.separator) for name in types]
-    piece = _Piece(_marked(content), len(header.names), at, types, writing, before)
+    piece = _Piece(_marked(content), header, at, types, writing, before)
     try:
         return _typed(piece, faults)
     except pa.ArrowInvalid:
@@ -208,49 +207,11 @@ class _Piece:
     """What `parse` is asked for; `at` are the positions of the wanted columns."""
 
     content: bytes | memoryview
-    width: int
+    header: Header
     at: list[int]
     types: Mapping[str, pa.DataType]
     writing: Writing
     before: int
-
-
-def trimmed(columns: Columns, name: str, faults: FaultLog) -> Columns:
-    """Identifiers without the spaces around them; rows that had some are counted."""
-    ids = columns.table.column(name).combine_chunks()
-    names = pc.utf8_trim_whitespace(ids.dictionary)
-    changed = np.flatnonzero(np.asarray(pc.not_equal(names, ids.dictionary).to_numpy(zero_copy_only=False), bool))
-    if not len(changed):
-        return columns
-    rows = np.flatnonzero(np.isin(np.asarray(ids.indices.fill_null(-1).to_numpy(zero_copy_only=False)), changed))
-    texts = (f"{name} = {ids[row].as_py()!r:.80}" for row in rows)
-    # Where one has them, all may: no note for each of a hundred million rows.
-    faults.add_rows(Fault.TRIMMED_NAME, columns.line[rows[:_TRIMMED_NOTES]], texts)
-    faults.counts[Fault.TRIMMED_NAME] += len(rows[_TRIMMED_NOTES:])
-    distinct = names.dictionary_encode()
-    ids = pa.DictionaryArray.from_arrays(distinct.indices.take(ids.indices), distinct.dictionary)
-    at = columns.table.column_names.index(name)
-    return Columns(columns.table.set_column(at, name, ids), columns.line, columns.refused)
-
-
-def rows_of(columns: Columns, name: str, owner: str, kind: Fault, faults: FaultLog) -> Columns:
-    """The rows whose identifier is the file's own; each other one is a fault of this kind."""
-    ids = columns.table.column(name).combine_chunks()
-    if ids.null_count == 0 and ids.dictionary.to_pylist() == [owner]:
-        return columns
-    good = np.asarray(ids.dictionary_decode().fill_null("").to_numpy(zero_copy_only=False) == owner, bool)
-    faults.add_rows(kind, columns.line[~good], (f"{name} = {ids[row]}" for row in np.flatnonzero(~good)))
-    return columns.rows(good)
-
-
-def rows_with_time(columns: Columns, name: str, faults: FaultLog) -> Columns:
-    """The rows that have a timestamp; an empty one is a fault, one that could not be read is already logged."""
-    column = columns.table.column(name)
-    if column.null_count == 0:
-        return columns
-    empty = columns.line[columns.empty(name)]
-    faults.add_rows(Fault.BAD_TIMESTAMP, empty, (f"{name} is empty" for _ in empty))
-    return columns.rows(np.asarray(column.is_valid().to_numpy(), bool))
 
 
 def _content(file: Place) -> bytes:
@@ -277,7 +238,7 @@ def _read(piece: _Piece, types: Sequence[pa.DataType], broken: FaultLog) -> tupl
         csv.ReadOptions(
             use_threads=False,
             block_size=len(piece.content) + 1,
-            column_names=[str(at) for at in range(piece.width)],
+            column_names=[str(at) for at in range(len(piece.header.names))],
         ),
         csv.ParseOptions(delimiter=piece.writing.separator, invalid_row_handler=skip),
         csv.ConvertOptions(
@@ -318,9 +279,13 @@ def _cell_by_cell(piece: _Piece, faults: FaultLog) -> Columns:
         raise UnusableFileError(Fault.UNREADABLE_FILE, str(error)) from None
     lines = _lines(table.num_rows, skipped, piece)
     nothing = {*NULLS, *piece.writing.nulls}
+    texts = {name: pa.array([_text(cell, nothing) for cell in table.column(name)], pa.string()) for name in piece.types}
+    again = _header_again(texts, lines, piece, faults)
+    if again.any():
+        texts, lines = {name: cells.filter(pa.array(~again)) for name, cells in texts.items()}, lines[~again]
     columns, refused = {}, {}
     for name, wanted in piece.types.items():
-        cells = pa.array([_text(cell, nothing) for cell in table.column(name)], pa.string())
+        cells = texts[name]
         if pa.types.is_timestamp(wanted):
             columns[name], bad = _times(cells, wanted, lines, faults)
         elif pa.types.is_floating(wanted):
@@ -330,10 +295,29 @@ def _cell_by_cell(piece: _Piece, faults: FaultLog) -> Columns:
         if len(bad):
             kind = Fault.BAD_NUMBER if pa.types.is_floating(wanted) else Fault.BAD_TIMESTAMP
             form = _form(wanted, piece.writing.decimal)
-            texts = (f"{name} = {cells[row].as_py()!r:.80}; wanted is {form}" for row in bad)
-            faults.add_rows(kind, lines[bad], texts)
+            said = (f"{name} = {cells[row].as_py()!r:.80}; wanted is {form}" for row in bad)
+            faults.add_rows(kind, lines[bad], said)
             refused[name] = np.isin(np.arange(len(lines)), bad)
     return Columns(pa.table(columns), lines, refused)
+
+
+def _header_again(
+    texts: Mapping[str, pa.Array], lines: npt.NDArray[np.int32], piece: _Piece, faults: FaultLog
+) -> npt.NDArray[np.bool_]:
+    """Rows that are the header once more, as in files that were put together; raises where columns change places."""
+    again = np.full(len(lines), piece.header.line > 0)
+    names = pa.array([name.casefold() for name in piece.header.names])
+    lowered = {name: pc.utf8_lower(pc.utf8_trim_whitespace(cells)) for name, cells in texts.items()}
+    for cells in lowered.values():
+        again &= np.asarray(pc.is_in(cells, value_set=names).to_numpy(zero_copy_only=False), bool)
+    for row in np.flatnonzero(again):
+        found = {name: cells[row].as_py() for name, cells in lowered.items()}
+        if any(cell != name.strip().casefold() for name, cell in found.items()):
+            moved = ", ".join(found)
+            text = f"line {lines[row]} has the header again, with other columns in the places of {moved}; cut it there"
+            raise UnusableFileError(Fault.AMBIGUOUS_COLUMN, text)
+    faults.add_rows(Fault.REPEATED_HEADER, lines[again], (piece.header.text[:120] for _ in lines))
+    return again
 
 
 def _form(wanted: pa.DataType, decimal: str) -> str:

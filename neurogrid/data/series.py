@@ -141,6 +141,24 @@ def one_way(kwh: Floats, line: npt.NDArray[np.int32], treatment: str, faults: Fa
     return np.where(kwh > 0, 0.0, -kwh) if treatment == "export" else kwh
 
 
+def without_high_first(rows: Rows, faults: FaultLog) -> Rows:
+    """The rows, less a first reading far above all peaks: it holds what was used before the file begins."""
+    own = once(rows)
+    read = rows.take(own)
+    if len(read.kwh) <= CATCH_UP_USUAL:
+        return rows
+    first, thinned = read.kwh[0] / read.covers[0], slice(None, None, len(read.kwh) // CATCH_UP_SAMPLE + 1)
+    if first <= CATCH_UP_PEAKS * np.quantile(read.kwh[thinned] / read.covers[thinned], CATCH_UP_HIGH):
+        return rows  # as nearly all are, which is seen sooner
+    if first <= CATCH_UP_PEAKS * np.quantile(read.kwh[1:] / read.covers[1:], CATCH_UP_PEAK_QUANTILE):
+        return rows
+    text = f"{read.kwh[0]:g} kWh in the first reading, which holds what was used before it, taken as missing"
+    faults.add(Fault.CATCH_UP, text, int(read.line[0]))
+    keep = np.ones(len(rows.kwh), bool)
+    keep[np.arange(len(rows.kwh))[own][0]] = False
+    return rows.take(keep)
+
+
 def caught_up(rows: Rows, treatment: str, faults: FaultLog) -> Rows:
     """Readings that hold the energy of the gap before them: spread evenly over both, or left out.
 

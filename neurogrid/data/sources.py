@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from neurogrid.data.energies import Labelled
-from neurogrid.data.faults import Fault, FaultLog
+from neurogrid.data.faults import NO_ROWS, Fault, FaultLog
 from neurogrid.data.folder import NO_WEATHER, Listing, MeterFile, household_of, list_files
 from neurogrid.data.layouts.buckets import read_household
 from neurogrid.data.layouts.declaration import Declaration
@@ -122,8 +122,8 @@ class Source:
         for part in read_piece(Piece(file.place), None, self.declaration, file.household_id, faults, BLOCK_BYTES):
             count += part.file_rows
             yield part
-        if count == faults.counts[Fault.BROKEN_ROW]:
-            text = f"a header and {plural(count, 'row')} that cannot be used" if count else "no rows"
+        if count == sum(faults.counts[kind] for kind in NO_ROWS):
+            text = f"a header and {plural(count, 'row')} that cannot be used: {faults.cause()}" if count else "no rows"
             raise UnusableFileError(Fault.EMPTY_FILE, text)
 
     def weather_folder(self) -> Place | None:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from neurogrid.data.columns import rows_of, rows_with_time, trimmed
 from neurogrid.data.faults import Fault, FaultLog
 from neurogrid.data.grid import MINUTE_US, near_the_rest, utc_text
 from neurogrid.data.household import OBSERVED, SLOT_MEAN, TRAILING_MEAN, ZERO
@@ -18,9 +19,6 @@ from neurogrid.data.readings import (
     UTC_TIME,
     UnusableFileError,
     read_columns,
-    rows_of,
-    rows_with_time,
-    trimmed,
 )
 from neurogrid.storage import Place
 

@@ -180,6 +180,11 @@ def test_exports_of_something_else_are_refused_in_words():
             "no column 'Import T1 kWh'.*found: time, total gas used",
         ),
         (homewizard, b"", "no lines"),
+        (
+            homewizard,
+            b"time,Import kWh,Import kWh\n2025-01-31 00:00,3,4\n",
+            "column 'import kwh' is there more than once",
+        ),
         (homewizard, b"time,Import kWh\n31/01/2025,3\n", "no row with a time.*bad_timestamp 1"),
         (dsmr_reader, b"Hour Start,Electricity 1\n2025-01-31 00:00,3\n", "no row with a time.*wanted is 2025-01-31T"),
         (dsmr_reader, b"Day,Electricity 1 (Dutch Users: Low Tariff)\n2025-01-31,3\n", "hour totals, not of days"),

@@ -48,9 +48,12 @@ class Asked:
         return self._spark
 
 
-def etl(spark: Callable[[], SparkSession], data: Path, warehouse: Path, **changes: object) -> QualityReport:
+def etl(
+    spark: Callable[[], SparkSession], data: Path, warehouse: Path, timezone: str = "", **changes: object
+) -> QualityReport:
     settings: EtlSettings = replace(SETTINGS, **changes)
-    return run_etl(spark, open_source("auto", place(str(data)), (), None), place(str(warehouse)), settings, _silent)
+    source = open_source("auto", place(str(data)), (), None, timezone=timezone)
+    return run_etl(spark, source, place(str(warehouse)), settings, _silent)
 
 
 def _silent(done: int, total: int) -> None:
@@ -113,11 +116,15 @@ def test_an_unchanged_source_is_not_read_again_and_gives_the_same_bytes(spark: S
         ("a file gone", 0),
         ("a table lost", 1),
         ("a setting", 5),
+        ("the declaration", 5),
+        ("the code", 5),
         ("the record of before lost", 5),
         ("the record of before broken", 5),
     ],
 )
-def test_only_what_changed_is_read_again(spark: SparkSession, tmp_path: Path, change: str, read_again: int) -> None:
+def test_only_what_changed_is_read_again(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str, read_again: int
+) -> None:
     asked, warehouse, data = Asked(spark), tmp_path / "w", raw(tmp_path / "data")
     etl(asked, data, warehouse)
     meter, settings = data / "smart_meter_data" / "15min" / "3.csv", {}
@@ -136,6 +143,10 @@ def test_only_what_changed_is_read_again(spark: SparkSession, tmp_path: Path, ch
             next(warehouse.glob("meters/*/Household_ID=3/*.parquet")).unlink()
         case "a setting":
             settings = {"surge_percentile": 90.0}
+        case "the declaration":
+            settings = {"timezone": "Asia/Tokyo"}
+        case "the code":
+            monkeypatch.setattr("neurogrid.data.remembered._code", lambda: "of another version")
         case "the record of before lost":
             (warehouse / "quality" / "files.parquet").unlink()
         case _:
@@ -203,6 +214,12 @@ def test_what_a_run_needs_stays_and_the_rest_may_go(spark: SparkSession, tmp_pat
     now = {table.path for table in current_tables(warehouse).values()}
     assert set(waste.tables) == set(files(root)) - used - now
     assert len(waste.tables) == 1 + 5 + 5 - len(used)
+    taught = next(path for path in waste.tables if not path.endswith(".tmp"))
+    (root / "teachers" / "t").mkdir(parents=True)
+    (root / "teachers" / "t" / "data.json").write_text(json.dumps({"ranks": [{"fingerprints": {taught: "0"}}]}))
+    assert set(find_waste(warehouse).tables) == set(waste.tables) - {taught}
+    assert find_waste(warehouse).kept == waste.kept | {"teacher t": 1}
+    (root / "teachers" / "t" / "data.json").unlink()
     delete(warehouse, waste)
     for manifest in (with_run, current):
         check(manifest, warehouse)

@@ -12,7 +12,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from neurogrid.data.faults import Fault, FaultLog
+from neurogrid.data.columns import rows_of, rows_with_time, trimmed
+from neurogrid.data.faults import NO_ROWS, Fault, FaultLog
 from neurogrid.data.layouts.declaration import KWH, Declaration
 from neurogrid.data.layouts.pieces import Piece, blocks
 from neurogrid.data.layouts.times import Moments, by_pattern, unix
@@ -26,9 +27,6 @@ from neurogrid.data.readings import (
     Writing,
     header_of,
     parse,
-    rows_of,
-    rows_with_time,
-    trimmed,
 )
 
 Floats = npt.NDArray[np.float64]
@@ -133,9 +131,9 @@ def read_piece(
         at = 0
         if not (bytes(content[:_SOME]).strip() or bytes(content).strip()):
             continue
-        broken = faults.counts[Fault.BROKEN_ROW]
+        dropped = sum(faults.counts[kind] for kind in NO_ROWS)
         columns = parse(content, head, _types(head, declaration), writing_of(declaration), faults, before)
-        read = len(columns.line) + faults.counts[Fault.BROKEN_ROW] - broken
+        read = len(columns.line) + sum(faults.counts[kind] for kind in NO_ROWS) - dropped
         before += read
         del block, content
         yield from _rows(columns, head, declaration, owner, read, faults)

@@ -3,6 +3,7 @@
 import csv
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -78,7 +79,7 @@ def header(numbered: Iterator[tuple[int, str]], required: Sequence[str], name: s
     """The header of a table, from its first line.
 
     Raises:
-        UnusableFileError: no line, or a required column is missing or twice there.
+        UnusableFileError: no line, or a required column is missing, or a column is there twice.
     """
     number, line = next(numbered, (0, ""))
     if not number:
@@ -90,7 +91,10 @@ def header(numbered: Iterator[tuple[int, str]], required: Sequence[str], name: s
         if names.count(wanted) != 1:
             kind = Fault.AMBIGUOUS_COLUMN if wanted in names else Fault.MISSING_COLUMN
             raise UnusableFileError(kind, f"{names.count(wanted)} columns {wanted!r} {where}; wanted is one")
-    return Header(separator, {each: names.index(each) for each in names}, len(names))
+    twice = [name for name, count in Counter(names).items() if name and count > 1]
+    if twice:
+        raise UnusableFileError(Fault.AMBIGUOUS_COLUMN, f"column {twice[0]!r} is there more than once {where}")
+    return Header(separator, {name: place for place, name in enumerate(names)}, len(names))
 
 
 def table(numbered: Iterator[tuple[int, str]], head: Header, faults: FaultLog) -> Iterator[tuple[int, list[str]]]:
