@@ -106,6 +106,47 @@ def test_a_run_from_a_manifest_given_by_its_path_is_resumed_evaluated_reported_a
         assert code == 0, said
 
 
+def test_a_runs_own_command_goes_on_with_it_and_one_that_says_otherwise_is_refused(
+    drawn: Path, tmp_path: Path, neurogrid: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*arguments: Any, **named: Any) -> Any:
+        raise KeyboardInterrupt
+
+    own = ("--manifest", drawn.parent.name, "--rounds", 2, "--set", "seed=5")
+    command, resume = (*train(tmp_path, "again"), *own), ("--resume", "again")
+    bare = ("train", "--warehouse", tmp_path / "w", "--set", "run_id=again", "--set", "rounds.count=2", *resume)
+    with monkeypatch.context() as patch:
+        patch.setattr(steps, "federate", stopped)
+        assert neurogrid(*command)[0] == 130
+        for same in ((*command, *resume), (*bare, *own)):
+            code, _, said = neurogrid(*same)
+            assert code == 130, said
+            assert "resuming after round 0" in said
+    for other, words in (
+        (("--rounds", 3), "rounds.count is 3, was 2"),
+        (("--set", "seed=6"), "seed is 6, was 5"),
+        (("--set", "run_id=another"), "run_id is 'another', was 'again'"),
+        (("--manifest", "abc"), f"sampling.manifest is 'abc', was '{drawn.parent.name}'"),
+    ):
+        for asked in ((*command, *resume, *other), (*bare, *other)):
+            code, said, _ = neurogrid(*asked)
+            assert (code, words in said["error"]["found"]) == (2, True), said
+    code, _, said = neurogrid(*command, *resume)
+    assert code == 0, said
+
+
+def test_one_household_alone_makes_a_whole_run(sampled: Path, tmp_path: Path, neurogrid: Command) -> None:
+    where = ("--data-dir", sampled / "data", "--warehouse", tmp_path / "w")
+    alone = ("source.limit_households=1", "sampling.districts=1", "sampling.held_out_share=0", "run_id=one")
+    sets = [word for each in alone for word in ("--set", each)]
+    command = ("run", "-c", sampled / "small.yaml", *where, "--agents", 1, *sets)
+    code, said, _ = neurogrid(*command)
+    assert (code, said["error"]["fix"]) == (2, "set sampling.clusters to at most 1")
+    code, said, words = neurogrid(*command, "--set", "sampling.clusters=1")
+    assert code == 0, words
+    assert (said["train"]["rounds"], said["train"]["n_agents"]) == (2, 1)
+
+
 def test_a_manifest_that_was_changed_after_its_run_is_refused_by_all_and_named_by_the_audit(
     drawn: Path, tmp_path: Path, neurogrid: Command
 ) -> None:
