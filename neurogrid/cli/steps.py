@@ -21,8 +21,9 @@ from neurogrid.cli import ingest, plan, preflight, runs, settings, show, teacher
 from neurogrid.cli.telemetry import traced
 from neurogrid.config import Config, to_yaml
 from neurogrid.data.manifest import Manifest, keep, read_manifest
-from neurogrid.data.sampling import check, sample
+from neurogrid.data.sampling import sample
 from neurogrid.data.sources import Source
+from neurogrid.data.tables import refuse_missing
 from neurogrid.errors import InputError, RunError, UsageError
 from neurogrid.evaluation import evaluate
 from neurogrid.fl.record import weights_sha256
@@ -150,7 +151,6 @@ def do_train(
     warehouse = place(config.warehouse)
     run_id = resume or runs.with_id(config).run_id
     teacher = preflight.refuse_training(config, manifest, resume)
-    check(manifest, warehouse)
     if not resume:
         # The run's first record names its manifest by id, and this one may lie elsewhere.
         keep(manifest, warehouse)
@@ -169,7 +169,7 @@ def do_train(
     where = f"Spark, {spark.sparkContext.master}" if spark and config.backend.kind == "spark" else config.backend.kind
     plan.show_training(config, manifest, federation.layout.size, where)
     ledger, state = open_ledger(run, config, manifest, federation, teacher, resumed=bool(resume))
-    factory = AgentTrainerFactory(warehouse, manifest.agents, training, teachers.distillation(config, teacher))
+    factory = AgentTrainerFactory(warehouse, manifest, training, teachers.distillation(config, teacher))
     backend: Backend
     if config.backend.kind == "inline":
         backend = InlineBackend(factory)
@@ -255,7 +255,7 @@ def do_evaluate(config: Config, spark: SparkSession | None, run_id: str, manifes
     runs.refuse_other_manifest(read_genesis(run), manifest)
     end = read_end(run)
     weights = read_final(run, end, layout(new_model(settings.training(config))))
-    check(manifest, warehouse)
+    refuse_missing(manifest, warehouse)
     show.heading(f"Evaluation of run {run_id}")
     with show.bar("evaluation") as bar:
         found = evaluate(spark, warehouse, manifest, {"federated": weights}, settings.evaluation(config), bar.step, bar)

@@ -12,11 +12,11 @@ from records import evaluation_of, manifest_of, write_evaluation
 from neurogrid.fl.attack import AttackSettings
 from neurogrid.fl.clip import ClipSettings
 from neurogrid.fl.defence import DefenceSettings
-from neurogrid.randomness import generator
 from neurogrid.fl.rounds import Federation, RoundSettings, federate
 from neurogrid.fl.state import State
 from neurogrid.fl.update import Layout, Phases, RoundResult, TensorSpan, Update
 from neurogrid.ledger import Genesis, Ledger
+from neurogrid.randomness import generator
 from neurogrid.report.page import render_report
 from neurogrid.storage import Place, place
 
