@@ -71,9 +71,7 @@ def run_config(warehouse_uri: str, run_id: str, overrides: list[str]) -> Config:
 
 def refuse_another(wanted: Config, own: Config, run_id: str) -> None:
     """Raises ConfigError where the run, whose config is `own`, was begun with one that gives other results."""
-    free: tuple[str, ...] = (*_FREE, "warehouse", "show_households", "source.", "etl.", "teacher.")
-    if not wanted.run_id:  # its name was made up
-        free = (*free, "run_id")
+    free = (*_FREE, "warehouse", "show_households", "source.", "etl.", "teacher.")
     changing = differing(wanted, own, free, read_genesis(folder(own, run_id)))
     if changing:
         raise ConfigError(
@@ -86,10 +84,12 @@ def refuse_another(wanted: Config, own: Config, run_id: str) -> None:
 def differing(wanted: Config, own: Config, free: tuple[str, ...], genesis: Record) -> list[str]:
     """What a config that is wanted for a run says otherwise than the run's own; keys that begin as in `free` may.
 
-    A manifest may be named by the id of the one that the run was made with, or left open.
+    Its name may be left open, and so may its manifest, which may also be named by its id.
     """
     known = {**values(own), "run_id": genesis["run_id"]}
     found = values(wanted)
+    if not found["run_id"]:
+        free = (*free, "run_id")
     if found["sampling.manifest"] in (genesis["manifest_id"], ""):
         free = (*free, "sampling.manifest")
     return [
