@@ -24,7 +24,7 @@ from neurogrid.data.manifest import Manifest, keep, read_manifest
 from neurogrid.data.sampling import sample
 from neurogrid.data.sources import Source
 from neurogrid.data.tables import refuse_missing
-from neurogrid.errors import InputError, RunError, UsageError
+from neurogrid.errors import InputError, RunError
 from neurogrid.evaluation import evaluate
 from neurogrid.fl.record import weights_sha256
 from neurogrid.fl.rounds import Federation, Finish, Observer, VoidRoundsError, federate
@@ -168,7 +168,6 @@ def do_train(
     run = runs.folder(config, run_id)
     where = f"Spark, {spark.sparkContext.master}" if spark and config.backend.kind == "spark" else config.backend.kind
     plan.show_training(config, manifest, federation.layout.size, where)
-    ledger, state = open_ledger(run, config, manifest, federation, teacher, resumed=bool(resume))
     factory = AgentTrainerFactory(warehouse, manifest, training, teachers.distillation(config, teacher))
     backend: Backend
     if config.backend.kind == "inline":
@@ -176,7 +175,10 @@ def do_train(
     else:
         assert spark is not None
         backend = SparkBackend(spark, factory, federation.layout.size, settings.exchange(config), pods)
-    with traced(run_id) as traces, ledger:
+    # Whatever fails from here on lets go of the run.
+    with traced(run_id) as traces, ExitStack() as opened:
+        ledger, state = open_ledger(run, config, manifest, federation, teacher, resumed=bool(resume))
+        opened.enter_context(ledger)
         ledger.traced_by(traces)
         try:
             with ExitStack() as stack:
@@ -209,7 +211,7 @@ def open_ledger(
         try:
             runs.refuse_other_manifest(found.genesis, manifest)
             teachers.refuse_another(found.genesis, teacher)
-        except UsageError:
+        except BaseException:
             ledger.close()
             raise
         show.say(f"  resuming after round {found.state.round}")

@@ -18,6 +18,7 @@ from neurogrid.config import Config, load
 from neurogrid.data.manifest import read_manifest
 from neurogrid.data.synthetic import SyntheticSettings, make_heapo
 from neurogrid.errors import UsageError
+from neurogrid.lock import is_released
 from neurogrid.storage import place
 
 CONFIG = """
@@ -133,6 +134,24 @@ def test_a_runs_own_command_goes_on_with_it_and_one_that_says_otherwise_is_refus
             assert (code, words in said["error"]["found"]) == (2, True), said
     code, _, said = neurogrid(*command, *resume)
     assert code == 0, said
+
+
+@pytest.mark.parametrize("failing", ["traced", "InlineBackend", "federate"])
+def test_a_training_that_cannot_begin_lets_go_of_its_run(
+    failing: str, drawn: Path, tmp_path: Path, neurogrid: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: Any, **named: Any) -> Any:
+        raise OSError(28, "No space left on device")
+
+    run = tmp_path / "w" / "runs" / "again"
+    for resume in ((), ("--resume", "again")):
+        with monkeypatch.context() as patch:
+            patch.setattr(steps, failing, full)
+            code, said, _ = neurogrid(*train(tmp_path, "again"), *(resume if (run / "run.json").exists() else ()))
+        assert (code, said["error"]["found"]) == (1, "No space left on device")
+        assert not (run / "run.lock").exists() or is_released(place(str(run)))
+    code, _, words = neurogrid(*train(tmp_path, "again"), *(resume if (run / "run.json").exists() else ()))
+    assert code == 0, words
 
 
 def test_one_household_alone_makes_a_whole_run(sampled: Path, tmp_path: Path, neurogrid: Command) -> None:
