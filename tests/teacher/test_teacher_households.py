@@ -79,7 +79,7 @@ THIS = "1" * 64
         (Taught(THIS, None, None), ""),
         (Taught("2" * 64, A0.train_end, A0.validation_end), ""),
         (Taught("2" * 64, A0.train_end + DAY, A0.validation_end), "house0 was taught until 2024-02-12"),
-        (Taught("2" * 64, A0.train_end, A0.validation_end + DAY), "house0 was validated until 2024-02-18"),
+        (Taught("2" * 64, A0.train_end, A0.validation_end + DAY), "house0 was validated until 2024-02-19"),
         (Taught("2" * 64, None, None), "house0 has another table by now"),
     ],
 )
