@@ -12,17 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neurogrid.data.household import read_household
-from neurogrid.data.manifest import Agent
+from neurogrid.data.manifest import Agent, Manifest, read_part
 from neurogrid.data.windows import Batch, Indices, Shard, WindowSettings, build_shard, gather
 from neurogrid.distillation import Distillation, load_guide
 from neurogrid.errors import RunError
 from neurogrid.fl import local
-from neurogrid.fl.randomness import generator
 from neurogrid.fl.update import AgentId, Update, Vector
 from neurogrid.fl.weights import FlatModel
 from neurogrid.models import Forecaster, LossSettings, ModelSettings, Shape, Windows, build, forecast_loss
 from neurogrid.plural import plural
+from neurogrid.randomness import generator
 from neurogrid.storage import Place
 
 
@@ -54,20 +53,20 @@ class AgentTrainerFactory:
 
     Attributes:
         warehouse: root under which `meters/` lies.
-        agents: those that may be asked for.
+        manifest: its agents are those that may be asked for.
         settings: how they train.
         distillation: the teacher whose forecast guides them; None is none.
     """
 
     warehouse: Place
-    agents: tuple[Agent, ...]
+    manifest: Manifest
     settings: TrainingSettings
     distillation: Distillation | None = None
 
     def __call__(self) -> "AgentTrainer":
         """See the class. Sets torch to one thread: a task has one core, and sums do not depend on how many it has."""
         torch.set_num_threads(1)
-        return AgentTrainer(self.warehouse, self.agents, self.settings, self.distillation)
+        return AgentTrainer(self.warehouse, self.manifest, self.settings, self.distillation)
 
 
 class AgentTrainer:
@@ -76,13 +75,13 @@ class AgentTrainer:
     def __init__(
         self,
         warehouse: Place,
-        agents: tuple[Agent, ...],
+        manifest: Manifest,
         settings: TrainingSettings,
         distillation: Distillation | None = None,
     ) -> None:
-        self._agents = {agent.agent_id: agent for agent in agents}
+        self._agents = {agent.agent_id: agent for agent in manifest.agents}
         self._settings = settings
-        self._shards = ShardCache(warehouse, settings.windows, settings.cache_mb)
+        self._shards = ShardCache(warehouse, manifest, settings.windows, settings.cache_mb)
         self._model = new_model(settings)
         self._flat = FlatModel(self._model)
         self._distillation = distillation
@@ -149,8 +148,9 @@ class AgentTrainer:
 class ShardCache:
     """Shards by agent, with training and validation windows; the longest unused go first when memory is full."""
 
-    def __init__(self, warehouse: Place, windows: WindowSettings, cache_mb: int) -> None:
-        self._warehouse, self._windows, self._limit = warehouse, windows, cache_mb * 1_000_000
+    def __init__(self, warehouse: Place, manifest: Manifest, windows: WindowSettings, cache_mb: int) -> None:
+        self._warehouse, self._manifest, self._windows = warehouse, manifest, windows
+        self._limit = cache_mb * 1_000_000
         self._shards: OrderedDict[AgentId, Shard] = OrderedDict()
         self._bytes = 0
 
@@ -161,7 +161,7 @@ class ShardCache:
         """The agent's shard, loaded if it is not here; raises RunError with the agent and the file."""
         found = self._shards.get(agent.agent_id)
         if found is None:
-            found = load_shard(self._warehouse, agent, self._windows)
+            found = load_shard(self._warehouse, self._manifest, agent, self._windows)
             self._shards[agent.agent_id] = found
             self._bytes += found.nbytes
             while self._bytes > self._limit and len(self._shards) > 1:
@@ -170,21 +170,20 @@ class ShardCache:
         return found
 
 
-def load_shard(warehouse: Place, agent: Agent, windows: WindowSettings) -> Shard:
+def load_shard(warehouse: Place, manifest: Manifest, agent: Agent, windows: WindowSettings) -> Shard:
     """Reads an agent's parts and makes its training and validation windows.
 
     Raises:
-        RunError: a file cannot be read; names the agent and the file.
+        RunError: a file cannot be read, or is not the one that the manifest names; says which, and whose.
     """
     parts = []
     for part in agent.parts:
-        path = (warehouse / part.path).path
         try:
-            parts.append((read_household(warehouse.filesystem, path), part.blocks))
+            parts.append((read_part(warehouse, manifest, agent, part), part.blocks))
         except (OSError, ValueError, KeyError) as error:
             raise RunError(
                 f"agent {agent.agent_id}: cannot read household {part.household_id}",
-                found=f"{path}: {error}",
+                found=f"{warehouse / part.path}: {error}",
                 fix="run `neurogrid etl` and `neurogrid sample` again, in this order",
             ) from error
     return build_shard(parts, windows, ("train", "validation"))

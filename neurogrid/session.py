@@ -2,7 +2,9 @@
 
 import logging
 import os
+import pwd
 import re
+import resource
 import signal
 import sys
 import threading
@@ -17,6 +19,7 @@ from pyspark import SparkConf, SparkContext
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
+from neurogrid import job_errors
 from neurogrid.errors import RunError
 
 # Readings stay in Arrow and Python, so a JVM starts tasks and little else: code that is compiled once, simply, and one
@@ -24,9 +27,11 @@ from neurogrid.errors import RunError
 _JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 CLASSES = Path(sys.prefix) / "share" / "neurogrid" / "classes.jsa"
 """Spark's classes as a JVM holds them, where setup/classes wrote them; a JVM that they don't fit loads classes anew."""
-# The last line of a Python traceback within a Java one, and the Java exception behind py4j's own first line.
-_IN_PYTHON = re.compile(r"Traceback \(most recent call last\):\n(?:[ \t].*\n)+(\S.*)")
-_IN_JAVA = re.compile(r"^: (.+)", re.MULTILINE)
+# What a JVM that ends before it answers leaves in the log: its own error, or that of the script that starts it.
+_JVM_ENDED = re.compile(r"^(?:Error: |Exception in thread \"main\" )(.+)")
+_NO_JAVA = re.compile(r"JAVA_HOME is not set|/java: No such file|java: command not found|UnsupportedClassVersionError")
+_FEWEST_FILES = 1024
+_LOOPBACK = "127.0.0.1"
 _LOCAL = re.compile(r"local(\[(?P<cores>\d+|\*)\])?$")
 
 
@@ -95,7 +100,8 @@ def _started(app_name: str, master: str, options: Mapping[str, str], log: Path |
         local = {"spark.driver.extraJavaOptions": _JVM + mapped}
         # Workers must be this very interpreter; without an address Spark looks the host's name up, which may hang.
         os.environ["PYSPARK_PYTHON"] = sys.executable
-        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+        os.environ.setdefault("SPARK_LOCAL_IP", _LOOPBACK)
+    written = log.stat().st_size if log and log.exists() else 0
     before = set(psutil.Process().children(recursive=True))
     settings = {
         "spark.ui.enabled": "false",
@@ -124,19 +130,51 @@ def _started(app_name: str, master: str, options: Mapping[str, str], log: Path |
                 process.kill()
         raise
     except Exception as error:  # py4j and pyspark raise several kinds without a common base
+        cause = _why_not_started(error, log, written)
         raise RunError(
             f"Spark does not start on {master or 'the master that spark-submit was given'}",
-            found=str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__,
-            fix=f"Java 17 must be on the PATH or in JAVA_HOME; Spark's own words are in {log}" if log else "",
+            found=cause,
+            fix="; ".join([*_advice(cause), *([f"Spark's own words are in {log}"] if log else [])]),
         ) from error
+
+
+def _why_not_started(error: Exception, log: Path | None, written: int) -> str:
+    """The cause in a line: of a JVM that never answered it stands in what has been `written` to the log since."""
+    said = job_errors.reason(error)
+    if "JAVA_GATEWAY_EXITED" not in said or log is None:
+        return said
+    with log.open("rb") as file:
+        file.seek(written)
+        text = file.read().decode(errors="replace")
+    for line in text.splitlines():
+        if ended := _JVM_ENDED.match(line):
+            return ended[1]
+        if _NO_JAVA.search(line):
+            return line
+    return said
+
+
+def _advice(cause: str) -> Iterator[str]:
+    """What to do about it: what of this machine or of its environment keeps Spark from starting."""
+    if _NO_JAVA.search(cause):
+        yield "Java 17 must be on the PATH or in JAVA_HOME"
+    for name, harmless in (("SPARK_HOME", ""), ("PYSPARK_SUBMIT_ARGS", ""), ("SPARK_LOCAL_IP", _LOOPBACK)):
+        if (value := os.environ.get(name, "")) not in ("", harmless):
+            yield f"{name}={value} in the environment decides how Spark starts: unset it unless it is meant"
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files < _FEWEST_FILES:
+        yield f"only {files} files may be open (ulimit -n), Spark needs more: raise it to {_FEWEST_FILES} or above"
+    try:
+        pwd.getpwuid(os.getuid())
+    except KeyError:
+        yield f"user {os.getuid()} has no name on this machine, which Java needs: run as one that has"
 
 
 def _in_words(error: Exception, log: Path | None) -> RunError:
     """A job that failed: what its task raised, without the stacks of two languages around it."""
-    raised = _IN_PYTHON.search(str(error)) or _IN_JAVA.search(str(error))
     return RunError(
         "a Spark job failed",
-        found=(raised[1] if raised else str(error) or type(error).__name__)[:300],
+        found=job_errors.reason(error),
         fix=f"Spark's own words are in {log}" if log else "",
     )
 

@@ -4,7 +4,7 @@ Local paths, `file://`, `s3://`, `gs://` and `hdfs://` all go through pyarrow.fs
 """
 
 import os
-import threading
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,8 +74,9 @@ class Place:
             return
         target = Path(self.path)
         _make_folder(target.parent)
-        # Hidden, so that a reader of the folder never takes it for data; process and thread keep two writers apart.
-        beside = target.with_name(f".{target.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+        # Hidden, so that a reader of the folder never takes it for data. Process numbers repeat between pods on one
+        # volume: only what is drawn keeps two writers apart.
+        beside = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
         try:
             with beside.open("wb") as file:
                 file.write(data)
@@ -125,7 +126,7 @@ def place(uri: str) -> Place:
 
 def refuse_unwritable(warehouse: Place) -> None:
     """Raises InputError where nothing can be written there."""
-    probe = warehouse / ".can-write"
+    probe = warehouse / f".can-write-{uuid.uuid4().hex}"  # of its own: another process may start in this moment
     try:
         probe.write(b"")
         probe.filesystem.delete_file(probe.path)

@@ -8,8 +8,11 @@ import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import get_args
 
 import pytest
+
+from neurogrid.randomness import Purpose
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "neurogrid"
@@ -21,24 +24,32 @@ ANY = {"*"}
 MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "errors": (set(), set()),
     "plural": (set(), set()),
+    "randomness": (set(), {"numpy"}),
+    "job_errors": (set(), set()),
     "storage": ({"errors"}, {"pyarrow"}),
     "lock": ({"errors", "storage"}, set()),
     "incluster": ({"errors"}, set()),
-    "session": ({"errors"}, {"pyspark", "py4j", "psutil"}),
+    "session": ({"errors", "job_errors"}, {"pyspark", "py4j", "psutil"}),
     "config": ({"errors"}, {"pydantic", "yaml"}),
-    "fl": ({"plural"}, {"numpy", "torch", "threadpoolctl"}),
+    "fl": ({"plural", "randomness"}, {"numpy", "torch", "threadpoolctl"}),
     "models": (set(), {"numpy", "torch"}),
-    "data": ({"errors", "plural", "storage"}, {"numpy", "pyarrow", "pydantic", "pyspark", "py4j"}),
+    "data": ({"errors", "plural", "randomness", "storage"}, {"numpy", "pyarrow", "pydantic", "pyspark", "py4j"}),
     "distillation": ({"errors", "storage", "models"}, {"torch"}),
-    "agent": ({"errors", "plural", "storage", "data", "distillation", "fl", "models"}, {"numpy", "torch"}),
+    "agent": (
+        {"errors", "plural", "randomness", "storage", "data", "distillation", "fl", "models"},
+        {"numpy", "torch"},
+    ),
     "teacher": (
-        {"errors", "plural", "storage", "agent", "data", "fl", "ledger", "models"},
+        {"errors", "job_errors", "plural", "randomness", "storage", "agent", "data", "fl", "ledger", "models"},
         {"numpy", "pyarrow", "pyspark", "torch"},
     ),
-    "backends": ({"errors", "plural", "fl", "data"}, {"numpy", "pyarrow", "pyspark", "cryptography", "psutil"}),
+    "backends": (
+        {"errors", "job_errors", "plural", "fl", "data"},
+        {"numpy", "pyarrow", "pyspark", "cryptography", "psutil"},
+    ),
     "ledger": ({"errors", "plural", "storage", "lock", "fl"}, {"numpy", "pyarrow", "safetensors", "torch"}),
     "evaluation": (
-        {"errors", "plural", "storage", "agent", "data", "fl", "models"},
+        {"errors", "plural", "randomness", "storage", "agent", "data", "fl", "models"},
         {"numpy", "pyarrow", "pyspark", "torch"},
     ),
     "report": (
@@ -46,7 +57,8 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
         {"numpy", "pyarrow", "matplotlib", "PIL", "jinja2", "markupsafe", "yaml"},
     ),
     "bench": (
-        {"errors", "plural", "storage", "session", "agent", "data", "fl", "models", "backends", "ledger", "teacher"},
+        {"errors", "plural", "randomness", "storage", "session", "agent", "data", "fl", "models", "backends", "ledger"}
+        | {"teacher"},
         {"numpy", "pyarrow", "pyspark", "torch", "duckdb", "polars", "psutil", "threadpoolctl"},
     ),
     "cluster": ({"errors", "plural"}, {"kubernetes", "urllib3", "yaml"}),
@@ -198,6 +210,20 @@ def test_nothing_draws_from_a_global_random_state():
                 if ast.unparse(call.func) == f"torch.{name}" and "generator" not in given:
                     wrong.append(f"{place(path, call.lineno)} {ast.unparse(call.func)}")
     assert wrong == []
+
+
+def test_every_stream_of_random_numbers_has_a_name_of_one_module_alone():
+    purposes = set(get_args(Purpose))
+    drawn: dict[str, set[str]] = {purpose: set() for purpose in purposes}
+    for path in MODULES:
+        if part_of(path) == "randomness":
+            continue
+        said = [call.args[1] for call in calls(path, "generator")] + [call.args[3] for call in calls(path, "draw")]
+        for purpose in {node.value for node in said if isinstance(node, ast.Constant)}:
+            drawn[purpose].add(dotted(path))
+        made = [name for name, _ in attributes(path) if name.endswith("PCG64")]
+        assert made == [], f"{path} makes a generator of its own"
+    assert {purpose: modules for purpose, modules in drawn.items() if len(modules) != 1} == {}
 
 
 def test_the_environment_is_read_only_where_a_process_begins():

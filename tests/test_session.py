@@ -1,9 +1,12 @@
 """What a Spark session says, and does not say, when its JVM goes."""
 
+import json
+import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -74,6 +77,50 @@ def test_a_job_that_fails_is_told_by_what_its_task_raised() -> None:
         "neurogrid.errors.RunError: a Spark job failed",
         "  found: OSError: [Errno 28] No space left on device",
     ]
+
+
+NOT_STARTED = {
+    "spark-class: line 71: /nope/bin/java: No such file or directory": "Java 17 must be on the PATH or in JAVA_HOME",
+    "JAVA_HOME is not set": "Java 17 must be on the PATH or in JAVA_HOME",
+    "Error: Missing application resource.": "",
+    'Exception in thread "main" java.lang.IllegalArgumentException: basedir must be absolute': "",
+}
+TRIES = """
+import json, sys
+from pathlib import Path
+from neurogrid.errors import RunError
+from neurogrid.session import spark_session
+home = Path(sys.argv[1])
+(home / "spark.log").write_text("Error: of the last time\\n")
+for line in sys.argv[2:]:
+    (home / "bin" / "spark-submit").write_text(f"#!/bin/sh\\necho a warning >&2\\necho '{line}' >&2\\nexit 1\\n")
+    try:
+        with spark_session("refused", "local[1]", {}, home / "spark.log"):
+            pass
+    except RunError as error:
+        print(json.dumps([error.found, error.fix]))
+"""
+
+
+def test_a_spark_that_does_not_start_says_the_cause_and_blames_java_only_where_java_is_missing(tmp_path: Path) -> None:
+    submit = tmp_path / "bin" / "spark-submit"
+    submit.parent.mkdir()
+    submit.touch(mode=0o755)
+    done = subprocess.run(
+        [sys.executable, "-c", TRIES, str(tmp_path), *NOT_STARTED],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=os.environ | {"SPARK_HOME": str(tmp_path)},
+    )
+    said = [json.loads(line) for line in done.stdout.splitlines()]
+    for (line, advice), (found, fix) in zip(NOT_STARTED.items(), said, strict=True):
+        assert found
+        assert line.endswith(found)
+        assert ("Java 17" in fix) == bool(advice)
+        assert f"SPARK_HOME={tmp_path} in the environment" in fix
+        assert fix.endswith(f"Spark's own words are in {tmp_path}/spark.log")
 
 
 def test_a_local_jvm_compiles_simply(spark: SparkSession) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from neurogrid.errors import InputError
-from neurogrid.storage import place
+from neurogrid.storage import place, refuse_unwritable
 
 
 def names(folder):
@@ -124,3 +124,34 @@ def test_a_relative_path_and_a_home_are_made_absolute(tmp_path, monkeypatch):
 def test_an_unknown_scheme_is_refused_with_those_that_are_known():
     with pytest.raises(InputError, match=r'cannot use "ftp://x/y" as a place[\s\S]*s3://, gs:// or hdfs://'):
         place("ftp://x/y")
+
+
+def test_processes_with_the_same_number_on_one_volume_write_beside_each_other(tmp_path, monkeypatch):
+    """As in two pods: each has a process 7 whose main thread is 1."""
+    beside = []
+    replace = Path.replace
+    monkeypatch.setattr("os.getpid", lambda: 7)
+    monkeypatch.setattr("threading.get_ident", lambda: 1)
+    monkeypatch.setattr(Path, "replace", lambda self, target: beside.append(self.name) or replace(self, target))
+    for _ in range(2):
+        (place(str(tmp_path)) / "file").write("x")
+    assert len(set(beside)) == 2
+
+
+def test_many_starts_at_once_find_that_a_warehouse_can_be_written(tmp_path):
+    warehouse, refused = place(str(tmp_path)), []
+
+    def start():
+        for _ in range(30):
+            try:
+                refuse_unwritable(warehouse)
+            except InputError as error:
+                refused.append(error)
+
+    threads = [threading.Thread(target=start) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert refused == []
+    assert list(tmp_path.iterdir()) == []

@@ -35,7 +35,10 @@ _ASK_S = 0.005
 """Deltas of so much work are handed in when the last agent in hand is begun."""
 _QUEUED = 2  # messages of deltas that may wait to be sent; each holds up to batch_bytes of memory
 _DRAIN_S = 10.0  # for what is queued to be sent, when a task leaves
-_CLIENT_OPTIONS = [("grpc.use_local_subchannel_pool", 1)]  # a connection of its own, so that it can be cut alone
+_CLIENT_OPTIONS = [
+    ("grpc.use_local_subchannel_pool", 1),  # a connection of its own, so that it can be cut alone
+    ("grpc.enable_http_proxy", 0),  # a proxy for the world outside knows nothing of the driver
+]
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ import psutil
 from pyspark import InheritableThread
 from pyspark.sql import SparkSession
 
+from neurogrid import job_errors
 from neurogrid.backends.certificate import certificate_for
 from neurogrid.backends.dispatch import Dispatcher
 from neurogrid.backends.exchange import ExchangeServer, ExchangeSettings, Hello, Stream
@@ -229,7 +230,7 @@ class SparkBackend:
                 self._context.parallelize(range(tasks), tasks).mapPartitionsWithIndex(body).collect()
                 reason = "the Spark job ended before the training"
             except Exception as error:  # py4j's errors have no common base that is worth naming
-                reason = _first_line(error)
+                reason = job_errors.reason(error)
             self._job_error = reason
             if dispatcher.joined == before:
                 break  # nobody came: it would be the same again
@@ -336,8 +337,3 @@ def _process(hello: Hello) -> psutil.Process | None:
         if abs(process.create_time() - hello.started) < 0.1 and process.status() != psutil.STATUS_ZOMBIE:
             return process
     return None
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0][:400] if text else type(error).__name__

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 from neurogrid.fl import local
-from neurogrid.fl.randomness import generator
 from neurogrid.fl.update import AgentId, Layout, Trainer, Update, Vector
 from neurogrid.fl.weights import FlatModel, flatten, layout
 from neurogrid.models import Forecaster, LossSettings, ModelSettings, Shape, Windows, build, forecast_loss
+from neurogrid.randomness import generator
 
 MOST_AGENTS = 10_000  # that have a delta of their own when they only answer
 SLOTS = 60 * 96  # of 15 minutes: 60 days an agent
@@ -64,7 +64,7 @@ class LstmTrainer:
     def train(self, agent: AgentId, round_number: int, weights: Vector) -> Update:
         """A few steps on windows drawn from (round, agent)."""
         if agent not in self._shards:
-            drawn = generator(1, "readings", agent).standard_normal((SLOTS, SHAPE.features), np.float32)
+            drawn = generator(1, "bench readings", agent).standard_normal((SLOTS, SHAPE.features), np.float32)
             self._shards[agent] = drawn
         result = local.train(
             self._flat,
@@ -77,7 +77,7 @@ class LstmTrainer:
         return Update(agent, result.delta, SLOTS, {"loss": result.loss, "train_s": result.seconds})
 
     def _batches(self, agent: AgentId, round_number: int) -> Iterator[Windows]:
-        readings, random = self._shards[agent], generator(1, "batches", round_number, agent)
+        readings, random = self._shards[agent], generator(1, "bench batches", round_number, agent)
         for _ in range(LOCAL.steps):
             origins = random.integers(SHAPE.history_slots, SLOTS - SHAPE.horizon_slots, LOCAL.batch_size)
             history = readings[origins[:, None] + np.arange(-SHAPE.history_slots, 0)]
@@ -111,7 +111,7 @@ class IdleTrainer:
 
     def __init__(self, n_weights: int) -> None:
         self._n_weights = n_weights
-        self._drawn = generator(1, "delta").standard_normal(n_weights + MOST_AGENTS, np.float32)
+        self._drawn = generator(1, "bench delta").standard_normal(n_weights + MOST_AGENTS, np.float32)
 
     def train(self, agent: AgentId, round_number: int, weights: Vector) -> Update:
         """At once."""

@@ -26,9 +26,9 @@ from neurogrid.bench.table import Cell, ResultTable
 from neurogrid.data.household import FEATURES, METADATA_KEY, SCHEMA, HouseholdMeta, Scale
 from neurogrid.data.tables import CurrentTable
 from neurogrid.data.windows import WindowSettings, gather
-from neurogrid.fl.randomness import generator
 from neurogrid.models import LossSettings, ModelSettings, build, forecast_loss
 from neurogrid.plural import plural
+from neurogrid.randomness import generator
 from neurogrid.session import spark_session
 from neurogrid.storage import Place, place
 from neurogrid.teacher import reading, records, schedule

@@ -98,12 +98,13 @@ def _resumed(asked: Config, run_id: str, config: Path | None, sets: list[str] | 
     """The config of the run itself, running where it is asked to; what would change its result is refused."""
     from neurogrid.cli import runs  # noqa: PLC0415
 
-    changing = [f"{key}={value}" for key, value in flags.items() if value is not None and key != "warehouse"]
-    own = runs.run_config(asked.warehouse, run_id, [*(sets or []), *changing])
-    if config is not None:
-        runs.refuse_another(load_config(config, None, {}), own, run_id)
-        own = own.model_copy(update={"backend": asked.backend, "spark": asked.spark, "evaluation": asked.evaluation})
-    return runs.with_own_manifest(own, run_id)
+    if config is None:
+        given = [f"{key}={value}" for key, value in flags.items() if value is not None and key != "warehouse"]
+        return runs.with_own_manifest(runs.run_config(asked.warehouse, run_id, [*(sets or []), *given]), run_id)
+    own = runs.run_config(asked.warehouse, run_id, [])
+    runs.refuse_another(asked, own, run_id)
+    anew = {"backend": asked.backend, "spark": asked.spark, "evaluation": asked.evaluation}
+    return runs.with_own_manifest(own.model_copy(update=anew), run_id)
 
 
 def etl(

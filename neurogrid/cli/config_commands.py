@@ -9,7 +9,6 @@ import typer
 from neurogrid.cli import show
 from neurogrid.cli.options import ConfigFile, Json, Sets, load_config, print_result
 from neurogrid.config import Config
-from neurogrid.errors import UsageError
 
 config_app = typer.Typer(help="Show, describe or check the config.", no_args_is_help=True)
 
@@ -37,19 +36,11 @@ def config_schema(
 
 @config_app.command("validate")
 def config_validate(
-    config: Annotated[Path | None, typer.Option("--config", "-c", help="The YAML config to check.")] = None,
-    file: Annotated[Path | None, typer.Argument(hidden=True)] = None,  # how it was given at first
+    config: Annotated[Path, typer.Option("--config", "-c", help="The YAML config to check.")],
     sets: Sets = None,
     as_json: Json = False,
 ) -> None:
     """Check a config. All problems are listed at once."""
-    given = [path for path in (config, file) if path is not None]
-    if len(given) != 1:
-        raise UsageError(
-            "config validate takes one config",
-            found=" and ".join(map(str, given)),
-            fix="neurogrid config validate --config FILE",
-        )
-    load_config(given[0], sets, {})
-    show.say(f"{given[0]} is valid")
-    print_result({"path": str(given[0]), "usable": True}, as_json=as_json)
+    load_config(config, sets, {})
+    show.say(f"{config} is valid")
+    print_result({"path": str(config), "usable": True}, as_json=as_json)

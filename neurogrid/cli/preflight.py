@@ -2,18 +2,15 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 from neurogrid.cli import runs, settings, teachers
 from neurogrid.config import Config, load, to_yaml
-from neurogrid.data.household import HouseholdMeta, read_meta
-from neurogrid.data.manifest import Agent, Manifest, Part, few, periods
+from neurogrid.data.manifest import Manifest
 from neurogrid.data.sources import Source
-from neurogrid.data.tables import current_tables
+from neurogrid.data.tables import current_tables, refuse_missing
 from neurogrid.data.windows import reach_slots
-from neurogrid.errors import InputError, UsageError
+from neurogrid.errors import UsageError
 from neurogrid.ledger.records import read_end, refuse_begun, refuse_ended
 from neurogrid.plural import plural
 from neurogrid.storage import place
@@ -53,7 +50,7 @@ def refuse_training(config: Config, manifest: Manifest, resume: str = "") -> Tea
     Raises:
         UsageError: the run exists already, or has ended where it is to be gone on with; the rule cannot bear what is
             asked of so few agents; nobody has a window to train on; the teacher does not fit.
-        InputError: the manifest's agents have other readings than the warehouse holds.
+        InputError: the warehouse lacks tables that the manifest names.
     """
     run = runs.folder(config, resume or config.run_id)
     if resume:
@@ -64,7 +61,7 @@ def refuse_training(config: Config, manifest: Manifest, resume: str = "") -> Tea
         # The config's own check knows what was wished for; a manifest may hold fewer agents.
         fewer = config.sampling.model_copy(update={"agents": len(manifest.agents)})
         load(to_yaml(config.model_copy(update={"sampling": fewer})), where="config with this manifest's agents")
-    _refuse_other_meters(config, manifest)
+    refuse_missing(manifest, place(config.warehouse))
     teacher = teachers.find(config, manifest)
     _refuse_more_tasks_than_cores(config)
     _refuse_without_windows(config, manifest)
@@ -102,48 +99,6 @@ def _refuse_too_few_files(config: Config, files: int) -> None:
             found=found,
             fix=f"set sampling.clusters to at most {files}",
         )
-
-
-def _refuse_other_meters(config: Config, manifest: Manifest) -> None:
-    """Refuses agents of whose households the warehouse has no table, or one of other periods."""
-    warehouse = place(config.warehouse)
-    everyone = (*manifest.agents, *manifest.held_out)
-
-    def read(part: Part) -> HouseholdMeta | str:
-        try:
-            return read_meta(warehouse.filesystem, (warehouse / part.path).path)
-        except FileNotFoundError:
-            return "is not among them"
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            return f"cannot be read: {error}"
-
-    # Each once: an agent of a dealt partition holds weeks of many households.
-    parts = {(part.weather_id, part.household_id): part for agent in everyone for part in agent.parts}
-    with ThreadPoolExecutor(8) as threads:
-        metas = dict(zip(parts, threads.map(read, parts.values()), strict=True))
-    problems = [problem for agent in everyone for problem in _differences(agent, manifest.cadence_minutes, metas)]
-    if problems:
-        raise InputError(
-            f"manifest {manifest.sha256[:12]} does not fit the meters in {warehouse}",
-            found=few(problems),
-            fix="sample again with `neurogrid sample`, or restore the files that the manifest was made from",
-        )
-
-
-def _differences(
-    agent: Agent, cadence_minutes: int, metas: Mapping[tuple[str, str], HouseholdMeta | str]
-) -> Iterator[str]:
-    """What the tables of an agent's households say otherwise than the manifest; its periods are its first part's."""
-    for number, part in enumerate(agent.parts):
-        meta = metas[part.weather_id, part.household_id]
-        whose = f"household {part.household_id} of agent {agent.agent_id}"
-        if isinstance(meta, str):
-            yield f"{whose} {meta}"
-        elif meta.cadence_minutes != cadence_minutes:
-            yield f"{whose} has slots of {meta.cadence_minutes} min, the manifest of {cadence_minutes}"
-        elif number == 0 and periods(meta) != periods(agent):
-            name, own = next((name, own) for name, own in periods(meta).items() if own != periods(agent)[name])
-            yield f"{name} of {whose} is {own}, by the manifest {periods(agent)[name]}"
 
 
 def _refuse_without_windows(config: Config, manifest: Manifest) -> None:

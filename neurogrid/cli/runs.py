@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from neurogrid.cli import show
-from neurogrid.config import Config, load
+from neurogrid.config import Config, load, values
 from neurogrid.data.manifest import Manifest, read_manifest
 from neurogrid.errors import ConfigError, NeuroGridError, UsageError
 from neurogrid.ledger.chain import Record
@@ -46,43 +46,57 @@ def refuse_missing(warehouse_uri: str, run_id: str) -> None:
 
 
 def run_config(warehouse_uri: str, run_id: str, overrides: list[str]) -> Config:
-    """A run's own config; of it only where it runs may be set anew.
+    """A run's own config; of it only where it runs may be set anew, and the rest to what it is.
 
     Raises:
-        UsageError: there is no such run, it never began, or an override would change its result.
+        UsageError: there is no such run, it never began, or an override would change its config.
         RunError: its first record or its config is not the one that was written.
     """
     refuse_missing(warehouse_uri, run_id)
     run = place(warehouse_uri) / "runs" / run_id
     if not ((run / "config.yaml").exists() or (run / "run.json").exists()):
         read_genesis(run)  # raises: it never began
-    changing = [o for o in overrides if not o.startswith(_FREE)]
+    genesis = read_genesis(run)
+    text, here = read_named(run, genesis, "config.yaml").decode(), f"warehouse={json.dumps(warehouse_uri)}"
+    asked = load(text, [*overrides, here], where=f"{run}/config.yaml")
+    changing = differing(asked, load(text, [here]), _FREE, genesis)
     if changing:
         raise ConfigError(
-            "a run keeps the config that it began with",
-            found=", ".join(changing),
+            f"run {run_id} keeps the config that it began with",
+            found="; ".join(changing),
             fix="only backend.*, spark.* and evaluation.* may be set for a run that exists; or start a new run",
         )
-    text = read_named(run, read_genesis(run), "config.yaml").decode()
-    return load(text, [*overrides, f"warehouse={json.dumps(warehouse_uri)}"], where=f"{run}/config.yaml")
+    return asked
 
 
 def refuse_another(wanted: Config, own: Config, run_id: str) -> None:
     """Raises ConfigError where the run, whose config is `own`, was begun with one that gives other results."""
-    free = {"warehouse", "run_id", "backend", "spark", "source", "etl", "evaluation", "teacher"}
-    ours, theirs = wanted.model_dump(exclude=free), own.model_dump(exclude=free)
-    differing = [
-        f"{section}.{key} is {value!r}, was {theirs[section][key]!r}"
-        for section, values in ours.items()
-        for key, value in (values.items() if isinstance(values, dict) else [])
-        if theirs[section][key] != value
-    ] + [f"seed is {ours['seed']}, was {theirs['seed']}"] * (ours["seed"] != theirs["seed"])
-    if differing:
+    free = (*_FREE, "warehouse", "show_households", "source.", "etl.", "teacher.")
+    changing = differing(wanted, own, free, read_genesis(folder(own, run_id)))
+    if changing:
         raise ConfigError(
             f"run {run_id} began with another config, which it keeps",
-            found="; ".join(differing),
+            found="; ".join(changing),
             fix="resume it without --config; or start a new run with another run_id",
         )
+
+
+def differing(wanted: Config, own: Config, free: tuple[str, ...], genesis: Record) -> list[str]:
+    """What a config that is wanted for a run says otherwise than the run's own; keys that begin as in `free` may.
+
+    Its name may be left open, and so may its manifest, which may also be named by its id.
+    """
+    known = {**values(own), "run_id": genesis["run_id"]}
+    found = values(wanted)
+    if not found["run_id"]:
+        free = (*free, "run_id")
+    if found["sampling.manifest"] in (genesis["manifest_id"], ""):
+        free = (*free, "sampling.manifest")
+    return [
+        f"{key} is {value!r}, was {known[key]!r}"
+        for key, value in found.items()
+        if value != known[key] and not key.startswith(free)
+    ]
 
 
 def run_manifest(config: Config, run_id: str) -> str:

@@ -20,7 +20,8 @@ from neurogrid.teacher.settings import Device, Precision, TeacherSettings
 def sampling(config: Config) -> SamplingSettings:
     """See SamplingSettings."""
     values = config.sampling.model_dump(exclude={"manifest"})
-    return SamplingSettings(seed=config.seed, byzantine=config.byzantine_f, **values)
+    byzantine = 0 if config.aggregation.rule == "mean" else config.byzantine_f  # the mean bears nobody, however many
+    return SamplingSettings(seed=config.seed, byzantine=byzantine, **values)
 
 
 def windows(config: Config) -> WindowSettings:

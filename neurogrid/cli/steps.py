@@ -21,9 +21,10 @@ from neurogrid.cli import ingest, plan, preflight, runs, settings, show, teacher
 from neurogrid.cli.telemetry import traced
 from neurogrid.config import Config, to_yaml
 from neurogrid.data.manifest import Manifest, keep, read_manifest
-from neurogrid.data.sampling import check, sample
+from neurogrid.data.sampling import sample
 from neurogrid.data.sources import Source
-from neurogrid.errors import InputError, RunError, UsageError
+from neurogrid.data.tables import refuse_missing
+from neurogrid.errors import InputError, RunError
 from neurogrid.evaluation import evaluate
 from neurogrid.fl.record import weights_sha256
 from neurogrid.fl.rounds import Federation, Finish, Observer, VoidRoundsError, federate
@@ -150,7 +151,6 @@ def do_train(
     warehouse = place(config.warehouse)
     run_id = resume or runs.with_id(config).run_id
     teacher = preflight.refuse_training(config, manifest, resume)
-    check(manifest, warehouse)
     if not resume:
         # The run's first record names its manifest by id, and this one may lie elsewhere.
         keep(manifest, warehouse)
@@ -168,15 +168,17 @@ def do_train(
     run = runs.folder(config, run_id)
     where = f"Spark, {spark.sparkContext.master}" if spark and config.backend.kind == "spark" else config.backend.kind
     plan.show_training(config, manifest, federation.layout.size, where)
-    ledger, state = open_ledger(run, config, manifest, federation, teacher, resumed=bool(resume))
-    factory = AgentTrainerFactory(warehouse, manifest.agents, training, teachers.distillation(config, teacher))
+    factory = AgentTrainerFactory(warehouse, manifest, training, teachers.distillation(config, teacher))
     backend: Backend
     if config.backend.kind == "inline":
         backend = InlineBackend(factory)
     else:
         assert spark is not None
         backend = SparkBackend(spark, factory, federation.layout.size, settings.exchange(config), pods)
-    with traced(run_id) as traces, ledger:
+    # Whatever fails from here on lets go of the run.
+    with traced(run_id) as traces, ExitStack() as opened:
+        ledger, state = open_ledger(run, config, manifest, federation, teacher, resumed=bool(resume))
+        opened.enter_context(ledger)
         ledger.traced_by(traces)
         try:
             with ExitStack() as stack:
@@ -209,7 +211,7 @@ def open_ledger(
         try:
             runs.refuse_other_manifest(found.genesis, manifest)
             teachers.refuse_another(found.genesis, teacher)
-        except UsageError:
+        except BaseException:
             ledger.close()
             raise
         show.say(f"  resuming after round {found.state.round}")
@@ -255,7 +257,7 @@ def do_evaluate(config: Config, spark: SparkSession | None, run_id: str, manifes
     runs.refuse_other_manifest(read_genesis(run), manifest)
     end = read_end(run)
     weights = read_final(run, end, layout(new_model(settings.training(config))))
-    check(manifest, warehouse)
+    refuse_missing(manifest, warehouse)
     show.heading(f"Evaluation of run {run_id}")
     with show.bar("evaluation") as bar:
         found = evaluate(spark, warehouse, manifest, {"federated": weights}, settings.evaluation(config), bar.step, bar)

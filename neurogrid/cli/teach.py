@@ -15,7 +15,7 @@ from rich.table import Table
 
 import neurogrid
 from neurogrid.cli import runs, settings, show, steps
-from neurogrid.config import Config, load, to_yaml
+from neurogrid.config import Config, load, to_yaml, values
 from neurogrid.data.manifest import Manifest, keep
 from neurogrid.data.tables import CurrentTable
 from neurogrid.errors import ConfigError, UsageError
@@ -32,7 +32,7 @@ from neurogrid.teacher.settings import TeacherSettings
 from neurogrid.teacher.store import conclude
 
 # What may be set anew for a teacher that goes on: where and how patiently, nothing that its weights depend on.
-_FREE = ("spark.", "teacher.tries=", "teacher.timeout_s=")
+_FREE = ("spark.", "teacher.tries", "teacher.timeout_s")
 
 
 def prepare(config: Config, resume: str, overrides: list[str]) -> Config:
@@ -124,24 +124,30 @@ def _refuse_ended(folder: Place, resume: str) -> None:
 def _own_config(warehouse_uri: str, teacher_id: str, overrides: list[str]) -> Config:
     """A teacher's own config, to go on with it."""
     folder = place(warehouse_uri) / "teachers" / teacher_id
-    if not teacher_id or not (folder / "teacher.json").exists():
-        there = [child.name for child in (place(warehouse_uri) / "teachers").children()]
+    there = [child.name for child in (place(warehouse_uri) / "teachers").children()]
+    if teacher_id not in there or not (folder / "teacher.json").exists():
         raise UsageError(
             f'there is no teacher "{teacher_id}" in {warehouse_uri}',
             found=", ".join(there) if there else "no teachers at all",
             fix="name one of these, or give the warehouse with --warehouse",
         )
-    changing = [o for o in overrides if not o.startswith(_FREE)]
+    first = records.read(folder).first
+    text, where = records.read_named(folder, first, "config.yaml").decode(), f"{folder}/config.yaml"
+    own = [f"warehouse={json.dumps(warehouse_uri)}", f"sampling.manifest={first['manifest_id']}"]
+    kept, began = (values(load(text, more, where=where, teacher_follows=True)) for more in (own, ()))
+    asked = values(load(text, [own[0], *overrides], where=where, teacher_follows=True))
+    changing = [
+        f"{key} is {value!r}, was {kept[key]!r}"
+        for key, value in asked.items()
+        if value not in (kept[key], began[key]) and not key.startswith(_FREE)
+    ]
     if changing:
         raise ConfigError(
-            "a teacher keeps the config that it began with",
-            found=", ".join(changing),
+            f"teacher {teacher_id} keeps the config that it began with",
+            found="; ".join(changing),
             fix="only spark.*, teacher.tries and teacher.timeout_s may be set for one that exists; or start another",
         )
-    first = records.read(folder).first
-    text = records.read_named(folder, first, "config.yaml").decode()
-    own = [f"warehouse={json.dumps(warehouse_uri)}", f"sampling.manifest={first['manifest_id']}"]
-    return load(text, [*overrides, *own], where=f"{folder}/config.yaml", teacher_follows=True)
+    return load(text, [*overrides, *own], where=where, teacher_follows=True)
 
 
 def _first_record(

@@ -16,16 +16,15 @@ from neurogrid.bench.table import Cell, ResultTable
 from neurogrid.cli import ingest, settings, show, steps
 from neurogrid.cli.teach import do_teach
 from neurogrid.config import Config, load, to_yaml
-from neurogrid.data.household import read_household
-from neurogrid.data.manifest import Agent, Manifest
+from neurogrid.data.manifest import Agent, Manifest, read_part
 from neurogrid.data.tables import read_tables
 from neurogrid.data.windows import Batch, build_shard, gather
-from neurogrid.fl.randomness import generator
 from neurogrid.fl.weights import layout
 from neurogrid.fl.weights import load as set_weights
 from neurogrid.ledger import read_weights
 from neurogrid.ledger.records import read_chain
 from neurogrid.models import Forecaster, Windows, build
+from neurogrid.randomness import generator
 from neurogrid.storage import Place, place
 
 WINDOWS = 200  # test windows of each household
@@ -75,7 +74,7 @@ def measure(config: Config, spark: SparkSession) -> ResultTable:
         "small, guided by the teacher": (SMALL, with_teacher, "local.distill_weight=1.0"),
     }
     tests = {"agents": manifest.agents, "held_out": manifest.held_out}
-    windows = {name: _test(config, agents) for name, agents in tests.items()}
+    windows = {name: _test(config, manifest, agents) for name, agents in tests.items()}
     curves = []
     for number, (name, overrides) in enumerate(runs.items()):
         own = load(to_yaml(config), [*overrides, f"run_id=teacher-seed{seed}-{number}"])
@@ -91,16 +90,14 @@ def _run(config: Config, spark: SparkSession, manifest: Manifest) -> Place:
     return run
 
 
-def _test(config: Config, agents: Sequence[Agent]) -> _Test:
+def _test(config: Config, manifest: Manifest, agents: Sequence[Agent]) -> _Test:
     """The same test windows of each household for every model."""
     warehouse, batches = place(config.warehouse), []
     with show.console.status(f"  test windows of {len(agents)} households"):
         for agent in agents:
             part = agent.parts[0]
-            path = (warehouse / part.path).path
-            shard = build_shard(
-                [(read_household(warehouse.filesystem, path), None)], settings.windows(config), ("test",)
-            )
+            household = read_part(warehouse, manifest, agent, part)
+            shard = build_shard([(household, None)], settings.windows(config), ("test",))
             random = generator(config.seed, "teacher bench", part.household_id)
             sample = random.permutation(shard.origins["test"])[:WINDOWS]
             if len(sample):

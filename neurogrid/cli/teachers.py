@@ -11,7 +11,7 @@ from neurogrid.ledger.chain import Record
 from neurogrid.models import Forecaster
 from neurogrid.plural import plural
 from neurogrid.storage import place
-from neurogrid.teacher.households import refuse_held_out
+from neurogrid.teacher.households import refuse_leaks
 from neurogrid.teacher.store import Teacher, open_teacher, refuse_other_windows
 
 
@@ -50,11 +50,11 @@ def find(config: Config, manifest: Manifest) -> Teacher | None:
     """The teacher that the config names, checked against the manifest and the model; None where it names none.
 
     Raises:
-        UsageError: as `named`; or it learnt from held-out households, or sees or forecasts other slots.
+        UsageError: as `named`; or it knows households or time that are tested on, or sees or forecasts other slots.
     """
     teacher = named(config)
     if teacher is not None:
-        refuse_held_out(teacher.households, manifest.held_out, teacher.id)
+        refuse_leaks(teacher.taught, manifest, teacher.id)
         refuse_other_windows(teacher, settings.windows(config), manifest.cadence_minutes)
     return teacher
 
@@ -68,7 +68,7 @@ def start(config: Config, teacher: Teacher | None, model: Forecaster) -> Vector:
     does += [f"learns from its forecasts with weight {config.local.distill_weight:g}"] * bool(
         config.local.distill_weight
     )
-    about = f"{teacher.id}, trained on {plural(len(teacher.households), 'household')}, {_size(teacher.model)}"
+    about = f"{teacher.id}, trained on {plural(len(teacher.taught), 'household')}, {_size(teacher.model)}"
     show.facts([("teacher", f"{about}: the federation {' and '.join(does)}")])
     return from_state_dict(layout(model), teacher.weights()) if fits else flatten(model)
 

@@ -148,10 +148,12 @@ def _rejected(figures: dict[str, Any]) -> RenderableType:
     if not kinds:
         return Text("every update was accepted", style="dim")
     table = Table(box=None, padding=(0, 1), header_style="dim")
-    for name in ("", "honest", "attackers"):
+    known = figures["rejection_recall"] is not None  # attackers are simulated; else nobody knows who is honest
+    for name in ("", "honest", "attackers") if known else ("", "updates", ""):
         table.add_column(name, justify="right" if name else "left")
     for reason, own in sorted(kinds.items(), key=lambda kind: -sum(kind[1].values())):
-        table.add_row(reason, str(own.get(False, 0)), Text(str(own.get(True, 0)), style="red" if own.get(True) else ""))
+        attacks = Text(str(own.get(True, 0)), style="red" if own.get(True) else "") if known else ""
+        table.add_row(reason, str(own.get(False, 0)), attacks)
     per_round = sum(figures["suspected"]) / figures["rounds"]
     # More than the rule tolerates: others may have got through.
     style = "bold red" if per_round > figures["assumed_f"] else ""

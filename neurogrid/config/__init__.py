@@ -1,6 +1,6 @@
 """The one YAML config. Only the command line reads it."""
 
-from neurogrid.config.reading import given, keys, load, refuse_guide_without_teacher, to_yaml
+from neurogrid.config.reading import given, keys, load, refuse_guide_without_teacher, to_yaml, values
 from neurogrid.config.sections import AttackSection, Config
 
-__all__ = ["AttackSection", "Config", "given", "keys", "load", "refuse_guide_without_teacher", "to_yaml"]
+__all__ = ["AttackSection", "Config", "given", "keys", "load", "refuse_guide_without_teacher", "to_yaml", "values"]

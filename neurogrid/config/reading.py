@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 import yaml
@@ -177,11 +178,11 @@ def _override(raw: dict[str, Any], override: str) -> None:
             raise ConfigError(f"--set {key}: {folder} is a value, not a section", found=str(inner))
         section = inner
     try:
-        section[name] = yaml.safe_load(value)
+        section[name] = _Loader(value).get_single_data()
     except yaml.YAMLError as error:
         raise ConfigError(
             f"--set {key}: the value is not YAML",
-            found=value,
+            found=f"{value}: {error.problem}" if isinstance(error, yaml.constructor.ConstructorError) else value,
             fix="put a value with brackets, braces or colons in quotes",
         ) from error
     except RecursionError as error:
@@ -195,6 +196,15 @@ def keys(model: type[BaseModel] = Config, prefix: str = "") -> Iterator[tuple[st
         inner = field.annotation
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             yield from keys(inner, f"{prefix}{name}.")
+
+
+def values(config: Config) -> dict[str, Any]:
+    """The value of every key, sections taken apart."""
+    found: dict[str, Any] = {}
+    for key, field in keys():
+        if not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+            found[key] = reduce(getattr, key.split("."), config)
+    return found
 
 
 def _explain(problem: Mapping[str, Any]) -> str:

@@ -94,7 +94,7 @@ class SamplingSection(Section):
     manifest: str = Field("", description="id or path of an existing manifest to use (--manifest); empty makes one")
     agents: Count = Field(61, description="number of agents (--agents)")
     districts: Count = Field(3, description="number of districts that the agents are divided into")
-    clusters: int = Field(4, ge=2, description="number of clusters of household profiles (k of k-means)")
+    clusters: Count = Field(4, description="number of clusters of household profiles (k of k-means)")
     held_out_share: Share = Field(0.2, description="share of usable households that never train")
     partition: Literal["natural", "iid", "dirichlet"] = Field(
         "natural", description="natural: an agent is one household; iid, dirichlet: it holds weeks of many households"

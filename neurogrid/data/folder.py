@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pyarrow import fs
 
 from neurogrid.data.faults import Fault, FaultLog
+from neurogrid.data.household import unusable_name
 from neurogrid.data.layouts.buckets import Bucket
 from neurogrid.data.layouts.declaration import Declaration
 from neurogrid.data.packed import ENDINGS
@@ -115,6 +116,8 @@ def list_files(
             passed.setdefault(no_readings(name), []).append(name)
         elif not fnmatch.fnmatch(name, declaration.files):
             passed.setdefault(OTHER_NAME, []).append(name)
+        elif not declaration.staged and (reason := unusable_name(own)):
+            faults.setdefault(own, FaultLog(listed_per_kind)).add(Fault.UNUSABLE_NAME, reason)
         elif own in files:
             faults.setdefault(own, FaultLog(listed_per_kind)).add(Fault.SECOND_FILE, name)
         elif limit is not None and len(files) == limit and not declaration.staged:

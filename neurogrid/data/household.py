@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyarrow import fs
+
+from neurogrid.storage import Place
 
 FEATURES = (
     "kWh_received_Total",
@@ -50,6 +51,8 @@ METADATA_KEY = b"neurogrid.household"
 FIRST_TABLE = "part-0.parquet"
 """Name of a household's table in warehouses and manifests from before tables were named after their content."""
 TABLE_NAME = re.compile(r"part-0\.parquet|[0-9a-f]{12}\.parquet")
+LONGEST_NAME = 200
+"""Bytes of a household's or a station's name, which is part of a folder's."""
 
 
 @dataclass(frozen=True)
@@ -129,8 +132,19 @@ class Household:
         return -int(-seconds // (60 * self.meta.cadence_minutes))
 
 
+def unusable_name(name: str) -> str:
+    """Why a household's or a station's name cannot be that of a folder in the warehouse; empty if it can."""
+    if not name or name in (".", ".."):
+        return f"{name!r} cannot be the name of a folder"
+    if "/" in name or not name.isprintable():
+        return f"{name!r:.80} has a character that the name of a folder cannot have"
+    if len(name.encode()) > LONGEST_NAME:
+        return f"{name[:40]!r} and so on is longer than {LONGEST_NAME} bytes"
+    return ""
+
+
 def household_path(weather_id: str, household_id: str, table: str) -> str:
-    """Where a household's table lies, under the root of a warehouse."""
+    """Where a household's table lies, under the root of a warehouse; names that come from outside: `unusable_name`."""
     return f"meters/Weather_ID={weather_id}/Household_ID={household_id}/{table}"
 
 
@@ -139,20 +153,21 @@ def table_name(content: bytes) -> str:
     return f"{hashlib.sha256(content).hexdigest()[:12]}.parquet"
 
 
-def read_meta(filesystem: fs.FileSystem, path: str) -> HouseholdMeta:
-    """Reads only the footer of a household's file."""
-    with filesystem.open_input_file(path) as source:
-        return HouseholdMeta.from_json(pq.read_schema(source).metadata[METADATA_KEY])
+def read_household(file: Place, sha256: str) -> Household:
+    """Reads one household's table, once it is found to be the file that a manifest names.
 
-
-def read_household(filesystem: fs.FileSystem, path: str) -> Household:
-    """Reads one household's table."""
-    with filesystem.open_input_file(path) as source:
-        return household_from(source)
+    Raises:
+        OSError: it cannot be read.
+        ValueError, KeyError: it is another file, or no table.
+    """
+    content = file.read_bytes()
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise ValueError("it is not the file that the manifest was made from")
+    return household_from(pa.BufferReader(content))
 
 
 def household_from(source: Any) -> Household:
-    """Reads one household's table from an open file."""
+    """Reads one household's table from an open file, or from one at a path."""
     table = pq.read_table(source, columns=[*FEATURES, "kWh", "load_tier"], partitioning=None, use_threads=False)
     meta = HouseholdMeta.from_json(table.schema.metadata[METADATA_KEY])
     features = np.empty((table.num_rows, len(FEATURES)), np.float32)

@@ -15,7 +15,15 @@ from typing import Any
 
 from pydantic import AwareDatetime, ConfigDict, TypeAdapter, ValidationError
 
-from neurogrid.data.household import FIRST_TABLE, TABLE_NAME, HouseholdMeta, household_path
+from neurogrid.data.household import (
+    FIRST_TABLE,
+    TABLE_NAME,
+    Household,
+    HouseholdMeta,
+    household_path,
+    read_household,
+    unusable_name,
+)
 from neurogrid.errors import InputError
 from neurogrid.storage import Place
 
@@ -127,7 +135,10 @@ class Manifest:
     @classmethod
     def from_json(cls, text: str | bytes) -> "Manifest":
         """Inverse of `to_json`; raises ValueError, in words, on what is no manifest or contradicts itself."""
-        raw: Any = json.loads(text)
+        try:
+            raw: Any = json.loads(text)
+        except RecursionError as error:
+            raise ValueError("lists or objects inside each other, too deep") from error
         if not isinstance(raw, dict):
             raise ValueError(f"a JSON {type(raw).__name__}, not an object with keys")
         if raw.get("version", VERSION) not in (1, VERSION):
@@ -136,7 +147,7 @@ class Manifest:
             manifest = _READER.validate_json(text)
         except ValidationError as error:
             raise ValueError(few([_said(dict(problem)) for problem in error.errors()])) from error
-        problems = [*_problems(manifest), *_doubly_dealt(manifest)]
+        problems = [*_problems(manifest), *_misplaced(manifest), *_doubly_dealt(manifest)]
         if problems:
             raise ValueError(few(problems))
         return manifest
@@ -189,6 +200,23 @@ def keep(manifest: Manifest, warehouse: Place) -> None:
         ) from error
 
 
+def read_part(warehouse: Place, manifest: Manifest, agent: Agent, part: Part) -> Household:
+    """The readings of an agent's part, where they are; they are the very ones that the manifest was made from.
+
+    Raises:
+        OSError: they cannot be read.
+        ValueError, KeyError: they are others, or no table, or do not fit what the manifest says of them.
+    """
+    household = read_household(warehouse / part.path, manifest.fingerprints.get(part.path, ""))
+    meta = household.meta
+    if meta.cadence_minutes != manifest.cadence_minutes:
+        raise ValueError(f"slots of {meta.cadence_minutes} min, by the manifest of {manifest.cadence_minutes}")
+    if part == agent.parts[0] and periods(meta) != periods(agent):
+        name, own = next((name, own) for name, own in periods(meta).items() if own != periods(agent)[name])
+        raise ValueError(f"{name} is {own}, by the manifest {periods(agent)[name]}")
+    return household
+
+
 def periods(known: Agent | HouseholdMeta) -> dict[str, datetime]:
     """The ends of the periods by name, in their order."""
     return {
@@ -229,11 +257,37 @@ def _problems(manifest: Manifest) -> Iterator[str]:
         for (earlier, begin), (later, end) in pairwise(periods(agent).items()):
             if begin > end:
                 yield f"{later} of agent {agent.agent_id} is before its {earlier}, {begin}"
-        for part in agent.parts:
-            if not TABLE_NAME.fullmatch(part.table):
-                yield f"table {part.table!r} of agent {agent.agent_id} is not the name of a table"
-            if part.path not in manifest.fingerprints:
-                yield f"fingerprints has none of {part.path}, which agent {agent.agent_id} holds"
+        yield from _unusable_parts(manifest, agent)
+
+
+def _unusable_parts(manifest: Manifest, agent: Agent) -> Iterator[str]:
+    """What is wrong with an agent's parts; their names become paths, so each is one of a folder."""
+    for part in agent.parts:
+        for kind, name in (("household", part.household_id), ("weather", part.weather_id)):
+            if reason := unusable_name(name):
+                yield f"{kind}_id of agent {agent.agent_id}: {reason}"
+        if any(block < 0 for block in part.blocks or ()):
+            yield f"household {part.household_id} of agent {agent.agent_id} has a week before its first"
+        if not TABLE_NAME.fullmatch(part.table):
+            yield f"table {part.table!r} of agent {agent.agent_id} is not the name of a table"
+        elif part.path not in manifest.fingerprints:
+            yield f"fingerprints has none of {part.path}, which agent {agent.agent_id} holds"
+        elif part.table != FIRST_TABLE and not manifest.fingerprints[part.path].startswith(part.table[:12]):
+            yield f"the fingerprint of {part.path} is not the one that its name says"
+
+
+def _misplaced(manifest: Manifest) -> Iterator[str]:
+    """Districts of agents that are none, or of nobody: means are taken by district, numbered from 0."""
+    for agent in manifest.agents:
+        if not 0 <= agent.district < manifest.districts:
+            yield (
+                f"agent {agent.agent_id} is in district {agent.district}, but there are {manifest.districts}, from 0 on"
+            )
+    taken = {agent.district for agent in manifest.agents}
+    # So many numbers are enough to find one that is free.
+    empty = next((number for number in range(len(taken) + 1) if number not in taken), 0)
+    if empty < manifest.districts:
+        yield f"nobody is in district {empty} of the {manifest.districts}"
 
 
 def _doubly_dealt(manifest: Manifest) -> Iterator[str]:

@@ -3,7 +3,6 @@
 Called by sampling.py. All of it is arithmetic on counts and seeded draws; nothing here reads a file.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -13,6 +12,7 @@ import numpy as np
 
 from neurogrid.errors import UsageError
 from neurogrid.plural import plural
+from neurogrid.randomness import Purpose, generator
 
 Kind = Literal["natural", "iid", "dirichlet"]
 Stage = Literal["train", "validation", "test"]
@@ -34,12 +34,6 @@ class Week:
     block: int
     kind: int
     stage: Stage
-
-
-def stream(seed: int, *name: int | str) -> np.random.Generator:
-    """Random numbers that depend on `seed` and `name` alone: PCG64 keyed by SHA-256 of both."""
-    digest = hashlib.sha256(repr((seed, *name)).encode()).digest()
-    return np.random.Generator(np.random.PCG64(int.from_bytes(digest, "big")))
 
 
 def largest_remainder(total: int, weights: Sequence[float], capacity: Sequence[int]) -> tuple[int, ...]:
@@ -76,7 +70,7 @@ def largest_remainder(total: int, weights: Sequence[float], capacity: Sequence[i
     return tuple(shares)
 
 
-def draw(members: Mapping[int, Sequence[str]], count: int, seed: int, purpose: str) -> list[str]:
+def draw(members: Mapping[int, Sequence[str]], count: int, seed: int, purpose: Purpose) -> list[str]:
     """`count` of the members, from each stratum in proportion to its size, by seed. Sorted.
 
     Args:
@@ -88,7 +82,7 @@ def draw(members: Mapping[int, Sequence[str]], count: int, seed: int, purpose: s
     sizes = [len(members[stratum]) for stratum in strata]
     drawn: list[str] = []
     for stratum, take in zip(strata, largest_remainder(count, sizes, sizes), strict=True):
-        order = stream(seed, purpose, stratum).permutation(len(members[stratum]))
+        order = generator(seed, purpose, stratum).permutation(len(members[stratum]))
         drawn += [members[stratum][int(i)] for i in order[:take]]
     return sorted(drawn)
 
@@ -98,7 +92,7 @@ def deal_districts(clusters: Sequence[int], districts: int, seed: int) -> tuple[
 
     Agents are dealt like cards, cluster after cluster, in an order drawn by seed inside a cluster.
     """
-    order = stream(seed, "districts").permutation(len(clusters))
+    order = generator(seed, "districts").permutation(len(clusters))
     ranked = sorted(order.tolist(), key=lambda agent: clusters[agent])  # stable: keeps the drawn order inside a cluster
     district = [0] * len(clusters)
     for place, agent in enumerate(ranked):
@@ -139,7 +133,7 @@ def _deal_in_turn(weeks: Sequence[Week], hands: list[list[Week]], seed: int) -> 
     turn = 0
     for stage in STAGES:
         of_stage = [week for week in weeks if week.stage == stage]
-        for i in stream(seed, "iid", stage).permutation(len(of_stage)).tolist():
+        for i in generator(seed, "iid", stage).permutation(len(of_stage)).tolist():
             hands[turn % len(hands)].append(of_stage[i])
             turn += 1
 
@@ -147,13 +141,13 @@ def _deal_in_turn(weeks: Sequence[Week], hands: list[list[Week]], seed: int) -> 
 def _deal_by_shares(weeks: Sequence[Week], hands: list[list[Week]], alpha: float, seed: int) -> None:
     agents = len(hands)
     for kind in sorted({week.kind for week in weeks}):
-        shares = stream(seed, "dirichlet", kind).dirichlet([alpha] * agents)
+        shares = generator(seed, "dirichlet", kind).dirichlet([alpha] * agents)
         # With a tiny alpha all gamma draws may underflow; then one agent takes the cluster, which is the limit.
         if not np.isfinite(shares).all():
-            shares = np.eye(agents)[int(stream(seed, "dirichlet", kind, "one").integers(agents))]
+            shares = np.eye(agents)[int(generator(seed, "dirichlet", kind, "one").integers(agents))]
         for stage in STAGES:
             pile = [week for week in weeks if week.kind == kind and week.stage == stage]
-            order = iter(stream(seed, "dirichlet", kind, stage).permutation(len(pile)).tolist())
+            order = iter(generator(seed, "dirichlet", kind, stage).permutation(len(pile)).tolist())
             counts = largest_remainder(len(pile), shares.tolist(), [len(pile)] * agents)
             for hand, count in zip(hands, counts, strict=True):
                 hand += [pile[next(order)] for _ in range(count)]

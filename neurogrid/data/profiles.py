@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 from pyspark.sql import SparkSession
 
-from neurogrid.data.household import METADATA_KEY, OBSERVED, HouseholdMeta
+from neurogrid.data.household import METADATA_KEY, OBSERVED, HouseholdMeta, household_path
 from neurogrid.data.progress import unseen, watched
 from neurogrid.data.tables import current_tables
 from neurogrid.storage import Place
@@ -102,6 +102,9 @@ def _profile_file(filesystem: fs.FileSystem, root: str, path: str) -> Profile:
     # A damaged file is one household less, with a word; which of these pyarrow raises depends on where it is damaged.
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         return Profile(name, sha256, None, 0, {}, problem=f"not a household file: {str(error).splitlines()[0]}")
+    if household_path(meta.weather_id, meta.household_id, name.rpartition("/")[2]) != name:
+        says = f"it says that it is household {meta.household_id} of station {meta.weather_id}"
+        return Profile(name, sha256, None, 0, {}, problem=f"not this household's file: {says}")
     observed, measures = measure(table, meta)
     return Profile(name, sha256, meta, observed, measures)
 

@@ -4,12 +4,10 @@
 manifest's bytes depend on the warehouse's files and the settings only.
 """
 
-import hashlib
 import io
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -23,8 +21,7 @@ from neurogrid.data.manifest import Agent, Manifest, Part
 from neurogrid.data.partition import Kind, Stage, Week, deal_districts, deal_weeks, draw
 from neurogrid.data.profiles import MEASURES, Profile, profile_households
 from neurogrid.data.progress import unseen
-from neurogrid.data.tables import INDEX
-from neurogrid.errors import InputError, UsageError
+from neurogrid.errors import UsageError
 from neurogrid.plural import plural
 from neurogrid.storage import Place
 
@@ -89,7 +86,7 @@ def sample(
     # Chosen first, so that the held-out households stay the same whatever the number of agents.
     held = draw(_strata(cluster_of, set()), held_count, settings.seed, "held out")
     rest = _strata(cluster_of, set(held))
-    trained = draw(rest, min(settings.agents, len(usable) - held_count), settings.seed, "agents")
+    trained = draw(rest, min(settings.agents, len(usable) - held_count), settings.seed, "sampled agents")
 
     held_out = [_whole(f"H{i:04d}", by_id[h], cluster_of[h], -1) for i, h in enumerate(held, 1)]
     agents = _agents([by_id[h] for h in trained], [cluster_of[h] for h in trained], settings)
@@ -115,33 +112,6 @@ def sample(
     # Last, so that a folder with a manifest is whole.
     (folder / "manifest.json").write(manifest.to_json())
     return manifest
-
-
-def check(manifest: Manifest, warehouse: Place) -> None:
-    """Makes sure that the warehouse still holds the very tables that the manifest was made from.
-
-    A manifest of version 1 also names households.parquet, which lists what is current now, and need not be as it was.
-
-    Raises:
-        InputError: names the files that are gone or differ.
-    """
-
-    def state(name: str) -> str:
-        try:
-            sha256 = hashlib.sha256((warehouse / name).read_bytes()).hexdigest()
-        except FileNotFoundError:
-            return f"{name} is gone"
-        return "" if sha256 == manifest.fingerprints[name] else f"{name} has changed"
-
-    with ThreadPoolExecutor(8) as threads:
-        changed = [said for said in threads.map(state, sorted(set(manifest.fingerprints) - {INDEX})) if said]
-    if changed:
-        more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
-        raise InputError(
-            f"manifest {manifest.sha256[:12]} no longer matches the warehouse {warehouse}",
-            found="; ".join(changed[:5]) + more,
-            fix="sample again with `neurogrid sample`, or restore the files that the manifest was made from",
-        )
 
 
 def _refuse_impossible(settings: SamplingSettings) -> None:

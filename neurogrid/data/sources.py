@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from neurogrid.data.energies import Labelled
 from neurogrid.data.faults import NO_ROWS, Fault, FaultLog
 from neurogrid.data.folder import NO_WEATHER, Listing, MeterFile, household_of, list_files
+from neurogrid.data.household import unusable_name
 from neurogrid.data.layouts.buckets import read_household
 from neurogrid.data.layouts.declaration import Declaration
 from neurogrid.data.layouts.households import read_households
@@ -95,8 +96,11 @@ class Source:
             if file.household_id not in listed:
                 _note(faults, file.household_id, Fault.NOT_LISTED, file.place.name, listed_per_kind)
                 files.append(file)
+            elif reason := unusable_name(station := listed[file.household_id].weather_id):
+                _note(faults, file.household_id, Fault.NO_WEATHER_STATION, reason, listed_per_kind)
+                files.append(file)
             else:
-                files.append(replace(file, weather_id=listed[file.household_id].weather_id))
+                files.append(replace(file, weather_id=station))
         missing = {name for name, row in listed.items() if row.promised} - {file.household_id for file in files}
         left_out = {household_of(name, self.declaration.endings) or name for name in found.excluded}
         for household in sorted(missing - left_out) if self.limit is None else ():

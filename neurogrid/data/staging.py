@@ -14,6 +14,7 @@ from pyspark.sql import SparkSession
 
 from neurogrid.data.faults import Fault, FaultLog
 from neurogrid.data.folder import BEYOND_LIMIT, Listing, MeterFile
+from neurogrid.data.household import unusable_name
 from neurogrid.data.layouts.buckets import Batch, Bucket, bucket_of, forget
 from neurogrid.data.layouts.parts import Done, Work, stage_piece
 from neurogrid.data.layouts.pieces import Piece, first_bytes, pieces
@@ -32,7 +33,6 @@ LONG_BUCKET_BYTES, WIDE_BUCKET_BYTES = 64 << 20, 6 << 20
 """Text whose rows make a bucket: a wide table says less of each reading."""
 PACKED_TIMES = 8
 MOST_BUCKETS = 4096
-LONGEST_NAME = 200
 
 
 @contextmanager
@@ -203,14 +203,3 @@ def _buckets(
         )
         for number in numbers
     }
-
-
-def unusable_name(household: str) -> str:
-    """Why a name cannot be that of a folder in the warehouse; empty if it can."""
-    if not household or household in (".", ".."):
-        return f"{household!r} cannot be the name of a folder"
-    if "/" in household or not household.isprintable():
-        return f"{household!r:.80} has a character that the name of a folder cannot have"
-    if len(household.encode()) > LONGEST_NAME:
-        return f"{household[:40]!r} and so on is longer than {LONGEST_NAME} bytes"
-    return ""

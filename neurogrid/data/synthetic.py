@@ -4,7 +4,6 @@ For the demo, for tests and for benchmarks. Everything drawn comes from (seed, n
 does not depend on how many others are made.
 """
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pyarrow as pa
 from pyarrow import csv
 
 from neurogrid.data.local_time import DAY_MINUTES, local_minutes
+from neurogrid.randomness import generator
 
 Floats = npt.NDArray[np.float64]
 
@@ -74,7 +74,9 @@ def make_heapo(folder: Path, settings: SyntheticSettings) -> None:
     if households >= 4:
         meters = folder / "smart_meter_data" / "15min"
         _break(meters / f"{_id(households - 3)}.csv", _id(households - 4))
-        (meters / f"{_id(households - 2)}.csv").write_bytes(b"\x00\xff\xfe" + _draw(settings.seed, "junk").bytes(2000))
+        (meters / f"{_id(households - 2)}.csv").write_bytes(
+            b"\x00\xff\xfe" + generator(settings.seed, "junk").bytes(2000)
+        )
         _make_null(meters / f"{_id(households - 1)}.csv")
 
 
@@ -85,11 +87,6 @@ def make_benchmark(folder: Path, households: int, rows: int, seed: int) -> None:
     """
     settings = SyntheticSettings(households=households, stations=len(STATIONS), days=0, seed=seed)
     _write_all(folder, settings, rows, decimals=10)
-
-
-def _draw(seed: int, *name: int | str) -> np.random.Generator:
-    digest = hashlib.sha256(repr((seed, *name)).encode()).digest()
-    return np.random.Generator(np.random.PCG64(int.from_bytes(digest, "big")))
 
 
 def _id(index: int) -> str:
@@ -150,8 +147,8 @@ def _climate(seed: int, station: str, hours: int) -> _Climate:
     hour = np.arange(hours)
     season = -np.cos(2 * np.pi * (hour / 24 + 40) / 365.25)
     sun = np.clip(np.sin(2 * np.pi * (hour % 24 - 6) / 24), 0, None)
-    fronts = _smooth(_draw(seed, "fronts"), hours, 60)
-    own = _smooth(_draw(seed, "station", station), hours, 12)
+    fronts = _smooth(generator(seed, "fronts"), hours, 60)
+    own = _smooth(generator(seed, "station", station), hours, 12)
     cloud = 1 / (1 + np.exp(1.5 * fronts))
     temperature = 10 + 9 * season + 5 * sun * (1 - 0.6 * cloud) + 3.5 * fronts + 0.8 * own
     humidity = np.clip(78 - 2.2 * (temperature - 10 - 9 * season) + 12 * (cloud - 0.5) + 3 * own, 15, 100)
@@ -159,20 +156,20 @@ def _climate(seed: int, station: str, hours: int) -> _Climate:
     return _Climate(np.round(temperature, 1), np.round(humidity, 1), sunshine)
 
 
-def _smooth(generator: np.random.Generator, length: int, width: int) -> Floats:
+def _smooth(random: np.random.Generator, length: int, width: int) -> Floats:
     """Noise of variance 1 whose neighbours up to `width` apart are alike."""
-    total = np.cumsum(generator.standard_normal(length + width))
+    total = np.cumsum(random.standard_normal(length + width))
     return np.asarray((total[width:] - total[:-width]) / np.sqrt(width))
 
 
 def _load(seed: int, index: int, local: npt.NDArray[np.int64], climate: _Climate) -> tuple[Floats, Floats]:
     """(heat pump, other) kWh of each slot: a daily and weekly pattern, heating by temperature, noise and surges."""
     slots = len(local)
-    generator = _draw(seed, "household", index)
+    random = generator(seed, "household", index)
     hour = local % DAY_MINUTES / 60
     weekend = (local // DAY_MINUTES + 3) % 7 >= 5
-    size = generator.uniform(0.85, 1.2)
-    shift = generator.uniform(-0.5, 0.5)
+    size = random.uniform(0.85, 1.2)
+    shift = random.uniform(-0.5, 0.5)
 
     def bump(at: float, width: float) -> Floats:
         distance = np.abs(hour - at - shift)
@@ -196,24 +193,24 @@ def _load(seed: int, index: int, local: npt.NDArray[np.int64], climate: _Climate
         heat = 0.10 * cold
         other = 0.03 + np.where(weekend, 0.02, 0.34) * (bump(10, 1.6) + bump(14.5, 1.6))
     # A heat pump cycles and people switch things: one slot says little of the next, as in real households.
-    noise = np.exp(0.25 * _smooth(generator, slots, 8) + 0.5 * generator.standard_normal(slots))
-    cycling = np.exp(0.1 * _smooth(generator, slots, 8) + 0.6 * generator.standard_normal(slots))
+    noise = np.exp(0.25 * _smooth(random, slots, 8) + 0.5 * random.standard_normal(slots))
+    cycling = np.exp(0.1 * _smooth(random, slots, 8) + 0.6 * random.standard_normal(slots))
     # A flat has no room for what a house plugs in.
-    surge = _surges(generator, hour, (0.15, 0.3) if kind == 2 else (0.5, 0.75))
+    surge = _surges(random, hour, (0.15, 0.3) if kind == 2 else (0.5, 0.75))
     return size * heat * cycling, size * (other * noise + surge)
 
 
-def _surges(generator: np.random.Generator, hour: Floats, kwh: tuple[float, float]) -> Floats:
+def _surges(random: np.random.Generator, hour: Floats, kwh: tuple[float, float]) -> Floats:
     """An appliance of `kwh` a slot for an hour or two, every other day at the household's own hour, seldom at any."""
     slots = len(hour)
-    usual, length = generator.uniform(17.5, 21), int(generator.integers(4, 9))
+    usual, length = random.uniform(17.5, 21), int(random.integers(4, 9))
     starts = np.flatnonzero(np.abs(hour - usual) < 0.125)
-    starts = starts[generator.random(len(starts)) < 0.5]
-    starts = np.concatenate([starts, generator.integers(0, slots, slots // 1500 + 1)])
+    starts = starts[random.random(len(starts)) < 0.5]
+    starts = np.concatenate([starts, random.integers(0, slots, slots // 1500 + 1)])
     marks = np.zeros(slots)
     for offset in range(length):
         marks[np.clip(starts + offset, 0, slots - 1)] = 1
-    return generator.uniform(*kwh) * marks
+    return random.uniform(*kwh) * marks
 
 
 def _meter_table(index: int, labels: pa.Array, heat: Floats, other: Floats, *, decimals: int) -> pa.Table:
@@ -239,14 +236,14 @@ def _meter_table(index: int, labels: pa.Array, heat: Floats, other: Floats, *, d
 
 def _gaps(seed: int, index: int, slots: int) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
     """Rows to keep, and rows to keep without a value: short gaps everywhere, a long one in every fifth household."""
-    generator = _draw(seed, "gaps", index)
+    random = generator(seed, "gaps", index)
     keep, null = np.ones(slots, bool), np.zeros(slots, bool)
-    for start in generator.integers(1, slots, max(slots // 700, 1)):
-        target = keep if generator.random() < 0.7 else null
-        target[start : start + int(generator.integers(1, 6))] = target is null
+    for start in random.integers(1, slots, max(slots // 700, 1)):
+        target = keep if random.random() < 0.7 else null
+        target[start : start + int(random.integers(1, 6))] = target is null
     if index % 5 == 0:
-        start = int(generator.integers(slots // 4, slots // 2))
-        keep[start : start + int(generator.integers(24, 160))] = False
+        start = int(random.integers(slots // 4, slots // 2))
+        keep[start : start + int(random.integers(24, 160))] = False
     keep[0] = keep[-1] = True
     return keep, null
 
@@ -261,16 +258,16 @@ def _with_nulls(table: pa.Table, null: npt.NDArray[np.bool_]) -> pa.Table:
 def _write_weather(file: Path, station: str, climate: _Climate, seed: int) -> None:
     """Labels name the END of the hour. Some hours are missing, some cells are empty."""
     hours = len(climate.temperature)
-    generator = _draw(seed, "weather gaps", station)
+    random = generator(seed, "weather gaps", station)
     columns: dict[str, object] = dict.fromkeys(_WEATHER_COLUMNS, pa.nulls(hours, pa.float64()))
-    empty = generator.random(hours) < 0.002
+    empty = random.random(hours) < 0.002
     columns["Temperature_avg_hourly"] = pa.array(climate.temperature, mask=empty)
     columns["Humidity_avg_hourly"] = pa.array(climate.humidity, mask=empty)
     if station not in WITHOUT_SUNSHINE:
         columns["Sunshine_duration_hourly"] = pa.array(climate.sunshine)
     labels = _labels(START.astype("datetime64[h]") + 1 + np.arange(hours))
     keep = np.ones(hours, bool)
-    start = int(generator.integers(hours // 3, hours // 2))
+    start = int(random.integers(hours // 3, hours // 2))
     keep[start : start + 9] = False
     table = pa.table({"Weather_ID": pa.array([station] * hours), "Timestamp": labels, **columns})
     _write_csv(file, table.filter(pa.array(keep)))

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from neurogrid.data.household import FIRST_TABLE, household_path
-from neurogrid.data.manifest import Manifest
+from neurogrid.data.household import FIRST_TABLE, TABLE_NAME, household_path, unusable_name
+from neurogrid.data.manifest import Manifest, few
 from neurogrid.errors import InputError
 from neurogrid.storage import Place
 
@@ -59,7 +59,7 @@ def read_tables(warehouse: Place) -> Tables | None:
     try:
         table = pq.ParquetFile(pa.BufferReader(content)).read()  # read_table would load pandas
         wanted = [name for name in ("household_id", "weather_id", "rows", "table") if name in table.schema.names]
-        found = {row["household_id"]: CurrentTable(**row) for row in table.select(wanted).to_pylist()}
+        found = {row["household_id"]: _checked(CurrentTable(**row)) for row in table.select(wanted).to_pylist()}
         return Tables(found, (table.schema.metadata or {}).get(SOURCE_KEY, b"").decode())
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         raise InputError(
@@ -67,6 +67,13 @@ def read_tables(warehouse: Place) -> Tables | None:
             found=str(error),
             fix="make it again with `neurogrid etl`",
         ) from error
+
+
+def _checked(table: CurrentTable) -> CurrentTable:
+    reason = unusable_name(table.household_id) or unusable_name(table.weather_id)
+    if reason or not TABLE_NAME.fullmatch(table.table):
+        raise ValueError(reason or f"{table.table!r} is not the name of a table")
+    return table
 
 
 def current_tables(warehouse: Place) -> dict[str, CurrentTable]:
@@ -83,6 +90,29 @@ def current_tables(warehouse: Place) -> dict[str, CurrentTable]:
             fix="run `neurogrid etl` first, or point the warehouse at the folder that it wrote",
         )
     return tables.by_household
+
+
+def refuse_missing(manifest: Manifest, warehouse: Place) -> None:
+    """Refuses a manifest of which the warehouse lacks tables, by their names alone: no reading reaches the driver.
+
+    A table's name says its content; whether that is still so is checked by whoever opens it (`manifest.read_part`).
+
+    Raises:
+        InputError: names the tables that are not there.
+    """
+    holders = {part.path: agent for agent in (*manifest.agents, *manifest.held_out) for part in agent.parts}
+    infos = warehouse.filesystem.get_file_info([(warehouse / path).path for path in holders])
+    missing = [
+        f"{path} of agent {agent.agent_id} is not there"
+        for (path, agent), info in zip(holders.items(), infos, strict=True)
+        if info.type != fs.FileType.File
+    ]
+    if missing:
+        raise InputError(
+            f"manifest {manifest.sha256[:12]} does not fit the meters in {warehouse}",
+            found=few(missing),
+            fix="sample again with `neurogrid sample`, or restore the files that the manifest was made from",
+        )
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from neurogrid.data.household import Household
 from neurogrid.data.windows import Shard, WindowSettings, build_shard, gather
 from neurogrid.errors import RunError
 from neurogrid.fl import local
-from neurogrid.fl.randomness import generator
 from neurogrid.fl.update import Vector
 from neurogrid.fl.weights import FlatModel, flatten
 from neurogrid.models import LossSettings, ModelSettings, build, forecast_loss
 from neurogrid.plural import plural
+from neurogrid.randomness import generator
 
 
 @dataclass(frozen=True)

@@ -39,10 +39,11 @@ OWN_MODEL = "federated"
 
 @dataclass(frozen=True)
 class HouseholdFile:
-    """One household's table in the warehouse."""
+    """One household's table, `path` under the warehouse's root."""
 
     household_id: str
     path: str
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def evaluate(
     Raises:
         RunError: a household cannot be read; names the file.
     """
-    trained, held_out = _files(warehouse, manifest.agents), _files(warehouse, manifest.held_out)
+    trained, held_out = _files(manifest, manifest.agents), _files(manifest, manifest.held_out)
     run = _Runner(spark, warehouse, announce, progress)
     by_method: dict[str, Vector] = dict(weights)
     own: dict[str, _Own] = {}
@@ -156,10 +157,11 @@ class _Own:
     weights: dict[str, Vector]
 
 
-def _files(warehouse: Place, agents: Sequence[Agent]) -> list[HouseholdFile]:
+def _files(manifest: Manifest, agents: Sequence[Agent]) -> list[HouseholdFile]:
     """Each household once, in the order of the agents; whole, also where its weeks were dealt out."""
     parts = {part.household_id: part for agent in agents for part in agent.parts}
-    return [HouseholdFile(part.household_id, (warehouse / part.path).path) for part in parts.values()]
+    prints = manifest.fingerprints
+    return [HouseholdFile(part.household_id, part.path, prints.get(part.path, "")) for part in parts.values()]
 
 
 class _Runner:
@@ -194,12 +196,12 @@ class _Reader:
 
     def __call__(self, file: HouseholdFile) -> Household:
         try:
-            return read_household(self.warehouse.filesystem, file.path)
+            return read_household(self.warehouse / file.path, file.sha256)
         except (OSError, ValueError, KeyError) as error:
             raise RunError(
                 f"cannot read household {file.household_id}",
-                found=f"{file.path}: {error}",
-                fix="run `neurogrid etl` again, or `neurogrid sample` if the household is gone",
+                found=f"{self.warehouse / file.path}: {error}",
+                fix="restore the file; or run `neurogrid etl` and `neurogrid sample` again, and train anew",
             ) from error
 
 

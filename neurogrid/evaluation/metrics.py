@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neurogrid.data.household import Household
-from neurogrid.fl.randomness import generator
+from neurogrid.randomness import generator
 
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]

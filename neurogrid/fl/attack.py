@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from neurogrid.fl.randomness import generator
 from neurogrid.fl.update import AgentId, Matrix
+from neurogrid.randomness import generator
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ import numpy as np
 from neurogrid.fl.aggregate import length
 from neurogrid.fl.attack import AttackSettings, attack, count, malicious
 from neurogrid.fl.defence import DefenceSettings, defend
-from neurogrid.fl.randomness import generator
 from neurogrid.fl.record import Round, summarise
 from neurogrid.fl.state import State
 from neurogrid.fl.update import AgentId, Backend, Layout, RoundPlan, Vector
+from neurogrid.randomness import generator
 
 VOID_ROUNDS_IN_A_ROW = 3
 

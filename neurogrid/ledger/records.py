@@ -1,15 +1,24 @@
 """A run's records and the files that they name, read back; what was changed since is refused."""
 
+import re
 import shlex
 
 from neurogrid.errors import RunError, UsageError
 from neurogrid.ledger.chain import Record, is_intact, parse, sha256
 from neurogrid.storage import Place
 
+_ROUND = re.compile(r"round=([0-9]+)(?:\.json|\.parquet)?")
+
 
 def round_name(number: int) -> str:
-    """`round=0001`: sorts as it counts up to 9999 rounds, and by length after them."""
+    """`round=0001`; beyond 9999 names don't sort as they count, so whoever lists them sorts by `round_number`."""
     return f"round={number:04d}"
+
+
+def round_number(name: str) -> int:
+    """Of `round=0007`, and of a file or folder of that name, 7; 0 for what is no round's."""
+    found = _ROUND.fullmatch(name.rpartition("/")[2])
+    return int(found[1]) if found else 0
 
 
 def command(run: Place, words: str) -> str:

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from neurogrid.fl.record import AgentRecord, DistrictRecord, Round
+from neurogrid.ledger.records import round_number
 from neurogrid.ledger.tally import TALLY
 from neurogrid.storage import Place
 
@@ -56,5 +57,6 @@ def _read_parts(run: Place, audit: str, schema: pa.Schema) -> pa.Table:
     # A round that was being written when its run was killed has an audit and no record: it never happened.
     durable = {place.name.removesuffix(".json") for place in (run / "rounds").children()}
     parts = [part for part in (run / "audit" / audit).children() if part.name.removesuffix(".parquet") in durable]
+    parts.sort(key=lambda part: round_number(part.name))
     tables = [pq.read_table(pa.BufferReader(part.read_bytes())) for part in parts]
     return pa.concat_tables(tables) if tables else schema.empty_table()

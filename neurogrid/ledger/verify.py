@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from neurogrid.errors import UsageError
 from neurogrid.ledger.chain import Record, is_intact, parse, sha256
 from neurogrid.ledger.journal import metrics_row
-from neurogrid.ledger.records import round_name
+from neurogrid.ledger.records import round_name, round_number
 from neurogrid.plural import plural
 from neurogrid.storage import Place
 
@@ -67,9 +67,11 @@ def verify(run: Place) -> Verification:
             problem = _file_problem(run, name, digest, path)
             if problem:
                 problems.append(problem)
-    last = max(_number(path) for path, _ in records)
-    problems.extend(_table_problems(run, {_number(path): record for path, record in intact if _number(path)}, last))
-    rounds = sum(record is not None and _number(path) > 0 for path, record in records)
+    last = max(round_number(path) for path, _ in records)
+    problems.extend(
+        _table_problems(run, {round_number(path): record for path, record in intact if round_number(path)}, last)
+    )
+    rounds = sum(record is not None and round_number(path) > 0 for path, record in records)
     ended = records[-1][0] == "end.json"
     evaluation = _evaluation(run, records[-1][1] if ended else {}, problems)
     return Verification(rounds, files, head, ended, evaluation, tuple(problems))
@@ -91,21 +93,17 @@ def _evaluation(run: Place, end: Record | None, problems: list[str]) -> str:
     return str(record.get("sha256", ""))
 
 
-def _number(path: str) -> int:
-    """Of `rounds/round=0007.json`, 7; 0 for what is no round's record."""
-    digits = path.removeprefix("rounds/round=").removesuffix(".json")
-    return int(digits) if digits.isascii() and digits.isdigit() else 0
-
-
 def _records(run: Place, problems: list[str]) -> list[tuple[str, Record | None]]:
     """The chain's records by path, in order; one that is missing or cannot be read is a problem, and None."""
     stored = [f"rounds/{place.name}" for place in (run / "rounds").children() if place.name.endswith(".json")]
-    problems.extend(f"{path}: is not the record of a round" for path in stored if _number(path) == 0)
+    problems.extend(f"{path}: is not the record of a round" for path in stored if round_number(path) == 0)
     ended = (run / "end.json").exists()
     end = _read(run, "end.json", problems) if ended else None
     # The last record says how many there were, so the newest rounds cannot go without a word.
     counted = end.get("rounds") if end is not None else None
-    known = sorted({*map(_number, stored), counted if isinstance(counted, int) and is_intact(end or {}) else 0} - {0})
+    known = sorted(
+        {*map(round_number, stored), counted if isinstance(counted, int) and is_intact(end or {}) else 0} - {0}
+    )
     records = [("run.json", _read(run, "run.json", problems))]
     for before, number in pairwise([0, *known]):
         # A gap is one problem however wide it is: a file may be named after any number.

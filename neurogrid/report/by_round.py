@@ -48,8 +48,9 @@ def rejections(facts: RunFacts) -> Chart:
     for row in facts.agents:
         if row["answered"] and not row["accepted"]:
             refused[bool(row["malicious"])][row["round_id"]] += 1
-    series = [Line("honest", "grey", [float(refused[False][number]) for number in numbers])]
-    if any(row["malicious"] for row in facts.agents):
+    others = "honest" if facts.knows_attackers else "all"
+    series = [Line(others, "grey", [float(refused[False][number]) for number in numbers])]
+    if facts.knows_attackers:
         series.append(Line("attackers", "attack", [float(refused[True][number]) for number in numbers]))
     series.append(
         Line("suspected attacks", "warn", [float(against_f(facts.genesis, record)) for record in facts.rounds])

@@ -23,6 +23,7 @@ from neurogrid.report import alt_text
 from neurogrid.report.palette import stand_in, themed
 from neurogrid.report.table import Chart, Key
 
+mpl.rcParams["text.parse_math"] = False  # names from data are words: a $ in one is no formula
 WIDE, HALF = 1040, 500
 _LOG_ABOVE = 100  # how many times the least value the greatest is where a scale of powers reads better
 _SIZE = 12.5
@@ -202,7 +203,7 @@ def heat_map(
         Key("rejected", "attack"),
         Key("no answer", "grey"),
         Key("not selected", "none"),
-        Key("an attacker (known in experiments)", "ink", "ring"),
+        *([Key("an attacker (known in experiments)", "ink", "ring")] if attackers else []),
     )
     return Chart(title, _svg(figure, name, f"{title}: {_map_in_words(len(rows), rounds, cells)}"), keys)
 
@@ -222,12 +223,13 @@ def norms(
     name: str,
     title: str,
     rounds: Sequence[int],
-    honest: Sequence[tuple[float, float, float]],
+    others: Sequence[tuple[float, float, float]],
     attackers: Sequence[tuple[int, float]],
+    whose: str,
 ) -> Chart:
-    """Lengths of updates before clipping: the honest as median and range, each attacker as a cross."""
+    """Lengths of updates before clipping: each attacker as a cross, `whose` are the others as median and range."""
     figure, axes = _figure(HALF, 300)
-    low, middle, high = (np.array(values) for values in zip(*honest, strict=True))
+    low, middle, high = (np.array(values) for values in zip(*others, strict=True))
     axes.fill_between(rounds, low, high, color=stand_in("ours"), alpha=0.18, linewidth=0)
     axes.plot(rounds, middle, color=stand_in("ours"), linewidth=2.2, marker="o" if len(rounds) <= 16 else "", ms=4.5)
     if attackers:
@@ -241,8 +243,8 @@ def norms(
     axes.set_xlabel("round")
     axes.set_ylabel("norm of the update (L2)")
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
-    keys = (Key("honest agents: median and range", "ours", "line"), Key("an attacker", "attack", "cross"))
-    parts = [alt_text.series("honest agents' median", middle.tolist())]
+    keys = (Key(f"{whose}: median and range", "ours", "line"), Key("an attacker", "attack", "cross"))
+    parts = [alt_text.series(f"{whose}' median", middle.tolist())]
     parts += [alt_text.series("attackers", [norm for _, norm in attackers])] if attackers else []
     says = alt_text.sentence("L2 norm, by round", parts)
     return Chart(title, _svg(figure, name, f"{title}: {says}"), keys if attackers else keys[:1])

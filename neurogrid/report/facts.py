@@ -46,6 +46,11 @@ class RunFacts:
     quality_page: bool
 
     @property
+    def knows_attackers(self) -> bool:
+        """Whether attackers were simulated, so that it is known who they are, and who is honest."""
+        return any(row["malicious"] for row in self.agents)
+
+    @property
     def head(self) -> str:
         """SHA-256 of the newest record."""
         return str((self.end or (self.rounds or (self.genesis,))[-1])["sha256"])

@@ -153,14 +153,13 @@ def trust(facts: RunFacts) -> Section:
     title = "Which updates were accepted?"
     if not facts.agents:
         return Section("trust", title, missing=NO_ROUNDS)
-    attacks = [row for row in facts.agents if row["malicious"]]
     rule, attack = facts.genesis.get("rule", "?"), facts.genesis.get("attack", "none")
     rule, attack = RULES.get(rule, rule), ATTACKS.get(attack, attack)
     lead = f"Each round, every update is checked, clipped and judged by {rule} over all agents at once. "
     lead += (
         f"In this experiment it is known which agents attack ({attack}), so each decision can be checked."
-        if attacks
-        else "There were no attackers in this run, so every update that was rejected was an honest one."
+        if facts.knows_attackers
+        else "No attack was simulated in this run, so nobody knows which updates, if any, came from attackers."
     )
     charts = [_norms(facts)] if any(row["answered"] for row in facts.agents) else []
     charts += [acceptance(facts), rejections(facts)]
@@ -185,7 +184,7 @@ def defence_tile(facts: RunFacts) -> Tile:
     caught = sum(row["malicious"] and not row["accepted"] for row in facts.agents)
     if not attacks:
         return Tile(
-            "Attackers", "none", f"{percent(rejected / len(facts.agents), 1)} of honest updates were not accepted"
+            "Simulated attackers", "none", f"{percent(rejected / len(facts.agents), 1)} of updates were not accepted"
         )
     detail = f"recall: {number(caught)} of {number(attacks)}. "
     if rejected:
@@ -272,7 +271,8 @@ def _norms(facts: RunFacts) -> Chart:
     for number_ in rounds:
         ordered = sorted(honest[number_]) or [math.nan]
         spread.append((ordered[0], _middle(ordered), ordered[-1]))
-    return norms("norms", "Norm of the updates as sent, before clipping", rounds, spread, attackers)
+    whose = "honest agents" if facts.knows_attackers else "all agents"
+    return norms("norms", "Norm of the updates as sent, before clipping", rounds, spread, attackers, whose)
 
 
 def _confusion(facts: RunFacts) -> Table:
@@ -284,7 +284,8 @@ def _confusion(facts: RunFacts) -> Table:
         Column("Share accepted"),
     )
     rows: list[list[str | Cell]] = []
-    for label, malicious in (("honest updates", False), ("attackers’ updates", True)):
+    others = "honest updates" if facts.knows_attackers else "all updates"
+    for label, malicious in ((others, False), ("attackers’ updates", True)):
         own = [row for row in facts.agents if row["malicious"] == malicious]
         if not own:
             continue
@@ -300,7 +301,8 @@ def _confusion(facts: RunFacts) -> Table:
                 Cell(percent(share, 1), share=share),
             ]
         )
-    return Table("Accepted and rejected, by who sent it", columns, rows)
+    title = "Accepted and rejected" + (", by who sent it" if facts.knows_attackers else "")
+    return Table(title, columns, rows)
 
 
 def _reasons(facts: RunFacts) -> Table:
@@ -311,11 +313,13 @@ def _reasons(facts: RunFacts) -> Table:
             (attackers if row["malicious"] else honest)[row["reason"] or "unknown"] += 1
     every = honest + attackers
     order = sorted(every, key=lambda reason: (-every[reason], reason))
+    counted = {"All": every}
+    if facts.knows_attackers:
+        counted = {"Honest": honest, "Attackers": attackers, **counted}
     rows: list[list[str | Cell]] = [
-        [reason, Cell(number(honest[reason])), Cell(number(attackers[reason])), Cell(number(every[reason]))]
-        for reason in order[:12]
+        [reason, *(Cell(number(counts[reason])) for counts in counted.values())] for reason in order[:12]
     ]
-    columns = (Column("Reason", numeric=False), Column("Honest"), Column("Attackers"), Column("All"))
+    columns = (Column("Reason", numeric=False), *map(Column, counted))
     more = len(order) - 12
     return Table(
         "Not accepted, by reason", columns, rows, note=f"and {plural(more, 'rarer reason')}" if more > 0 else ""
@@ -331,13 +335,14 @@ def _districts(facts: RunFacts) -> Table:
         own = grouped[district]
         accepted = sum(row["accepted"] for row in own)
         share = accepted / len(own)
+        attacks = [Cell(number(sum(row["malicious"] for row in own)))] if facts.knows_attackers else []
         weight = sum(row["share"] for row in own) / max(1, len(facts.rounds))
         rows.append(
             [
                 f"district {district}",
                 Cell(number(len({row["agent_id"] for row in own}))),
                 Cell(number(len(own))),
-                Cell(number(sum(row["malicious"] for row in own))),
+                *attacks,
                 Cell(percent(share, 1), share=share),
                 Cell(percent(weight, 1)),
             ]
@@ -346,7 +351,7 @@ def _districts(facts: RunFacts) -> Table:
         Column("District", numeric=False),
         Column("Agents"),
         Column("Updates requested"),
-        Column("From attackers"),
+        *([Column("From attackers")] if facts.knows_attackers else []),
         Column("Accepted"),
         Column("Share of the city mean"),
     )

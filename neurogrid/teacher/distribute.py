@@ -13,11 +13,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from pyspark.ml.torch.distributor import TorchDistributor
 from pyspark.sql import SparkSession
 
+from neurogrid import job_errors
 from neurogrid.errors import NeuroGridError, RunError, UsageError
 from neurogrid.ledger.chain import Record
 from neurogrid.plural import plural
@@ -101,7 +101,7 @@ def distribute(
             known = records.read(task.folder)
             if schedule.stop_reason(known.held_out, settings):
                 return known  # nothing was left to do for whoever was lost
-            note(f"a rank was lost: {words.cause() or _first_line(error)}")
+            note(f"a rank was lost: {words.cause() or job_errors.reason(error)}")
             continue
         if status["status"] == DONE:
             return records.read(task.folder)
@@ -201,8 +201,3 @@ def _silent(words: _Words) -> Iterator[None]:
             yield
     finally:
         logger.removeHandler(handler)
-
-
-def _first_line(error: Exception) -> str:
-    text: Any = str(error).strip()
-    return text.splitlines()[0][:300] if text else type(error).__name__

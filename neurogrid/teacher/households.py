@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
-from neurogrid.data.manifest import Agent, Manifest
+from neurogrid.data.manifest import Agent, Manifest, Part
 from neurogrid.data.tables import CurrentTable, current_tables
 from neurogrid.errors import UsageError
-from neurogrid.fl.randomness import generator
 from neurogrid.plural import plural
+from neurogrid.randomness import generator
 from neurogrid.storage import Place
 
 
@@ -89,15 +90,61 @@ def _known(warehouse: Place, manifest: Manifest) -> dict[str, CurrentTable]:
     }
 
 
-def refuse_held_out(taught: Sequence[str], held_out: Sequence[Agent], teacher: str) -> None:
-    """Raises UsageError where a teacher learnt from households that a federation holds out."""
-    both = sorted({part.household_id for agent in held_out for part in agent.parts} & set(taught))
+@dataclass(frozen=True)
+class Taught:
+    """A household's table that a teacher learnt from.
+
+    Attributes:
+        sha256: of the table, which says its periods too.
+        train_end, validation_end: it learnt from slots before the one, and chose its best epoch by those before the
+            other; None where that was not noted.
+    """
+
+    sha256: str
+    train_end: datetime | None
+    validation_end: datetime | None
+
+
+def refuse_leaks(taught: Mapping[str, Taught], manifest: Manifest, teacher: str) -> None:
+    """Refuses a teacher that knows what a federation is tested with: households held out, or time that it tests on.
+
+    Raises:
+        UsageError: names the households.
+    """
+    both = sorted({part.household_id for agent in manifest.held_out for part in agent.parts} & set(taught))
     if both:
         raise UsageError(
             f"teacher {teacher} learnt from households that this manifest holds out, so they would prove nothing",
             found=_few(both),
             fix="use the manifest that the teacher was made with, or teach another one",
         )
+    later = [
+        said
+        for agent in manifest.agents
+        for part in agent.parts
+        if (known := taught.get(part.household_id)) and (said := _later(known, manifest, agent, part))
+    ]
+    if later:
+        raise UsageError(
+            f"teacher {teacher} learnt from time that this federation tunes or tests on, so that would prove nothing",
+            found=_few(later),
+            fix="use the manifest that the teacher was made with, or teach another one",
+        )
+
+
+def _later(taught: Taught, manifest: Manifest, agent: Agent, part: Part) -> str:
+    """Why what was taught may reach into what the agent's household is tuned or tested on; empty where it does not."""
+    if manifest.fingerprints[part.path] == taught.sha256:
+        return ""
+    whose = f"household {part.household_id}"
+    # A manifest has the periods of an agent's first household alone.
+    if taught.train_end is None or taught.validation_end is None or part != agent.parts[0]:
+        return f"{whose} has another table by now, and when the teacher's training time ended is not known"
+    if taught.train_end > agent.train_end:
+        return f"{whose} was taught until {taught.train_end}, its training here ends {agent.train_end}"
+    if taught.validation_end > agent.validation_end:
+        return f"{whose} was validated until {taught.validation_end}, its validation here ends {agent.validation_end}"
+    return ""
 
 
 def deal(households: Sequence[CurrentTable], ranks: int) -> tuple[tuple[CurrentTable, ...], ...]:

@@ -165,6 +165,7 @@ class _Rank:
             "training_windows": len(shard.origins["train"]),
             "validation_windows": len(self._readings.validation),
             "fingerprints": self._readings.fingerprints,
+            "periods": self._readings.periods,
         }
         content = {"ranks": [json.loads(said) for said in self._group.gather(json.dumps(own).encode())]}
         if self._group.rank:

@@ -11,9 +11,9 @@ from neurogrid.data.household import household_from
 from neurogrid.data.tables import CurrentTable
 from neurogrid.data.windows import Indices, Shard, WindowSettings, build_shard, window_origins
 from neurogrid.errors import RunError
-from neurogrid.fl.randomness import generator
 from neurogrid.ledger.chain import sha256
 from neurogrid.plural import plural
+from neurogrid.randomness import generator
 from neurogrid.storage import Place
 from neurogrid.teacher.households import changed
 
@@ -26,12 +26,14 @@ class Readings:
         shard: windows of the households' training and validation time.
         validation: the windows that each epoch's model is judged on: each household's own sample, whoever reads it.
         fingerprints: SHA-256 of each file, by its path under the warehouse.
+        periods: ISO times of `train_end` and `validation_end` of each household.
         row_groups: how many row groups were read.
     """
 
     shard: Shard
     validation: Indices
     fingerprints: dict[str, str]
+    periods: dict[str, dict[str, str]]
     row_groups: int
 
 
@@ -48,7 +50,8 @@ def read(
     Raises:
         RunError: a file cannot be read or differs from `expected`, or no window can be trained on.
     """
-    parts, counts, fingerprints, row_groups = [], [], {}, 0
+    parts, counts, row_groups = [], [], 0
+    fingerprints, periods = {}, {}
     for taught in households:
         try:
             content = (warehouse / taught.path).read_bytes()
@@ -61,6 +64,10 @@ def read(
                 fix="run `neurogrid etl` and `neurogrid sample` again, in this order",
             ) from error
         fingerprints[taught.path] = sha256(content)
+        periods[taught.household_id] = {
+            "train_end": household.meta.train_end.isoformat(),
+            "validation_end": household.meta.validation_end.isoformat(),
+        }
         parts.append((household, None))
         counts.append(len(window_origins(household, None, windows)["validation"]))
     differing = changed(expected, fingerprints)
@@ -83,4 +90,4 @@ def read(
         generator(seed, "teacher validation", taught.household_id).permutation(origins)[:validation_windows]
         for taught, origins in zip(households, own, strict=True)
     ]
-    return Readings(shard, np.concatenate(sample), fingerprints, row_groups)
+    return Readings(shard, np.concatenate(sample), fingerprints, periods, row_groups)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from neurogrid.data.windows import Indices
-from neurogrid.fl.randomness import generator
+from neurogrid.randomness import generator
 from neurogrid.teacher.settings import TeacherSettings
 
 

@@ -2,8 +2,9 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from statistics import median
 from typing import Any
 
@@ -16,6 +17,7 @@ from neurogrid.models import ModelSettings
 from neurogrid.plural import plural
 from neurogrid.storage import Place
 from neurogrid.teacher import records
+from neurogrid.teacher.households import Taught
 from neurogrid.teacher.schedule import best_epoch
 
 EPOCH_FIGURES = (
@@ -34,7 +36,7 @@ class Teacher:
         head_sha256: of its last record, which names all that it is made from: its fingerprint.
         weights_sha256: of the weights' file.
         model, windows, cadence_minutes: what its weights are for.
-        households: whom it learnt from.
+        taught: what it learnt from, by household.
         metrics: metrics.json.
     """
 
@@ -45,7 +47,7 @@ class Teacher:
     model: ModelSettings
     windows: WindowSettings
     cadence_minutes: int
-    households: tuple[str, ...]
+    taught: Mapping[str, Taught]
     metrics: Mapping[str, Any]
 
     def weights(self) -> Mapping[str, Tensor]:
@@ -78,9 +80,21 @@ def open_teacher(folder: Place) -> Teacher:
         model=ModelSettings(**metrics["model"]),
         windows=WindowSettings(**metrics["windows"]),
         cadence_minutes=metrics["cadence_minutes"],
-        households=tuple(metrics["households"]),
+        taught=_taught(metrics["households"], metrics["data"]),
         metrics=metrics,
     )
+
+
+def _taught(households: Sequence[str], ranks: Sequence[Mapping[str, Any]]) -> dict[str, Taught]:
+    """By household, from what the ranks noted of their readings; a teacher of an older version has no periods."""
+    found = dict.fromkeys(households, Taught("", None, None))
+    for rank in ranks:
+        for path, sha256 in rank["fingerprints"].items():
+            household = path.split("/")[-2].removeprefix("Household_ID=")
+            own = rank.get("periods", {}).get(household, {})
+            ends = (datetime.fromisoformat(own[name]) if own else None for name in ("train_end", "validation_end"))
+            found[household] = Taught(sha256, *ends)
+    return found
 
 
 def refuse_other_windows(teacher: Teacher, windows: WindowSettings, cadence_minutes: int) -> None:

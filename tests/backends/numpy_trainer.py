@@ -11,8 +11,8 @@ from pyspark import cloudpickle
 
 from neurogrid.backends.exchange import ExchangeSettings
 from neurogrid.backends.inline import InlineBackend
-from neurogrid.fl.randomness import generator
 from neurogrid.fl.update import RoundPlan, Update
+from neurogrid.randomness import generator
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import this file
 

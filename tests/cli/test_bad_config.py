@@ -60,6 +60,8 @@ BROKEN = {
     "rounds:\n\tcount: 3\n": "line 2, column 1: found a tab: indent with spaces",
     "seed: 1\nrun_id: \x07\n": "line 2, column 9: the character U+0007 is not allowed in YAML",
     "rounds:\n  count: 3\n  count: 4\n": "line 3, column 3: the key count is given twice",
+    "? [a, b]\n: 1\n": "line 1, column 3: a key must be a word",
+    "rounds: {{a: 1}: 2}\n": "line 1, column 10: a key must be a word",
 }
 
 
@@ -76,8 +78,27 @@ def test_a_syntax_error_is_said_with_file_line_and_column_in_words(
     assert "^" not in said
 
 
-@pytest.mark.parametrize("given", ["--config {file}", "-c {file}", "{file}"])
-def test_a_config_is_checked_by_the_flag_that_all_commands_have_or_as_an_argument(
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("{count: 3, count: 4}", "the key count is given twice"),
+        ("{[a]: 1}", "a key must be a word"),
+        ("[" * 5000, "nested too deep"),
+        ("[", "the value is not YAML"),
+    ],
+)
+def test_a_value_on_the_command_line_is_read_as_strictly_as_the_file(
+    value: str, words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["neurogrid", "config", "show", "--set", f"rounds={value}"])
+    assert main_code() == 2
+    said = capsys.readouterr().err
+    assert "--set rounds: the value is" in said
+    assert words in said
+
+
+@pytest.mark.parametrize("given", ["--config {file}", "-c {file}"])
+def test_a_config_is_checked_by_the_flag_that_all_commands_have(
     given: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "own.yaml").write_text("seed: 4\n")

@@ -18,6 +18,7 @@ from neurogrid.config import Config, load
 from neurogrid.data.manifest import read_manifest
 from neurogrid.data.synthetic import SyntheticSettings, make_heapo
 from neurogrid.errors import UsageError
+from neurogrid.lock import is_released
 from neurogrid.storage import place
 
 CONFIG = """
@@ -104,6 +105,65 @@ def test_a_run_from_a_manifest_given_by_its_path_is_resumed_evaluated_reported_a
     for command in ("evaluate", "report", "audit"):
         code, _, said = neurogrid(command, "ext", *warehouse)
         assert code == 0, said
+
+
+def test_a_runs_own_command_goes_on_with_it_and_one_that_says_otherwise_is_refused(
+    drawn: Path, tmp_path: Path, neurogrid: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*arguments: Any, **named: Any) -> Any:
+        raise KeyboardInterrupt
+
+    own = ("--manifest", drawn.parent.name, "--rounds", 2, "--set", "seed=5")
+    command, resume = (*train(tmp_path, "again"), *own), ("--resume", "again")
+    bare = ("train", "--warehouse", tmp_path / "w", "--set", "run_id=again", "--set", "rounds.count=2", *resume)
+    with monkeypatch.context() as patch:
+        patch.setattr(steps, "federate", stopped)
+        assert neurogrid(*command)[0] == 130
+        for same in ((*command, *resume), (*bare, *own)):
+            code, _, said = neurogrid(*same)
+            assert code == 130, said
+            assert "resuming after round 0" in said
+    for other, words in (
+        (("--rounds", 3), "rounds.count is 3, was 2"),
+        (("--set", "seed=6"), "seed is 6, was 5"),
+        (("--set", "run_id=another"), "run_id is 'another', was 'again'"),
+        (("--manifest", "abc"), f"sampling.manifest is 'abc', was '{drawn.parent.name}'"),
+    ):
+        for asked in ((*command, *resume, *other), (*bare, *other)):
+            code, said, _ = neurogrid(*asked)
+            assert (code, words in said["error"]["found"]) == (2, True), said
+    code, _, said = neurogrid(*command, *resume)
+    assert code == 0, said
+
+
+@pytest.mark.parametrize("failing", ["traced", "InlineBackend", "federate"])
+def test_a_training_that_cannot_begin_lets_go_of_its_run(
+    failing: str, drawn: Path, tmp_path: Path, neurogrid: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: Any, **named: Any) -> Any:
+        raise OSError(28, "No space left on device")
+
+    run = tmp_path / "w" / "runs" / "again"
+    for resume in ((), ("--resume", "again")):
+        with monkeypatch.context() as patch:
+            patch.setattr(steps, failing, full)
+            code, said, _ = neurogrid(*train(tmp_path, "again"), *(resume if (run / "run.json").exists() else ()))
+        assert (code, said["error"]["found"]) == (1, "No space left on device")
+        assert not (run / "run.lock").exists() or is_released(place(str(run)))
+    code, _, words = neurogrid(*train(tmp_path, "again"), *(resume if (run / "run.json").exists() else ()))
+    assert code == 0, words
+
+
+def test_one_household_alone_makes_a_whole_run(sampled: Path, tmp_path: Path, neurogrid: Command) -> None:
+    where = ("--data-dir", sampled / "data", "--warehouse", tmp_path / "w")
+    alone = ("source.limit_households=1", "sampling.districts=1", "sampling.held_out_share=0", "run_id=one")
+    sets = [word for each in alone for word in ("--set", each)]
+    command = ("run", "-c", sampled / "small.yaml", *where, "--agents", 1, *sets)
+    code, said, _ = neurogrid(*command)
+    assert (code, said["error"]["fix"]) == (2, "set sampling.clusters to at most 1")
+    code, said, words = neurogrid(*command, "--set", "sampling.clusters=1")
+    assert code == 0, words
+    assert (said["train"]["rounds"], said["train"]["n_agents"]) == (2, 1)
 
 
 def test_a_manifest_that_was_changed_after_its_run_is_refused_by_all_and_named_by_the_audit(

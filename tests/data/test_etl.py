@@ -21,7 +21,7 @@ from neurogrid.data.etl import deal, run_etl
 from neurogrid.data.faults import FaultLog
 from neurogrid.data.folder import MeterFile
 from neurogrid.data.grid import to_grid
-from neurogrid.data.household import FEATURES, SCHEMA, read_household, read_meta
+from neurogrid.data.household import FEATURES, SCHEMA, household_from
 from neurogrid.data.quality import QualityReport
 from neurogrid.data.sources import open_source
 from neurogrid.data.synthetic import SyntheticSettings, make_benchmark, make_heapo
@@ -132,10 +132,10 @@ def test_a_table_has_the_agreed_columns_and_a_full_grid(made: tuple[Path, Path, 
         starts = table.column("Timestamp").cast(pa.int64()).to_numpy()
         assert (np.diff(starts) == 15 * 60 * 1_000_000).all()
         assert table.drop_columns("Timestamp").to_pandas().notna().all().all()
-        meta = read_meta(place("/").filesystem, str(file))
+        meta = household_from(str(file)).meta
         assert (meta.rows, meta.first) == (table.num_rows, table.column("Timestamp")[0].as_py())
         assert meta.last == table.column("Timestamp")[-1].as_py()
-        household = read_household(place("/").filesystem, str(file))
+        household = household_from(str(file))
         assert household.slot(meta.train_end) == int(meta.rows * 0.72)
         train = household.features[: household.slot(meta.train_end)]
         observed = household.observed[: len(train)]
@@ -260,7 +260,7 @@ def test_weather_is_joined_as_it_was_known(spark: SparkSession, tmp_path: Path) 
     hours = [(label(FIRST.replace(hour=h)), float(h), 50.0 + h, 60.0) for h in range(1, 24)]
     data = write_heapo(tmp_path / "data", {"2": meter_csv("2", series(DAYS[:96]))}, {"8jB": weather_csv("8jB", hours)})
     etl(spark, data, tmp_path / "w")
-    household = read_household(place("/").filesystem, str(file_of(tmp_path / "w", "2")))
+    household = household_from(str(file_of(tmp_path / "w", "2")))
     scale = household.meta.scales["Temperature_avg_hourly"]
     temperature = household.features[:, FEATURES.index("Temperature_avg_hourly")] * scale.std + scale.mean
     assert temperature[4:] == pytest.approx(np.arange(4, 96) // 4, abs=1e-4)

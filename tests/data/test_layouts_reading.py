@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from made_layouts import all_found, kwh, lines, moments
 
 from neurogrid.data.faults import Fault, FaultLog
+from neurogrid.data.household import unusable_name
 from neurogrid.data.layouts.declaration import Declaration, offset_us
 from neurogrid.data.layouts.pieces import Piece, blocks, first_bytes, pieces
 from neurogrid.data.layouts.table import check_columns, header
 from neurogrid.data.layouts.times import by_pattern, pattern_regex, unix
 from neurogrid.data.readings import UnusableFileError
 from neurogrid.data.sources import Source, open_source
-from neurogrid.data.staging import unusable_name
 from neurogrid.errors import InputError
 from neurogrid.storage import place
 

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -30,7 +31,8 @@ from neurogrid.data.household import (
 )
 from neurogrid.data.manifest import Manifest
 from neurogrid.data.profiles import MEASURES, profile_households
-from neurogrid.data.sampling import SamplingSettings, check, sample
+from neurogrid.data.sampling import SamplingSettings, sample
+from neurogrid.data.tables import refuse_missing
 from neurogrid.errors import InputError, UsageError
 from neurogrid.storage import Place, place
 
@@ -313,18 +315,28 @@ def test_a_warehouse_without_meters_is_refused(spark, tmp_path):
         sample(spark, place(str(tmp_path)), SETTINGS)
 
 
-def test_a_manifest_whose_files_changed_names_them(spark, tmp_path):
+def test_a_manifest_whose_files_are_gone_names_them(spark, tmp_path):
     rows = 14 * SLOTS_A_DAY
     paths = [
         write_household(tmp_path, f"{i}", load_of(i % 3, i, rows), np.ones(rows, bool), minutes=30) for i in range(5)
     ]
     here = place(str(tmp_path))
     drawn = sample(spark, here, changed(agents=5, byzantine=1, clusters=2, held_out_share=0.0))
-    check(drawn, here)
-    write_household(tmp_path, "3", load_of(0, 9, rows), np.ones(rows, bool))
+    refuse_missing(drawn, here)
     paths[4].unlink()
     with pytest.raises(InputError) as caught:
-        check(drawn, here)
-    assert "Household_ID=3/part-0.parquet has changed; meters/Weather_ID=W1/Household_ID=4/part-0.parquet is gone" in (
-        caught.value.found
-    )
+        refuse_missing(drawn, here)
+    assert "meters/Weather_ID=W1/Household_ID=4/part-0.parquet of agent A" in caught.value.found
+    assert "Household_ID=3" not in caught.value.found
+
+
+def test_a_table_that_says_it_is_anothers_is_not_used(spark, tmp_path):
+    rows = 14 * SLOTS_A_DAY
+    paths = [
+        write_household(tmp_path, f"{i}", load_of(i % 3, i, rows), np.ones(rows, bool), minutes=30) for i in range(5)
+    ]
+    shutil.copy(paths[0], paths[4])
+    drawn = sample(spark, place(str(tmp_path)), changed(agents=4, byzantine=0, clusters=2, held_out_share=0.0))
+    assert {part.household_id for agent in drawn.agents for part in agent.parts} == {"0", "1", "2", "3"}
+    (why,) = drawn.unused
+    assert why == "4: not this household's file: it says that it is household 0 of station W1"

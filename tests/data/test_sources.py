@@ -11,7 +11,7 @@ from meter_files import CONTROL, FIRST, TREATMENT, label, meter_csv, readings, s
 
 from neurogrid.data.faults import Fault, FaultLog
 from neurogrid.data.readings import UnusableFileError
-from neurogrid.data.sources import Source, open_source
+from neurogrid.data.sources import NO_WEATHER, Source, open_source
 from neurogrid.errors import InputError
 from neurogrid.storage import place
 
@@ -288,6 +288,26 @@ def test_spaces_in_the_household_list_change_nothing_and_are_counted(tmp_path: P
     assert [(file.household_id, file.weather_id) for file in listing.files] == [("1", "8jB")]
     assert listing.list_faults["meta_data/households.csv"].counts == {Fault.TRIMMED_NAME: 1}
     assert listing.faults == {}
+
+
+@pytest.mark.parametrize("station", ["x/../../../../outside", "..", "a" * 300])
+def test_a_station_whose_name_would_be_a_path_is_none(tmp_path: Path, station: str) -> None:
+    write_heapo(tmp_path, {"1": meter_csv("1", series(DAY))}, {"8jB": ""})
+    listed = tmp_path / "meta_data" / "households.csv"
+    listed.write_text(listed.read_text().replace("8jB", station))
+    listing = open_source("heapo", place(str(tmp_path)), (), None).listing(5)
+    assert [(file.household_id, file.weather_id) for file in listing.files] == [("1", NO_WEATHER)]
+    assert listing.faults["1"].counts == {Fault.NO_WEATHER_STATION: 1}
+    assert repr(station[:40])[:-1] in listing.faults["1"].notes[0].text
+
+
+def test_a_file_whose_name_cannot_be_a_households_is_listed_and_left_out(tmp_path: Path) -> None:
+    for name in ("1", "a" * 201, "2\t3"):
+        write_heapo(tmp_path, {name: meter_csv(name, series(DAY))}, {"8jB": ""})
+    listing = open_source("heapo", place(str(tmp_path)), (), None).listing(5)
+    assert [file.household_id for file in listing.files] == ["1"]
+    unusable = {name for name, log in listing.faults.items() if log.counts[Fault.UNUSABLE_NAME]}
+    assert unusable == {"a" * 201, "2\t3"}
 
 
 def test_a_household_list_without_a_fault_has_none(tmp_path: Path) -> None:

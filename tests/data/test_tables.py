@@ -13,12 +13,12 @@ from pyspark.sql import SparkSession
 
 from neurogrid.data.clean import EtlSettings
 from neurogrid.data.etl import run_etl
-from neurogrid.data.household import read_household
+from neurogrid.data.household import household_from
 from neurogrid.data.manifest import Manifest, keep, read_manifest
 from neurogrid.data.quality import QualityReport
-from neurogrid.data.sampling import SamplingSettings, check, sample
+from neurogrid.data.sampling import SamplingSettings, sample
 from neurogrid.data.sources import open_source
-from neurogrid.data.tables import current_tables, delete, find_waste
+from neurogrid.data.tables import current_tables, delete, find_waste, refuse_missing
 from neurogrid.errors import InputError
 from neurogrid.storage import place
 
@@ -82,13 +82,11 @@ def test_the_next_months_readings_leave_what_the_last_months_run_was_made_from(
     before = files(warehouse)
     report = etl(asked, raw(tmp_path / "data", 9, (*NAMES, "6")), warehouse)
     assert report.households == 6
-    check(first, place(str(warehouse)))  # evaluation and another training still find their tables
+    refuse_missing(first, place(str(warehouse)))  # evaluation and another training still find their tables
     assert before.items() <= files(warehouse).items()
     second = sample(spark, place(str(warehouse)), SAMPLING)
     days = {
-        read_household(place("/").filesystem, str(warehouse / part.path)).meta.rows / 96
-        for agent in second.agents
-        for part in agent.parts
+        household_from(str(warehouse / part.path)).meta.rows / 96 for agent in second.agents for part in agent.parts
     }
     assert days == {9}
     assert not {p.path for a in first.agents for p in a.parts} & {p.path for a in second.agents for p in a.parts}
@@ -222,7 +220,7 @@ def test_what_a_run_needs_stays_and_the_rest_may_go(spark: SparkSession, tmp_pat
     (root / "teachers" / "t" / "data.json").unlink()
     delete(warehouse, waste)
     for manifest in (with_run, current):
-        check(manifest, warehouse)
+        refuse_missing(manifest, warehouse)
         read_manifest(warehouse / "manifests" / manifest.sha256[:12] / "manifest.json")
     assert set(files(root)) == used | now
     assert find_waste(warehouse).tables == {}
@@ -248,7 +246,7 @@ def test_a_manifest_of_version_1_keeps_its_id_and_its_tables(spark: SparkSession
     assert Manifest.from_json(text) == drawn
     keep(drawn, place(str(root)))
     etl(lambda: spark, raw(tmp_path / "data", 6), root)  # by this version, beside the old tables
-    check(drawn, place(str(root)))
+    refuse_missing(drawn, place(str(root)))
     run_of(root, drawn, "old")
     assert not {part.path for agent in drawn.agents for part in agent.parts} & set(find_waste(place(str(root))).tables)
 

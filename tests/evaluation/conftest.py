@@ -1,7 +1,9 @@
 """A small warehouse of made-up households, and the manifest to go with it."""
 
+from pathlib import Path
+
 import pytest
-from made_households import agent, make_household, write
+from made_households import agent, fingerprints, make_household, write
 
 from neurogrid.data.household import Household
 from neurogrid.data.manifest import Manifest
@@ -23,7 +25,7 @@ def warehouse(households: list[Household], tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture(scope="session")
-def manifest(households: list[Household]) -> Manifest:
+def manifest(households: list[Household], warehouse: Place) -> Manifest:
     return Manifest(
         seed=1,
         cadence_minutes=120,
@@ -34,5 +36,5 @@ def manifest(households: list[Household]) -> Manifest:
         agents=tuple(agent(household, f"A{i:04}") for i, household in enumerate(households[:5])),
         held_out=tuple(agent(household, f"H{i:04}") for i, household in enumerate(households[5:])),
         unused=(),
-        fingerprints={},
+        fingerprints=fingerprints(Path(warehouse.path)),
     )

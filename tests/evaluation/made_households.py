@@ -1,5 +1,6 @@
 """Made-up households with a daily habit, surges and gaps, in memory and as the warehouse's files."""
 
+import hashlib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -71,6 +72,11 @@ def write(household: Household, root: Path) -> None:
     ]
     schema = SCHEMA.with_metadata({METADATA_KEY: household.meta.to_json().encode()})
     pq.write_table(pa.table([pa.array(c) if isinstance(c, np.ndarray) else c for c in columns], schema=schema), path)
+
+
+def fingerprints(root: Path) -> dict[str, str]:
+    files = root.glob("meters/*/*/*.parquet")
+    return {str(file.relative_to(root)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
 def agent(household: Household, agent_id: str) -> Agent:

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -108,7 +109,7 @@ def test_always_and_never_are_what_prevalence_says(found) -> None:
 
 
 def test_nothing_is_tuned_on_test(households, manifest, warehouse, weights, found, tmp_path) -> None:
-    from made_households import write
+    from made_households import fingerprints, write
 
     from neurogrid.storage import place
 
@@ -117,7 +118,8 @@ def test_nothing_is_tuned_on_test(households, manifest, warehouse, weights, foun
         kwh = household.kwh.copy()
         kwh[end:] = kwh[end:][::-1] + 1
         write(dataclasses.replace(household, kwh=kwh), tmp_path)
-    other = evaluate(None, place(str(tmp_path)), manifest, {"federated": weights}, SETTINGS)
+    reversed_test = dataclasses.replace(manifest, fingerprints=fingerprints(tmp_path))
+    other = evaluate(None, place(str(tmp_path)), reversed_test, {"federated": weights}, SETTINGS)
     assert other.surge_cuts == found.surge_cuts
     assert other.ridge_alpha == found.ridge_alpha
     one, two = (e.parts["test"]["trained"].methods["persistence"].mae.value for e in (found, other))
@@ -152,12 +154,24 @@ def test_a_missing_household_is_named_with_its_file(warehouse, manifest: Manifes
         evaluate(None, warehouse, broken, {"federated": weights}, SETTINGS)
 
 
+def test_readings_that_changed_since_the_manifest_are_never_scored(households, manifest, weights, tmp_path) -> None:
+    from made_households import write
+
+    from neurogrid.storage import place
+
+    for household in households:
+        kwh = household.kwh * 2 if household is households[1] else household.kwh
+        write(dataclasses.replace(household, kwh=kwh), tmp_path)
+    with pytest.raises(RunError, match=r"(?s)household house1\n.*Household_ID=house1.*not the file that the manifest"):
+        evaluate(None, place(str(tmp_path)), manifest, {"federated": weights}, SETTINGS)
+
+
 class TestAgentTrainer:
     SETTINGS = TrainingSettings(WINDOWS, ModelSettings("city_lstm", 8, 1, 4), LOSS, LOCAL, 20, 50, 100, seed=3)
 
     @pytest.fixture
     def factory(self, warehouse, manifest) -> AgentTrainerFactory:
-        return AgentTrainerFactory(warehouse, manifest.agents, self.SETTINGS)
+        return AgentTrainerFactory(warehouse, manifest, self.SETTINGS)
 
     @pytest.fixture
     def start(self) -> np.ndarray:
@@ -180,7 +194,7 @@ class TestAgentTrainer:
     def test_training_lowers_the_validation_loss(self, warehouse, manifest, start) -> None:
         # Without the profiles to start from, there is everything to learn.
         bare = dataclasses.replace(self.SETTINGS, windows=dataclasses.replace(WINDOWS, residual=False))
-        trainer, weights = AgentTrainerFactory(warehouse, manifest.agents, bare)(), start
+        trainer, weights = AgentTrainerFactory(warehouse, manifest, bare)(), start
         before = trainer.evaluate("A0000", weights)
         for number in range(1, 15):
             weights = weights + trainer.train("A0000", number, weights).delta
@@ -190,7 +204,7 @@ class TestAgentTrainer:
 
     def test_it_holds_what_it_has_loaded_as_far_as_its_memory_goes(self, warehouse, manifest, start) -> None:
         none = dataclasses.replace(self.SETTINGS, cache_mb=0)
-        trainer = AgentTrainerFactory(warehouse, manifest.agents, none)()
+        trainer = AgentTrainerFactory(warehouse, manifest, none)()
         trainer.train("A0000", 1, start)
         assert trainer.holds("A0000")
         trainer.train("A0001", 1, start)
@@ -200,17 +214,54 @@ class TestAgentTrainer:
     def test_an_agent_that_cannot_be_read_or_is_unknown_is_named(self, warehouse, manifest, start) -> None:
         part = dataclasses.replace(manifest.agents[0].parts[0], household_id="gone")
         broken = dataclasses.replace(manifest.agents[0], parts=(part,))
-        trainer = AgentTrainerFactory(warehouse, (broken,), self.SETTINGS)()
+        trainer = AgentTrainerFactory(warehouse, dataclasses.replace(manifest, agents=(broken,)), self.SETTINGS)()
         with pytest.raises(RunError, match=r"(?s)agent A0000.*Household_ID=gone"):
             trainer.train("A0000", 1, start)
         with pytest.raises(RunError, match="A0009 is not in the manifest"):
             trainer.evaluate("A0009", start)
 
+    def test_readings_that_changed_in_mid_run_are_not_trained_on(self, households, manifest, start, tmp_path) -> None:
+        from made_households import write
+
+        from neurogrid.storage import place
+
+        for household in households[:2]:
+            write(household, tmp_path)
+        factory = AgentTrainerFactory(place(str(tmp_path)), manifest, self.SETTINGS)
+        holds_it, comes_later = factory(), factory()
+        before = holds_it.train("A0000", 1, start)
+        (file,) = tmp_path.glob("meters/*/Household_ID=house0/*.parquet")
+        file.unlink()
+        file.parent.rmdir()
+        write(dataclasses.replace(households[0], kwh=households[0].kwh * 3), tmp_path)
+        with pytest.raises(RunError, match=r"(?s)agent A0000.*house0.*not the file that the manifest was made from"):
+            comes_later.train("A0000", 1, start)
+        assert comes_later.train("A0001", 1, start).windows > 0
+        assert holds_it.train("A0000", 1, start).delta.tobytes() == before.delta.tobytes()
+
+    @pytest.mark.parametrize(
+        ("of_agent", "of_manifest", "said"),
+        [
+            (
+                {"train_end": datetime(2024, 1, 9, tzinfo=UTC)},
+                {},
+                "train_end is 2024-03-04.*by the manifest 2024-01-09",
+            ),
+            ({}, {"cadence_minutes": 60}, "slots of 120 min, by the manifest of 60"),
+        ],
+    )
+    def test_readings_that_are_not_as_the_manifest_says_are_refused_where_they_are(
+        self, warehouse, manifest, start, of_agent, of_manifest, said
+    ) -> None:
+        first = dataclasses.replace(manifest.agents[0], **of_agent)
+        other = dataclasses.replace(manifest, agents=(first, *manifest.agents[1:]), **of_manifest)
+        with pytest.raises(RunError, match=rf"(?s)agent A0000.*{said}"):
+            AgentTrainerFactory(warehouse, other, self.SETTINGS)().train("A0000", 1, start)
+
     def test_an_agent_without_training_windows_is_named(self, warehouse, manifest, start) -> None:
         part = dataclasses.replace(manifest.agents[0].parts[0], blocks=(500,))
-        trainer = AgentTrainerFactory(
-            warehouse, (dataclasses.replace(manifest.agents[0], parts=(part,)),), self.SETTINGS
-        )()
+        late = dataclasses.replace(manifest.agents[0], parts=(part,))
+        trainer = AgentTrainerFactory(warehouse, dataclasses.replace(manifest, agents=(late,)), self.SETTINGS)()
         with pytest.raises(RunError, match="A0000 has no training windows"):
             trainer.train("A0000", 1, start)
         assert np.isnan(trainer.evaluate("A0000", start)["loss"])

@@ -10,7 +10,6 @@ from neurogrid.backends.inline import InlineBackend
 from neurogrid.fl.attack import AttackSettings
 from neurogrid.fl.clip import ClipSettings
 from neurogrid.fl.defence import DefenceSettings
-from neurogrid.fl.randomness import generator
 from neurogrid.fl.rounds import (
     Federation,
     RoundSettings,
@@ -22,6 +21,7 @@ from neurogrid.fl.rounds import (
 )
 from neurogrid.fl.state import Progress, State
 from neurogrid.fl.update import Layout, Phases, RoundResult, TensorSpan, Update
+from neurogrid.randomness import generator
 
 LAYOUT = Layout((TensorSpan("a", (12,), 0, 12), TensorSpan("b", (3, 2), 12, 18)))
 N, D, SEED = 20, LAYOUT.size, 5

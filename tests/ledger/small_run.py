@@ -11,11 +11,11 @@ from neurogrid.errors import UsageError
 from neurogrid.fl.attack import AttackSettings
 from neurogrid.fl.clip import ClipSettings
 from neurogrid.fl.defence import DefenceSettings
-from neurogrid.fl.randomness import generator
 from neurogrid.fl.rounds import Federation, RoundSettings, federate
 from neurogrid.fl.state import State
 from neurogrid.fl.update import Layout, TensorSpan, Update
 from neurogrid.ledger import Genesis, Ledger
+from neurogrid.randomness import generator
 from neurogrid.storage import place
 
 LAYOUT = Layout((TensorSpan("lstm.weight", (10, 5), 0, 50), TensorSpan("head.bias", (7,), 50, 57)))

@@ -12,11 +12,11 @@ from records import evaluation_of, manifest_of, write_evaluation
 from neurogrid.fl.attack import AttackSettings
 from neurogrid.fl.clip import ClipSettings
 from neurogrid.fl.defence import DefenceSettings
-from neurogrid.fl.randomness import generator
 from neurogrid.fl.rounds import Federation, RoundSettings, federate
 from neurogrid.fl.state import State
 from neurogrid.fl.update import Layout, Phases, RoundResult, TensorSpan, Update
 from neurogrid.ledger import Genesis, Ledger
+from neurogrid.randomness import generator
 from neurogrid.report.page import render_report
 from neurogrid.storage import Place, place
 
@@ -85,9 +85,10 @@ def runs_under(folder: Path) -> MakeRun:
         rule: str = "nnm_trimmed_mean",
         evaluated: bool = True,
         known: bool = True,
+        run_id: str = "2026-demo",
     ) -> tuple[Place, Place]:
         warehouse = place(str(folder / "warehouse"))
-        run = warehouse / "runs" / "2026-demo"
+        run = warehouse / "runs" / run_id
         manifest = manifest_of(agents, 3)
         names = tuple(agent.agent_id for agent in manifest.agents)
         goal = generator(3, "goal").normal(0, 1, LAYOUT.size).astype(np.float32)
@@ -108,7 +109,7 @@ def runs_under(folder: Path) -> MakeRun:
         districts = {agent.agent_id: agent.district for agent in manifest.agents}
         federation = Federation(names, districts, LAYOUT, start, 7)
         genesis = Genesis(
-            run_id="2026-demo",
+            run_id=run_id,
             manifest_id=manifest.sha256[:12],
             manifest_sha256=manifest.sha256,
             neurogrid_version="0.1.0",

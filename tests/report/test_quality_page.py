@@ -129,7 +129,7 @@ def test_totals_and_faults_are_those_of_the_report_with_the_first_example_of_eac
 
 def test_names_and_texts_of_files_are_written_as_words_never_as_markup(tmp_path: Path) -> None:
     hostile = '1"><script>alert(2)</script>'
-    warehouse = made_warehouse(tmp_path, (Made(hostile.replace("/", "∕"), gaps=((3, 30),)), Made("1002", "<b>Hg</b>")))
+    warehouse = made_warehouse(tmp_path, (Made(hostile.replace("/", "∕"), gaps=((3, 30),)), Made("1002", "<b>Hg<∕b>")))
     html = render_quality(warehouse, None, show_households=True)
     assert "<script" not in html
     assert "<b>Hg" not in html

@@ -12,6 +12,7 @@ from records import evaluation_of, rewrite_round, write_evaluation
 
 from neurogrid.errors import RunError, UsageError
 from neurogrid.report.by_round import acceptance, rejections, traffic
+from neurogrid.report.charts import heat_map
 from neurogrid.report.facts import read_run
 from neurogrid.report.forecasts import error_tile
 from neurogrid.report.page import render_report
@@ -66,7 +67,7 @@ def test_the_same_folder_gives_the_same_bytes(finished, finished_html):
     [
         ({"evaluated": False}, "Not evaluated yet. Run `neurogrid evaluate 2026-demo`"),
         ({"done": 4}, "unfinished: 4 of 10 rounds"),
-        ({"attack": "none", "rounds": 2}, "There were no attackers in this run"),
+        ({"attack": "none", "rounds": 2}, "nobody knows which updates, if any, came from attackers"),
         ({"agents": 90, "rounds": 12}, "64 of 7"),
         ({"rounds": 1}, "finished after 1 round: "),
     ],
@@ -122,6 +123,12 @@ def test_names_from_files_are_written_as_words_never_as_markup(make_run):
     html = render_report(run, warehouse)
     assert "<script" not in html
     assert "<b>mine" not in html
+
+
+@pytest.mark.parametrize("name", [r"$\frac$", "a_$x$", r"\$5", "$$"])
+def test_a_name_with_dollars_is_no_formula(name: str) -> None:
+    chart = heat_map("map", "Agents", [name, "A2"], [(name, 2)], 1, [])
+    assert chart.svg.count(f">{name}</text>") == 2
 
 
 def test_a_folder_without_a_run_is_refused(finished):
@@ -187,6 +194,13 @@ def test_a_report_has_the_figures_of_the_dashboards_round_by_round(finished_html
         "Loss by round, held out and in training",
     ):
         assert title in finished_html, title
+
+
+def test_where_no_attack_is_simulated_the_page_calls_nobody_honest_and_nobody_an_attacker(make_run):
+    words = Page(render_report(*make_run(attack="none", rounds=3))).words
+    assert "nobody knows which updates, if any, came from attackers" in words
+    for claim in ("honest", "Honest", "no attackers", "From attackers", "an attacker"):
+        assert claim not in words
 
 
 def test_a_screen_reader_says_the_figures_of_a_chart(finished, finished_html):

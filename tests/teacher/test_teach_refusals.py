@@ -56,7 +56,11 @@ CASES = [
     ),
     (f"{TEACH} --set teacher.share=1.0 --set teacher.device=gpu", 2, ["each task one GPU", "gpu.amount is 0"]),
     (f"{TEACH} --resume never", 2, ['no teacher "never"', "done"]),
-    (f"{TEACH} --resume begun --epochs 3", 2, ["keeps the config that it began with", "teacher.epochs=3"]),
+    (
+        f"{TEACH} --resume begun --epochs 3",
+        2,
+        ["teacher begun keeps the config that it began with", "teacher.epochs is 3, was"],
+    ),
     (f"{TEACH} --resume done", 2, ["teacher done has ended", "train --teacher done"]),
     (f"{TRAIN} never", 2, ['no teacher "never"', "begun, done, other", "neurogrid teach"]),
     (f"{TRAIN} begun", 2, ["teacher begun is not finished", "0 epochs"]),

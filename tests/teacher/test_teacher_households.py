@@ -1,3 +1,8 @@
+"""Whom a teacher learns from, and that no federation is tested with what its teacher knows."""
+
+from dataclasses import replace
+from datetime import timedelta
+
 import pytest
 import small_teacher
 from hypothesis import given
@@ -6,7 +11,7 @@ from hypothesis import strategies as st
 from neurogrid.data.tables import CurrentTable
 from neurogrid.errors import UsageError
 from neurogrid.storage import Place, place
-from neurogrid.teacher.households import Consent, choose, deal, refuse_held_out
+from neurogrid.teacher.households import Consent, Taught, choose, deal, refuse_leaks
 
 AGENTS, HELD_OUT, IDLE = ("house0", "house1"), ("house2",), ("house3", "house4")
 MANIFEST = small_teacher.manifest(AGENTS, HELD_OUT, IDLE)
@@ -57,9 +62,44 @@ def test_who_may_not_be_taught_is_refused_in_words(warehouse: Place, asked: Cons
 
 
 def test_a_federation_that_holds_out_a_taught_household_refuses_the_teacher() -> None:
-    refuse_held_out(["house0"], MANIFEST.held_out, "t1")
-    with pytest.raises(UsageError, match="house2"):
-        refuse_held_out(["house0", "house2"], MANIFEST.held_out, "t1")
+    unknown = Taught("", None, None)
+    refuse_leaks({"house3": unknown}, MANIFEST, "t1")
+    with pytest.raises(UsageError, match=r"holds out.*\n.*house2"):
+        refuse_leaks({"house3": unknown, "house2": unknown}, MANIFEST, "t1")
+
+
+A0 = MANIFEST.agents[0]
+DAY = timedelta(days=1)
+THIS = "1" * 64
+
+
+@pytest.mark.parametrize(
+    ("taught", "words"),
+    [
+        (Taught(THIS, None, None), ""),
+        (Taught("2" * 64, A0.train_end, A0.validation_end), ""),
+        (Taught("2" * 64, A0.train_end + DAY, A0.validation_end), "house0 was taught until 2024-02-12"),
+        (Taught("2" * 64, A0.train_end, A0.validation_end + DAY), "house0 was validated until 2024-02-19"),
+        (Taught("2" * 64, None, None), "house0 has another table by now"),
+    ],
+)
+def test_a_teacher_that_may_know_the_time_a_federation_tests_on_is_refused(taught: Taught, words: str) -> None:
+    drawn = replace(MANIFEST, fingerprints={part.path: THIS for agent in MANIFEST.agents for part in agent.parts})
+    if not words:
+        refuse_leaks({"house0": taught}, drawn, "t1")
+        return
+    with pytest.raises(UsageError, match=f"tunes or tests on.*\n.*{words}"):
+        refuse_leaks({"house0": taught}, drawn, "t1")
+
+
+def test_of_a_household_whose_weeks_are_dealt_out_only_the_same_table_is_known_to_be_safe() -> None:
+    both = replace(A0, parts=(*A0.parts, *MANIFEST.agents[1].parts))
+    prints = {part.path: THIS for part in both.parts}
+    drawn = replace(MANIFEST, agents=(both,), fingerprints=prints)
+    early = {"house1": Taught("2" * 64, A0.first, A0.first)}
+    with pytest.raises(UsageError, match="house1 has another table by now"):
+        refuse_leaks(early, drawn, "t1")
+    refuse_leaks({"house1": Taught(THIS, None, None)}, drawn, "t1")
 
 
 def test_more_ranks_than_households_are_refused() -> None:

@@ -1,6 +1,7 @@
 """A teacher's folder: what was changed is found, what is not finished is not used."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from neurogrid.data.windows import WindowSettings
 from neurogrid.errors import RunError, UsageError
 from neurogrid.storage import Place, place
 from neurogrid.teacher import records
+from neurogrid.teacher.households import Taught
 from neurogrid.teacher.store import conclude, open_teacher, refuse_other_windows
 
 FACTS = {
@@ -19,11 +21,13 @@ FACTS = {
     "cadence_minutes": 120,
     "reason": "all epochs done",
 }
+ENDS = {"train_end": "2024-02-01T00:00:00+00:00", "validation_end": "2024-02-05T00:00:00+00:00"}
 LOSSES = (0.9, 0.7, 0.8)
 
 
 def write_epochs(folder: Place, losses: tuple[float, ...] = LOSSES) -> None:
-    (folder / "data.json").write(json.dumps({"ranks": []}))
+    ranks = [{"fingerprints": {"meters/Weather_ID=W/Household_ID=a/part-0.parquet": "0" * 64}, "periods": {"a": ENDS}}]
+    (folder / "data.json").write(json.dumps({"ranks": ranks}))
     for number, loss in enumerate(losses, 1):
         figures = {"epoch": number, "held_out_loss": loss, "train_s": 1.0, "evaluate_s": 0.5, "windows_per_s": 100.0}
         state = {"weights": {"w": torch.full((2,), float(number))}, "optimiser": {"state": {}}}
@@ -42,7 +46,8 @@ def test_a_teacher_is_its_best_epoch_and_says_whom_it_learnt_from(folder: Place)
     metrics = conclude(folder, FACTS)
     teacher = open_teacher(folder)
     assert teacher.weights()["w"].tolist() == [2.0, 2.0]
-    assert teacher.households == ("a", "b")
+    a = Taught("0" * 64, datetime(2024, 2, 1, tzinfo=UTC), datetime(2024, 2, 5, tzinfo=UTC))
+    assert teacher.taught == {"a": a, "b": Taught("", None, None)}
     assert teacher.model == small_teacher.SETTINGS.model
     assert teacher.windows == small_teacher.SETTINGS.windows
     assert teacher.head_sha256 == metrics["head_sha256"] == records.read(folder).head

@@ -12,11 +12,11 @@ from neurogrid.data.quality import TIERS
 from neurogrid.fl.attack import AttackSettings
 from neurogrid.fl.clip import ClipSettings
 from neurogrid.fl.defence import DefenceSettings
-from neurogrid.fl.randomness import generator
 from neurogrid.fl.rounds import Federation, RoundSettings, federate
 from neurogrid.fl.state import State
 from neurogrid.fl.update import Layout, TensorSpan, Update
 from neurogrid.ledger import Genesis, Ledger
+from neurogrid.randomness import generator
 from neurogrid.storage import Place, place
 from neurogrid.telemetry.exporter import Exporter, ExporterSettings
 from neurogrid.telemetry.page import Format
