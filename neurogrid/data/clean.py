@@ -24,6 +24,9 @@ from neurogrid.data.household import (
     METADATA_KEY,
     OBSERVED,
     SCHEMA,
+    SLOT_MEAN,
+    TRAILING_MEAN,
+    ZERO,
     HouseholdMeta,
     Scale,
     household_path,
@@ -35,6 +38,7 @@ from neurogrid.data.periods import Periods, cut
 from neurogrid.data.readings import UnusableFileError
 from neurogrid.data.series import Treatment
 from neurogrid.data.sources import NO_WEATHER, Source
+from neurogrid.data.steps import remainder
 from neurogrid.data.weather import NO_STATION, VARIABLES, SlotWeather, Station, known_weather, station_once
 from neurogrid.storage import Place
 
@@ -269,15 +273,20 @@ def clean_household(
 def _imputed(
     wide: Grid, local: npt.NDArray[np.int64], trailing_slots: int
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.uint8]]:
-    day, slot = (local // DAY_MINUTES).astype(np.int32), (local % DAY_MINUTES).astype(np.int32)
+    day, slot = (local // DAY_MINUTES).astype(np.int32), remainder(local, DAY_MINUTES).astype(np.int32)
     slot //= wide.cadence_minutes
     return impute(wide.kwh, day, slot, DAY_MINUTES // wide.cadence_minutes, trailing_slots)
 
 
 def _weather_scales(weather: SlotWeather, periods: Periods) -> dict[str, Scale]:
-    hour = weather.hour[: periods.train_end]
-    values, observed = weather.values[hour], weather.observed[hour]
-    return {name: observed_scale(values[observed[:, column], column]) for column, name in enumerate(VARIABLES)}
+    """Of what was measured in the training period, each hour as often as it has slots."""
+    slots = np.bincount(weather.hour[: periods.train_end])
+    values, observed = weather.values[: len(slots)], weather.observed[: len(slots)]
+    return {
+        name: observed_scale(np.repeat(values[there, column], slots[there]))
+        for column, name in enumerate(VARIABLES)
+        for there in (observed[:, column],)
+    }
 
 
 def _table(
@@ -356,7 +365,9 @@ def _longest_run(there: npt.NDArray[np.bool_]) -> int:
 
 
 def _tiers(tier: npt.NDArray[np.uint8]) -> tuple[int, int, int, int]:
-    observed, trailing, slot_mean, zero = (int(count) for count in np.bincount(tier, minlength=4))
+    observed, trailing, slot_mean, zero = (
+        int(np.count_nonzero(tier == each)) for each in (OBSERVED, TRAILING_MEAN, SLOT_MEAN, ZERO)
+    )
     return observed, trailing, slot_mean, zero
 
 

@@ -15,7 +15,7 @@ from neurogrid.data.local_time import forward_changes_us
 from neurogrid.data.readings import UTC_TIME, UnusableFileError
 from neurogrid.data.registers import differences, is_register, refuse_credit
 from neurogrid.data.series import MOSTLY, Rows, Treatment, caught_up, notice_another_unit, one_way, without_estimated
-from neurogrid.data.steps import LONGEST_STEP_MINUTES, Ints, Minutes, common_step, covered_minutes, in_time, snapped
+from neurogrid.data.steps import LONGEST_STEP_MINUTES, Ints, Minutes, common_step, covered_minutes, in_time, remainder, snapped
 
 HOUR_US = 60 * MINUTE_US
 READINGS = pa.schema([("Timestamp", UTC_TIME), ("kWh", pa.float64()), ("line", pa.int32())])
@@ -164,7 +164,7 @@ def _steps(found: Labelled, empty: npt.NDArray[np.bool_], faults: FaultLog) -> M
     Rows with an empty cell say nothing of it: hourly readings on a table of quarter hours leave three of four empty.
     """
     labels = found.labels
-    told = (labels % MINUTE_US == 0) & ~empty
+    told = (remainder(labels, MINUTE_US) == 0) & ~empty
     if told.all() and (labels[1:] > labels[:-1]).all():
         minutes = covered_minutes(labels, found.minutes, found.ends)
     else:
