@@ -5,7 +5,7 @@ It imports no Spark, so a Python worker starts with nothing but what the work ne
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -39,6 +39,7 @@ from neurogrid.data.readings import UnusableFileError
 from neurogrid.data.series import Treatment
 from neurogrid.data.sources import NO_WEATHER, Source
 from neurogrid.data.steps import remainder
+from neurogrid.data.summary import Summary, summary
 from neurogrid.data.weather import NO_STATION, VARIABLES, SlotWeather, Station, known_weather, station_once
 from neurogrid.storage import Place
 
@@ -111,8 +112,8 @@ class Counts:
 class Outcome:
     """What a task returns of one file: no reading, only counts.
 
-    `meta` and `counts` are None for an unusable file, and `table`, the name of what was written, is "". `sha256` is
-    that of the file's content.
+    `meta`, `counts` and `summary` are None for an unusable file, and `table`, the name of what was written, is "".
+    `sha256` is that of the file's content.
     """
 
     household_id: str
@@ -122,6 +123,7 @@ class Outcome:
     table: str
     meta: HouseholdMeta | None
     counts: Counts | None
+    summary: Summary | None
     faults: Counter[str]
     notes: tuple[FaultNote, ...]
 
@@ -133,6 +135,7 @@ class HouseholdTable:
     table: pa.Table
     meta: HouseholdMeta
     counts: Counts
+    summary: Summary
 
 
 class Stations:
@@ -169,7 +172,13 @@ class Stations:
 
 
 def clean_file(
-    source: Source, file: MeterFile, stations: Stations, warehouse: Place, cadence_minutes: int, settings: EtlSettings
+    source: Source,
+    file: MeterFile,
+    stations: Stations,
+    warehouse: Place,
+    cadence_minutes: int,
+    settings: EtlSettings,
+    write: Callable[[Place, bytes], None] = Place.write,
 ) -> Outcome:
     """Reads, cleans and writes one household; a file that gives no table is an outcome, not an error."""
     faults, rows = FaultLog(settings.listed_per_kind), 0
@@ -192,15 +201,23 @@ def clean_file(
     except UnusableFileError as error:
         cause = faults.cause() if error.fault == Fault.NO_TRAINING_READINGS else ""
         faults.add(error.fault, f"{error.text}{cause and '; rows were lost to '}{cause}")
-        return Outcome(file.household_id, name, sha256, rows, "", None, None, faults.counts, tuple(faults.notes))
+        return Outcome(file.household_id, name, sha256, rows, "", None, None, None, faults.counts, tuple(faults.notes))
     content = parquet_bytes(household, settings.compression)
     table = table_name(content)
     target = warehouse / household_path(file.weather_id, file.household_id, table)
     if not target.exists():
-        target.write(content)
-    counts = replace(household.counts, file_rows=rows)
+        write(target, content)
     return Outcome(
-        file.household_id, name, sha256, rows, table, household.meta, counts, faults.counts, tuple(faults.notes)
+        file.household_id,
+        name,
+        sha256,
+        rows,
+        table,
+        household.meta,
+        replace(household.counts, file_rows=rows),
+        household.summary,
+        faults.counts,
+        tuple(faults.notes),
     )
 
 
@@ -267,7 +284,10 @@ def clean_household(
         scales=scales,
         surge_threshold_kwh=float(np.quantile(training, settings.surge_percentile / 100)),
     )
-    return HouseholdTable(table, meta, _counts(wide, filled, kwh, tier, weather))
+    counts = _counts(wide, filled, kwh, tier, weather)
+    return HouseholdTable(
+        table, meta, counts, summary(slots, local, tier == OBSERVED, weather.tier[weather.hour] == OBSERVED)
+    )
 
 
 def _imputed(

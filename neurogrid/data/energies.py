@@ -15,7 +15,16 @@ from neurogrid.data.local_time import forward_changes_us
 from neurogrid.data.readings import UTC_TIME, UnusableFileError
 from neurogrid.data.registers import differences, is_register, refuse_credit
 from neurogrid.data.series import MOSTLY, Rows, Treatment, caught_up, notice_another_unit, one_way, without_estimated
-from neurogrid.data.steps import LONGEST_STEP_MINUTES, Ints, Minutes, common_step, covered_minutes, in_time, remainder, snapped
+from neurogrid.data.steps import (
+    LONGEST_STEP_MINUTES,
+    Ints,
+    Minutes,
+    common_step,
+    covered_minutes,
+    in_time,
+    remainder,
+    snapped,
+)
 
 HOUR_US = 60 * MINUTE_US
 READINGS = pa.schema([("Timestamp", UTC_TIME), ("kWh", pa.float64()), ("line", pa.int32())])

@@ -146,7 +146,7 @@ class _Filled:
 
 @lru_cache(maxsize=16)
 def _filled(station: Station, lead: int, hours: int, first_hour: int, last_known_hours: int) -> _Filled:
-    """`hours` hours from `first_hour` on, the station's own after `lead` of them; each is filled from those before it."""
+    """`hours` hours from `first_hour` on, the station's own after `lead` of them; each filled from those before it."""
     ever = ~np.isnan(station.values).all(axis=0)
     if not ever.any():
         nothing = np.zeros((hours, len(VARIABLES)))
