@@ -5,8 +5,10 @@ Local paths, `file://`, `s3://`, `gs://` and `hdfs://` all go through pyarrow.fs
 
 import os
 import uuid
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from pyarrow import fs
 
@@ -87,6 +89,38 @@ class Place:
             beside.unlink(missing_ok=True)
             raise
         _flush_names(target.parent)
+
+
+class WritesBehind:
+    """Writes a file while the next one is being made: most of a durable write is a wait for the disk.
+
+    A context manager; at its end all files are durable. One file waits at a time, so that memory holds no more.
+    """
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1)
+        self._last: Future[None] | None = None
+
+    def write(self, file: Place, content: bytes) -> None:
+        """Begins to write a file, once the one before is durable.
+
+        Raises:
+            OSError: the one before could not be written.
+        """
+        self._wait()
+        self._last = self._thread.submit(file.write, content)
+
+    def _wait(self) -> None:
+        last, self._last = self._last, None
+        if last is not None:
+            last.result()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._thread:
+            self._wait()
 
 
 def _make_folder(folder: Path) -> None:

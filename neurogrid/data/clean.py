@@ -5,7 +5,7 @@ It imports no Spark, so a Python worker starts with nothing but what the work ne
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -24,6 +24,9 @@ from neurogrid.data.household import (
     METADATA_KEY,
     OBSERVED,
     SCHEMA,
+    SLOT_MEAN,
+    TRAILING_MEAN,
+    ZERO,
     HouseholdMeta,
     Scale,
     household_path,
@@ -35,6 +38,8 @@ from neurogrid.data.periods import Periods, cut
 from neurogrid.data.readings import UnusableFileError
 from neurogrid.data.series import Treatment
 from neurogrid.data.sources import NO_WEATHER, Source
+from neurogrid.data.steps import remainder
+from neurogrid.data.summary import Summary, summary
 from neurogrid.data.weather import NO_STATION, VARIABLES, SlotWeather, Station, known_weather, station_once
 from neurogrid.storage import Place
 
@@ -107,8 +112,8 @@ class Counts:
 class Outcome:
     """What a task returns of one file: no reading, only counts.
 
-    `meta` and `counts` are None for an unusable file, and `table`, the name of what was written, is "". `sha256` is
-    that of the file's content.
+    `meta`, `counts` and `summary` are None for an unusable file, and `table`, the name of what was written, is "".
+    `sha256` is that of the file's content.
     """
 
     household_id: str
@@ -118,6 +123,7 @@ class Outcome:
     table: str
     meta: HouseholdMeta | None
     counts: Counts | None
+    summary: Summary | None
     faults: Counter[str]
     notes: tuple[FaultNote, ...]
 
@@ -129,6 +135,7 @@ class HouseholdTable:
     table: pa.Table
     meta: HouseholdMeta
     counts: Counts
+    summary: Summary
 
 
 class Stations:
@@ -165,7 +172,13 @@ class Stations:
 
 
 def clean_file(
-    source: Source, file: MeterFile, stations: Stations, warehouse: Place, cadence_minutes: int, settings: EtlSettings
+    source: Source,
+    file: MeterFile,
+    stations: Stations,
+    warehouse: Place,
+    cadence_minutes: int,
+    settings: EtlSettings,
+    write: Callable[[Place, bytes], None] = Place.write,
 ) -> Outcome:
     """Reads, cleans and writes one household; a file that gives no table is an outcome, not an error."""
     faults, rows = FaultLog(settings.listed_per_kind), 0
@@ -188,15 +201,23 @@ def clean_file(
     except UnusableFileError as error:
         cause = faults.cause() if error.fault == Fault.NO_TRAINING_READINGS else ""
         faults.add(error.fault, f"{error.text}{cause and '; rows were lost to '}{cause}")
-        return Outcome(file.household_id, name, sha256, rows, "", None, None, faults.counts, tuple(faults.notes))
+        return Outcome(file.household_id, name, sha256, rows, "", None, None, None, faults.counts, tuple(faults.notes))
     content = parquet_bytes(household, settings.compression)
     table = table_name(content)
     target = warehouse / household_path(file.weather_id, file.household_id, table)
     if not target.exists():
-        target.write(content)
-    counts = replace(household.counts, file_rows=rows)
+        write(target, content)
     return Outcome(
-        file.household_id, name, sha256, rows, table, household.meta, counts, faults.counts, tuple(faults.notes)
+        file.household_id,
+        name,
+        sha256,
+        rows,
+        table,
+        household.meta,
+        replace(household.counts, file_rows=rows),
+        household.summary,
+        faults.counts,
+        tuple(faults.notes),
     )
 
 
@@ -263,21 +284,29 @@ def clean_household(
         scales=scales,
         surge_threshold_kwh=float(np.quantile(training, settings.surge_percentile / 100)),
     )
-    return HouseholdTable(table, meta, _counts(wide, filled, kwh, tier, weather))
+    counts = _counts(wide, filled, kwh, tier, weather)
+    return HouseholdTable(
+        table, meta, counts, summary(slots, local, tier == OBSERVED, weather.tier[weather.hour] == OBSERVED)
+    )
 
 
 def _imputed(
     wide: Grid, local: npt.NDArray[np.int64], trailing_slots: int
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.uint8]]:
-    day, slot = (local // DAY_MINUTES).astype(np.int32), (local % DAY_MINUTES).astype(np.int32)
+    day, slot = (local // DAY_MINUTES).astype(np.int32), remainder(local, DAY_MINUTES).astype(np.int32)
     slot //= wide.cadence_minutes
     return impute(wide.kwh, day, slot, DAY_MINUTES // wide.cadence_minutes, trailing_slots)
 
 
 def _weather_scales(weather: SlotWeather, periods: Periods) -> dict[str, Scale]:
-    hour = weather.hour[: periods.train_end]
-    values, observed = weather.values[hour], weather.observed[hour]
-    return {name: observed_scale(values[observed[:, column], column]) for column, name in enumerate(VARIABLES)}
+    """Of what was measured in the training period, each hour as often as it has slots."""
+    slots = np.bincount(weather.hour[: periods.train_end])
+    values, observed = weather.values[: len(slots)], weather.observed[: len(slots)]
+    return {
+        name: observed_scale(np.repeat(values[there, column], slots[there]))
+        for column, name in enumerate(VARIABLES)
+        for there in (observed[:, column],)
+    }
 
 
 def _table(
@@ -356,7 +385,9 @@ def _longest_run(there: npt.NDArray[np.bool_]) -> int:
 
 
 def _tiers(tier: npt.NDArray[np.uint8]) -> tuple[int, int, int, int]:
-    observed, trailing, slot_mean, zero = (int(count) for count in np.bincount(tier, minlength=4))
+    observed, trailing, slot_mean, zero = (
+        int(np.count_nonzero(tier == each)) for each in (OBSERVED, TRAILING_MEAN, SLOT_MEAN, ZERO)
+    )
     return observed, trailing, slot_mean, zero
 
 

@@ -15,7 +15,16 @@ from neurogrid.data.local_time import forward_changes_us
 from neurogrid.data.readings import UTC_TIME, UnusableFileError
 from neurogrid.data.registers import differences, is_register, refuse_credit
 from neurogrid.data.series import MOSTLY, Rows, Treatment, caught_up, one_way, without_estimated, without_high_first
-from neurogrid.data.steps import LONGEST_STEP_MINUTES, Ints, Minutes, common_step, covered_minutes, in_time, snapped
+from neurogrid.data.steps import (
+    LONGEST_STEP_MINUTES,
+    Ints,
+    Minutes,
+    common_step,
+    covered_minutes,
+    in_time,
+    remainder,
+    snapped,
+)
 from neurogrid.data.units import notice_another_unit
 
 HOUR_US = 60 * MINUTE_US
@@ -166,7 +175,7 @@ def _steps(found: Labelled, empty: npt.NDArray[np.bool_], faults: FaultLog) -> M
     Rows with an empty cell say nothing of it: hourly readings on a table of quarter hours leave three of four empty.
     """
     labels = found.labels
-    told = (labels % MINUTE_US == 0) & ~empty
+    told = (remainder(labels, MINUTE_US) == 0) & ~empty
     if told.all() and (labels[1:] > labels[:-1]).all():
         minutes = covered_minutes(labels, found.minutes, found.ends)
     else:

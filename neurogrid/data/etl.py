@@ -34,7 +34,7 @@ from neurogrid.data.staging import staged
 from neurogrid.data.tables import INDEX, SOURCE_KEY, Tables, read_tables
 from neurogrid.errors import InputError, RunError
 from neurogrid.plural import plural
-from neurogrid.storage import Place, refuse_unwritable
+from neurogrid.storage import Place, WritesBehind, refuse_unwritable
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -253,7 +253,10 @@ def _clean_hand(
     source: Source, warehouse: Place, cadence_minutes: int, settings: EtlSettings, files: list[MeterFile]
 ) -> TaskResult:
     stations = Stations(source, settings)
-    outcomes = [clean_file(source, file, stations, warehouse, cadence_minutes, settings) for file in files]
+    with WritesBehind() as behind:
+        outcomes = [
+            clean_file(source, file, stations, warehouse, cadence_minutes, settings, behind.write) for file in files
+        ]
     return outcomes, stations.faults()
 
 

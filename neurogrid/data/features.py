@@ -4,6 +4,7 @@ Calendar features have few distinct values, so they are looked up in small table
 saves most of the time that Parquet would spend on them.
 """
 
+import math
 from functools import lru_cache
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from neurogrid.data.household import Scale
+from neurogrid.data.steps import remainder
 
 DAY_MINUTES = 1440
 _FIRST_WEEKDAY = 3
@@ -33,12 +35,13 @@ def _week() -> npt.NDArray[np.float32]:
 
 def calendar(local_minutes: npt.NDArray[np.int64], cadence_minutes: int) -> list[pa.Array]:
     """hour_sin, hour_cos, dow_sin, dow_cos, is_weekend by local time; the hour counts its minutes."""
-    day, minute = np.divmod(local_minutes, DAY_MINUTES)
+    day, minute = local_minutes // DAY_MINUTES, remainder(local_minutes, DAY_MINUTES).astype(np.int16)
     # Offsets of whole quarter hours keep the minutes on few values; where they are not, each minute has its own.
-    grain = np.gcd(cadence_minutes, 15)
-    grain = grain if not (minute % grain).any() else 1
-    time_index = pa.array((minute // grain).astype(np.int16))
-    week_index = pa.array(((day + _FIRST_WEEKDAY) % 7).astype(np.int8))
+    grain = math.gcd(cadence_minutes, 15)
+    time = minute // grain
+    if (time * grain != minute).any():
+        grain, time = 1, minute
+    time_index, week_index = pa.array(time), pa.array(remainder(day + _FIRST_WEEKDAY, 7).astype(np.int8))
     clock = [pa.DictionaryArray.from_arrays(time_index, pa.array(row[::grain])) for row in _clock()]
     return clock + [pa.DictionaryArray.from_arrays(week_index, pa.array(row)) for row in _week()]
 

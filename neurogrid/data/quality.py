@@ -314,10 +314,10 @@ def _reason(outcome: Outcome) -> str:
 
 
 def households_table(outcomes: Sequence[Outcome]) -> pa.Table:
-    """One row a household that has a table: its metadata, its scales, its counts, its faults by kind."""
+    """One row a household that has a table: its metadata, scales, counts and summary, and its faults by kind."""
     rows = []
     for outcome in outcomes:
-        if outcome.meta is None or outcome.counts is None:
+        if outcome.meta is None or outcome.counts is None or outcome.summary is None:
             continue
         meta = vars(outcome.meta) | {}
         scales = meta.pop("scales")
@@ -329,6 +329,7 @@ def households_table(outcomes: Sequence[Outcome]) -> pa.Table:
         row |= {name: value for name, value in vars(outcome.counts).items() if name.startswith("energy_")}
         row |= {"zero_readings": outcome.counts.zero_readings}
         row |= {"longest_gap_minutes": outcome.counts.longest_gap_minutes}
+        row |= vars(outcome.summary)
         row |= {f"fault_{kind}": outcome.faults[kind] for kind in Fault}
         rows.append(row)
     return pa.Table.from_pylist(rows)

@@ -22,6 +22,7 @@ from neurogrid.data.faults import Fault, FaultLog, FaultNote
 from neurogrid.data.folder import Listing, MeterFile
 from neurogrid.data.household import HouseholdMeta, household_path
 from neurogrid.data.sources import NO_WEATHER, Source
+from neurogrid.data.summary import Summary
 from neurogrid.storage import Place
 
 FILES = "quality/files.parquet"
@@ -213,6 +214,7 @@ def _plain(outcome: Outcome) -> dict[str, Any]:
         **vars(outcome),
         "meta": meta.to_json() if meta else None,
         "counts": asdict(counts) if counts else None,
+        "summary": vars(outcome.summary) if outcome.summary else None,
         "faults": dict(outcome.faults),
         "notes": [vars(note) for note in outcome.notes],
     }
@@ -230,8 +232,14 @@ def _outcome(text: str) -> Outcome | None:
             tiers = {name: tuple(counts[name]) for name in ("load_tiers", "weather_tiers")}
             counts = Counts(**{**counts, **tiers})
         meta = HouseholdMeta.from_json(raw["meta"]) if raw["meta"] else None
-        notes = tuple(_note(note) for note in raw["notes"])
-        return Outcome(**{**raw, "meta": meta, "counts": counts, "faults": Counter(raw["faults"]), "notes": notes})
+        own = {
+            "meta": meta,
+            "counts": counts,
+            "summary": Summary.from_plain(raw["summary"]) if raw["summary"] else None,
+            "faults": Counter(raw["faults"]),
+            "notes": tuple(_note(note) for note in raw["notes"]),
+        }
+        return Outcome(**{**raw, **own})
     except (ValueError, KeyError, TypeError):  # of another version
         return None
 

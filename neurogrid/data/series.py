@@ -187,14 +187,18 @@ def _catching_up(read: Rows) -> tuple[npt.NDArray[np.intp], Ints]:
     after = high[_after_gap(read, runs, high)]
     if len(after) == 0:
         return nothing
+    peak = power[after].max() / CATCH_UP_PEAKS
+    as_high = np.flatnonzero(power >= peak)
+    seldom = (1 - CATCH_UP_PEAK_QUANTILE) * len(power) + 1
+    if np.count_nonzero(~_after_gap(read, runs, as_high)) > seldom:
+        return nothing  # as the quantile below would say, and sooner
     missing, quiet = _minutes_before(read, runs, after)
     pieces = (np.arange(n, min(n + CATCH_UP_PIECE, len(power))) for n in range(0, len(power), CATCH_UP_PIECE))
     ordinary = ~np.concatenate([_after_gap(read, runs, piece) for piece in pieces])
     del runs
     usual = power[ordinary]
-    peak = power[after].max() / CATCH_UP_PEAKS
-    if len(usual) < CATCH_UP_USUAL or (usual >= peak).sum() > (1 - CATCH_UP_PEAK_QUANTILE) * len(usual) + 1:
-        return nothing  # as the quantile would say, and sooner: many readings are as high
+    if len(usual) < CATCH_UP_USUAL:
+        return nothing
     usual_peak = np.quantile(usual, CATCH_UP_PEAK_QUANTILE, overwrite_input=True)  # sorts in place
     del usual
     above = power[after] > CATCH_UP_PEAKS * usual_peak

@@ -28,9 +28,17 @@ FEWEST, FEWEST_ALIKE = 8, 4
 """Fewer distances than this tell no step, and if all are alike, fewer than that."""
 
 
+def remainder(values: Ints, divisor: int) -> Ints:
+    """`values % divisor`, which numpy takes several times as long for as it does to divide whole numbers."""
+    rest = values // divisor
+    rest *= -divisor
+    rest += values
+    return rest
+
+
 def snapped(labels: Ints) -> Ints:
     """Labels, with those that lie a little beside a whole minute or a slot at the moment that they are meant to be."""
-    rest = labels % MINUTE_US
+    rest = remainder(labels, MINUTE_US)
     if not rest.any():
         return labels
     minutes = labels + MINUTE_US // 2 - (labels + MINUTE_US // 2) % MINUTE_US
@@ -127,10 +135,9 @@ def common_step(starts: Ints, minutes: Minutes) -> int:
     meter's clock may be set anew. One that begins elsewhere is off the grid.
     """
     step = 0
-    for own in np.unique(minutes).tolist():
-        same = minutes == own
-        rest = (starts if same.all() else starts[same]) // MINUTE_US
-        rest %= own
+    alike = minutes.min() == minutes.max()
+    for own in minutes[:1].tolist() if alike else np.unique(minutes).tolist():
+        rest = remainder((starts if alike else starts[minutes == own]) // MINUTE_US, own)
         counts = np.bincount(rest) if rest.any() else np.ones(1, np.int64)
         usual = [int(counts.argmax()), *np.flatnonzero(counts >= LONG_RUN).tolist()]
         step = math.gcd(step, own, *usual)

@@ -1,48 +1,55 @@
 """What a household's clean table says in a few hundred numbers: what was measured week by week, and its usual day.
 
-The data-quality page is drawn from these, so that it needs no readings but those of the few households that it shows.
+Made where the household is cleaned and kept in `households.parquet`, so that the data-quality page needs no readings
+but those of the few households that it shows.
 """
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from neurogrid.data.grid import Grid
 from neurogrid.data.household import METADATA_KEY, OBSERVED, HouseholdMeta
+from neurogrid.data.steps import remainder
 
 HOURS = 24
 WEEK_MINUTES = 7 * 1440
 MONDAY = datetime(1970, 1, 5, tzinfo=UTC)
 """Start of week 0. Weeks are those of UTC, Monday to Sunday."""
 
-_COLUMNS = ["kWh", "load_tier", "weather_tier", "hour_sin", "hour_cos"]
+_MONDAY_MINUTE = 4 * 1440
 _LOAD_COLUMNS = ["kWh", "load_tier"]
 Floats = npt.NDArray[np.float32]
 Counts = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class HouseholdSummary:
+class Summary:
     """One household's table, summed up. W weeks from the one of its first slot to the one of its last.
 
     Attributes:
-        meta: what the file says of itself.
         first_week: number of its first week, see MONDAY.
-        slots: (W,) slots of the table in each week.
-        measured, weather: (W,) how many of them have a measured load, and measured weather.
-        kw_by_hour: (24,) mean power of the measured slots that begin in each hour of the local day; NaN without any.
+        week_slots: (W,) slots of the table in each week.
+        week_measured, week_weather: (W,) how many of them have a measured load, and measured weather.
+        kw_by_hour: (24,) mean power of the measured slots that begin in each hour of the local day; None without any.
     """
 
-    meta: HouseholdMeta
     first_week: int
-    slots: Counts
-    measured: Counts
-    weather: Counts
-    kw_by_hour: npt.NDArray[np.float64]
+    week_slots: tuple[int, ...]
+    week_measured: tuple[int, ...]
+    week_weather: tuple[int, ...]
+    kw_by_hour: tuple[float | None, ...]
+
+    @classmethod
+    def from_plain(cls, raw: dict[str, Any]) -> "Summary":
+        """Of its attributes as JSON or a row of a table has them, with lists; others are left out."""
+        lists = {name: tuple(raw[name]) for name in cls.__dataclass_fields__ if name != "first_week"}
+        return cls(raw["first_week"], **lists)
 
 
 @dataclass(frozen=True)
@@ -60,22 +67,11 @@ class Load:
     measured: npt.NDArray[np.bool_]
 
 
-def read_summary(filesystem: fs.FileSystem, path: str) -> HouseholdSummary:
-    """Reads five columns of a household's table and sums them up.
-
-    Raises:
-        OSError, ValueError, KeyError: it cannot be read, or is no household's table.
-    """
-    with filesystem.open_input_file(path) as source:
-        table = pq.read_table(source, columns=_COLUMNS, partitioning=None, use_threads=False)
-    return summary(table, HouseholdMeta.from_json(table.schema.metadata[METADATA_KEY]))
-
-
 def read_load(filesystem: fs.FileSystem, path: str) -> Load:
     """Reads two columns of a household's table.
 
     Raises:
-        OSError, ValueError, KeyError: as `read_summary`.
+        OSError, ValueError, KeyError: it cannot be read, or is no household's table.
     """
     with filesystem.open_input_file(path) as source:
         table = pq.read_table(source, columns=_LOAD_COLUMNS, partitioning=None, use_threads=False)
@@ -83,23 +79,28 @@ def read_load(filesystem: fs.FileSystem, path: str) -> Load:
     return Load(meta, table.column("kWh").to_numpy(), table.column("load_tier").to_numpy() == OBSERVED)
 
 
-def summary(table: pa.Table, meta: HouseholdMeta) -> HouseholdSummary:
-    """Sums up a clean table. The hour is read off its calendar features, so it is local where the ETL knew the zone."""
-    column = {name: table.column(name).to_numpy() for name in _COLUMNS}
-    measured = column["load_tier"] == OBSERVED
-    begin = round((meta.first - MONDAY).total_seconds()) // 60
+def summary(slots: Grid, local: Counts, measured: npt.NDArray[np.bool_], weather: npt.NDArray[np.bool_]) -> Summary:
+    """Sums up a household.
+
+    Args:
+        slots: its energies, gaps imputed.
+        local: (T,) local wall-clock minutes since 1970 at the start of each slot.
+        measured: (T,) whether the load was measured.
+        weather: (T,) whether the weather was.
+    """
+    begin = slots.first * slots.cadence_minutes - _MONDAY_MINUTE
     first_week = begin // WEEK_MINUTES
     # Slots of a week lie together, so each week is a stretch of rows between two bounds.
-    into = (begin - first_week * WEEK_MINUTES) // meta.cadence_minutes
-    bounds = np.arange(-into, len(measured), WEEK_MINUTES // meta.cadence_minutes).clip(min=0)
-    hour = local_hour(column["hour_sin"], column["hour_cos"])
-    return HouseholdSummary(
-        meta=meta,
-        first_week=first_week,
-        slots=np.diff(bounds, append=len(measured)),
-        measured=np.add.reduceat(measured.astype(np.int64), bounds),
-        weather=np.add.reduceat((column["weather_tier"] == OBSERVED).astype(np.int64), bounds),
-        kw_by_hour=mean_by_hour(column["kWh"][measured] * np.float32(60 / meta.cadence_minutes), hour[measured]),
+    into = (begin - first_week * WEEK_MINUTES) // slots.cadence_minutes
+    bounds = np.arange(-into, len(measured), WEEK_MINUTES // slots.cadence_minutes).clip(min=0)
+    kw = slots.kwh[measured].astype(np.float32) * np.float32(60 / slots.cadence_minutes)
+    means = mean_by_hour(kw, remainder(local[measured] // 60, HOURS))
+    return Summary(
+        first_week,
+        tuple(np.diff(bounds, append=len(measured)).tolist()),
+        tuple(np.add.reduceat(measured, bounds, dtype=np.int64).tolist()),
+        tuple(np.add.reduceat(weather, bounds, dtype=np.int64).tolist()),
+        tuple(None if np.isnan(mean) else float(mean) for mean in means),
     )
 
 

@@ -57,10 +57,11 @@ def read_tables(warehouse: Place) -> Tables | None:
     except FileNotFoundError:
         return None
     try:
-        table = pq.ParquetFile(pa.BufferReader(content)).read()  # read_table would load pandas
-        wanted = [name for name in ("household_id", "weather_id", "rows", "table") if name in table.schema.names]
-        found = {row["household_id"]: _checked(CurrentTable(**row)) for row in table.select(wanted).to_pylist()}
-        return Tables(found, (table.schema.metadata or {}).get(SOURCE_KEY, b"").decode())
+        file = pq.ParquetFile(pa.BufferReader(content))  # read_table would load pandas
+        names = file.schema_arrow.names
+        table = file.read([name for name in ("household_id", "weather_id", "rows", "table") if name in names])
+        found = {row["household_id"]: _checked(CurrentTable(**row)) for row in table.to_pylist()}
+        return Tables(found, (file.schema_arrow.metadata or {}).get(SOURCE_KEY, b"").decode())
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         raise InputError(
             f"{warehouse / INDEX}, the list of households, cannot be read",

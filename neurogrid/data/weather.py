@@ -5,6 +5,7 @@ starts at 09:45 may not. Gaps are filled from the past alone. A station is read 
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -27,9 +28,9 @@ HOUR_MINUTES = 60
 HOUR_US = HOUR_MINUTES * MINUTE_US
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Station:
-    """One station's hours.
+    """One station's hours. Two are the same only if they are one object, so that what is made of one can be kept.
 
     Attributes:
         first: number of the first label's hour since 1970.
@@ -128,27 +129,44 @@ def known_weather(station: Station, starts_us: npt.NDArray[np.int64], last_known
     """
     hour = starts_us // HOUR_US
     first, last = int(hour[0]), int(hour[-1])
-    hours = last - first + 1
-    ever = ~np.isnan(station.values).all(axis=0)
-    if not ever.any():
-        empty = np.zeros((hours, len(VARIABLES)))
-        return SlotWeather(hour - first, empty, empty > 0, np.full(hours, ZERO, np.uint8))
     # Of hours long before the slots only means by hour of day are left, and whole days between change none of them:
     # without those days, hours that stand in a wrong year cost no more than others.
     between = first - (station.first + len(station.values))
     start = station.first + 24 * (max(between - last_known_hours - 24, 0) // 24)
-    # Wide enough for the slots and for all that the station measured before their end; what comes later is not known.
+    # Wide enough for the slots and for all that the station measured: households within its time share what is made. Of
+    # hours after the slots nothing enters into theirs, and a station that begins after them may do so long after.
     begin = min(first, start)
-    measured = station.values[: max(last + 1 - start, 0)]
-    series = np.full((last + 1 - begin, len(VARIABLES)), np.nan)
-    series[start - begin : start - begin + len(measured)] = measured
+    end = max(last + 1, start + len(station.values)) if start <= last else last + 1
+    filled = _filled(station, start - begin, end - begin, begin, last_known_hours)
     wanted = slice(first - begin, last + 1 - begin)
-    observed = ~np.isnan(series)[wanted]
+    return SlotWeather(hour - first, filled.values[wanted], filled.observed[wanted], filled.tier[wanted])
+
+
+@dataclass(frozen=True)
+class _Filled:
+    """A station's hours without gaps; as in SlotWeather."""
+
+    values: npt.NDArray[np.float64]
+    observed: npt.NDArray[np.bool_]
+    tier: npt.NDArray[np.uint8]
+
+
+@lru_cache(maxsize=16)
+def _filled(station: Station, lead: int, hours: int, first_hour: int, last_known_hours: int) -> _Filled:
+    """`hours` hours from `first_hour` on, the station's own after `lead` of them; each filled from those before it."""
+    ever = ~np.isnan(station.values).all(axis=0)
+    if not ever.any():
+        nothing = np.zeros((hours, len(VARIABLES)))
+        return _Filled(nothing, nothing > 0, np.full(hours, ZERO, np.uint8))
+    series = np.full((hours, len(VARIABLES)), np.nan)
+    measured = station.values[: max(hours - lead, 0)]
+    series[lead : lead + len(measured)] = measured
+    observed = ~np.isnan(series)
     tier = np.zeros(hours, np.uint8)
     for column in np.flatnonzero(ever):
-        series[:, column], tiers = fill_hours(series[:, column], begin, last_known_hours)
-        tier = np.maximum(tier, tiers[wanted])
-    return SlotWeather(hour - first, np.where(ever, series[wanted], 0.0), observed, tier)
+        series[:, column], tiers = fill_hours(series[:, column], first_hour, last_known_hours)
+        tier = np.maximum(tier, tiers)
+    return _Filled(np.where(ever, series, 0.0), observed, tier)
 
 
 def fill_hours(

@@ -61,8 +61,10 @@ def _verdict(facts: QualityFacts) -> str:
     slots, measured = _slots(facts), _measured(facts)
     if not slots:
         return "No household has a table."
-    poor = [h for h in facts.households if 1 - h.meta.observed / max(h.meta.rows, 1) > _POOR]
+    poor = [h for h in facts.households if 1 - h.observed / max(h.rows, 1) > _POOR]
     said = f"{percent(measured / slots, 1)} of {plural(slots, 'slot')} were measured. "
+    if not facts.households:
+        return said.strip()
     if not poor:
         return f"{said}No household lacks more than {percent(_POOR)} of its slots."
     lack = "lacks" if len(poor) == 1 else "lack"

@@ -1,21 +1,22 @@
-"""What a warehouse holds for the data-quality page, read once. No more is read of a table than is shown of it."""
+"""What a warehouse holds for the data-quality page, read once; tables only of the households whose load is drawn."""
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from neurogrid.data.manifest import Manifest
-from neurogrid.data.summary import HouseholdSummary, Load, read_load, read_summary
-from neurogrid.data.tables import read_tables
+from neurogrid.data.summary import Load, Summary, read_load
+from neurogrid.data.tables import INDEX, read_tables
 from neurogrid.errors import RunError
 from neurogrid.report.facts import Record, read_json
 from neurogrid.storage import Place
 
 MOST_SHOWN = 6
 """Households whose load is drawn."""
-_READERS = 8  # an object store takes long for each read and many reads at a time
+Counts = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,21 @@ class Example:
 
 
 @dataclass(frozen=True)
+class Household:
+    """One household's row of the list of tables; of its numbers those of data/summary.py as arrays."""
+
+    household_id: str
+    weather_id: str
+    rows: int
+    observed: int
+    first_week: int
+    slots: Counts
+    measured: Counts
+    weather: Counts
+    kw_by_hour: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
 class QualityFacts:
     """Everything that the page says, unformatted.
 
@@ -36,8 +52,8 @@ class QualityFacts:
         report: quality/report.json of the ETL.
         examples: the first listed fault of each kind of household files and the household list.
         station_examples: the same by weather station and kind.
-        households: each table summed up, by household id.
-        unreadable: household id and reason of each table that could not be read.
+        households: each with a table, by household id.
+        unreadable: household id and reason of each whose table, or summary, could not be read.
         loads: of the households with most slots missing, worst first; empty where they are not to be shown.
         shown: whether readings of single households are shown.
         manifest: whose clusters are drawn, if there is one.
@@ -46,7 +62,7 @@ class QualityFacts:
     report: Record
     examples: dict[str, Example]
     station_examples: dict[tuple[str, str], Example]
-    households: tuple[HouseholdSummary, ...]
+    households: tuple[Household, ...]
     unreadable: dict[str, str]
     loads: tuple[Load, ...]
     shown: bool
@@ -54,7 +70,7 @@ class QualityFacts:
 
 
 def read_quality(warehouse: Place, manifest: Manifest | None, *, show_households: bool) -> QualityFacts:
-    """Reads the ETL's report, its listed faults, and five columns of every table (about 4 ms each).
+    """Reads the ETL's report, its listed faults, its list of tables, and the load of those that are drawn.
 
     Raises:
         RunError: there is no report of an ETL, or it is not what the ETL wrote.
@@ -68,38 +84,50 @@ def read_quality(warehouse: Place, manifest: Manifest | None, *, show_households
         )
     examples, station_examples = _examples(warehouse, report)
     tables = household_tables(warehouse)
-    households, unreadable = _summaries(warehouse, tables)
+    households, unreadable = _households(warehouse) if tables else ([], {})
+    loads: list[Load] = []
     worst = [row["household_id"] for row in report.get("worst") or () if row.get("missing_share", 0) > 0]
-    readable = [household for household in worst if household in tables and household not in unreadable]
+    for household in worst if show_households else ():
+        if household in tables and len(loads) < MOST_SHOWN:
+            try:
+                loads.append(read_load(warehouse.filesystem, tables[household]))
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                unreadable[household] = str(error).partition("\n")[0]
     return QualityFacts(
         report=report,
         examples=examples,
         station_examples=station_examples,
-        households=households,
+        households=tuple(households),
         unreadable=unreadable,
-        loads=tuple(read_load(warehouse.filesystem, tables[household]) for household in readable[:MOST_SHOWN])
-        if show_households
-        else (),
+        loads=tuple(loads),
         shown=show_households,
         manifest=manifest,
     )
 
 
-def _summaries(warehouse: Place, tables: dict[str, str]) -> tuple[tuple[HouseholdSummary, ...], dict[str, str]]:
-    """Every table summed up, by household id, and those that cannot be read with the reason."""
-
-    def read(path: str) -> HouseholdSummary | str:
+def _households(warehouse: Place) -> tuple[list[Household], dict[str, str]]:
+    """Every household with a table, by its id, and those without a summary with the reason."""
+    found, without = [], {}
+    for row in sorted(_read_parquet(warehouse / INDEX, None), key=lambda row: str(row["household_id"])):
         try:
-            return read_summary(warehouse.filesystem, path)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            return str(error).partition("\n")[0]
-
-    with ThreadPoolExecutor(_READERS) as threads:
-        found = dict(zip(tables, threads.map(read, tables.values()), strict=True))
-    return (
-        tuple(each for each in found.values() if isinstance(each, HouseholdSummary)),
-        {household: each for household, each in found.items() if isinstance(each, str)},
-    )
+            own = Summary.from_plain(row)
+        except KeyError:
+            without[str(row["household_id"])] = f"an older version wrote {INDEX}; run `neurogrid etl` again"
+            continue
+        found.append(
+            Household(
+                row["household_id"],
+                row["weather_id"],
+                row["rows"],
+                row["observed"],
+                own.first_week,
+                np.array(own.week_slots, np.int64),
+                np.array(own.week_measured, np.int64),
+                np.array(own.week_weather, np.int64),
+                np.array(own.kw_by_hour, np.float64),  # NaN for None
+            )
+        )
+    return found, without
 
 
 def household_tables(warehouse: Place) -> dict[str, str]:

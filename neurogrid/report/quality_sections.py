@@ -9,9 +9,9 @@ import numpy.typing as npt
 
 from neurogrid.data.faults import MEANINGS, Fault
 from neurogrid.data.sources import NO_WEATHER
-from neurogrid.data.summary import MONDAY, HouseholdSummary
+from neurogrid.data.summary import MONDAY
 from neurogrid.plural import plural
-from neurogrid.report.quality_facts import Example, QualityFacts
+from neurogrid.report.quality_facts import Example, Household, QualityFacts
 from neurogrid.report.readings import energy, tiers
 from neurogrid.report.table import Cell, Column, Section, Table, number, percent
 from neurogrid.report.time_charts import Row, coverage_map, daily_shapes, load_over_time
@@ -30,10 +30,11 @@ def coverage(facts: QualityFacts) -> Section:
     title = "What was measured, week by week?"
     households = facts.households
     if not households:
-        return Section("coverage", title, missing="No household has a table, so there is nothing to show.")
+        why = next(iter(facts.unreadable.values()), "no household has a table")
+        return Section("coverage", title, missing=f"There is nothing to show: {why}.")
     first, weeks = _weeks(households)
     every = _row(f"all {len(households):,}", households, _measured, first, weeks)
-    rows = [_row(h.meta.household_id, [h], _measured, first, weeks) for h in households]
+    rows = [_row(h.household_id, [h], _measured, first, weeks) for h in households]
     rows.sort(key=lambda row: (row.whole, row.label))
     note = "Households with most slots missing come first. Rest the mouse on a row to see its share."
     if len(rows) > MOST_ROWS:
@@ -61,20 +62,20 @@ def coverage(facts: QualityFacts) -> Section:
     )
 
 
-def _weeks(households: Sequence[HouseholdSummary]) -> tuple[int, int]:
+def _weeks(households: Sequence[Household]) -> tuple[int, int]:
     """The first week of all, and how many there are up to the last."""
     first = min(h.first_week for h in households)
     return first, max(h.first_week + len(h.slots) for h in households) - first
 
 
-def _measured(household: HouseholdSummary) -> Counts:
+def _measured(household: Household) -> Counts:
     return household.measured
 
 
 def _row(
     label: str,
-    households: Sequence[HouseholdSummary],
-    counted: Callable[[HouseholdSummary], Counts],
+    households: Sequence[Household],
+    counted: Callable[[Household], Counts],
     first: int,
     weeks: int,
 ) -> Row:
@@ -181,16 +182,16 @@ def _clear(text: str) -> str:
 def weather(facts: QualityFacts) -> Section:
     """Gaps of weather stations by week, and what was wrong with their files."""
     title = "Where is weather missing?"
-    stations: dict[str, list[HouseholdSummary]] = defaultdict(list)
+    stations: dict[str, list[Household]] = defaultdict(list)
     for household in facts.households:
-        if household.meta.weather_id != NO_WEATHER:
-            stations[household.meta.weather_id].append(household)
+        if household.weather_id != NO_WEATHER:
+            stations[household.weather_id].append(household)
     if not stations:
         return Section("weather", title, missing="No household has a weather station.")
     known = [household for own in stations.values() for household in own]
     first, weeks = _weeks(known)
 
-    def row(label: str, households: Sequence[HouseholdSummary]) -> Row:
+    def row(label: str, households: Sequence[Household]) -> Row:
         return _row(label, households, lambda household: household.weather, first, weeks)
 
     rows = [row(f"{name} ({len(own):,})", own) for name, own in stations.items()]
@@ -237,7 +238,7 @@ def weather(facts: QualityFacts) -> Section:
 def shapes(facts: QualityFacts) -> Section:
     """The usual day of each cluster, or of all households."""
     title = "What does a usual day look like?"
-    by_id = {household.meta.household_id: household for household in facts.households}
+    by_id = {household.household_id: household for household in facts.households}
     if not by_id:
         return Section("shapes", title, missing="No household has a table, so there is nothing to show.")
     if facts.manifest is None:

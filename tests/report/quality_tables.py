@@ -11,8 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from neurogrid.data.features import calendar
+from neurogrid.data.grid import Grid
 from neurogrid.data.household import FIRST_TABLE, METADATA_KEY, SCHEMA, HouseholdMeta, household_path
+from neurogrid.data.summary import Summary, summary
 from neurogrid.storage import Place, place
 
 FIRST = datetime(2023, 5, 3, 6, tzinfo=UTC)
@@ -52,7 +53,8 @@ HOUSEHOLDS = (
 def made_warehouse(folder: Path, households: tuple[Made, ...] = HOUSEHOLDS, **report: Any) -> Place:
     """Writes it; `report` replaces values of quality/report.json."""
     rows = [_write_table(folder, number, each) for number, each in enumerate(households)]
-    index = [{name: row[name] for name in ("household_id", "weather_id", "rows")} for row in rows]
+    names = ("household_id", "weather_id", "rows", "observed", *Summary.__dataclass_fields__)
+    index = [{name: row[name] for name in names} for row in rows]
     pq.write_table(pa.Table.from_pylist(index), folder / "households.parquet")
     (folder / "quality").mkdir()
     names = ("household_id", "file", "kind", "line", "text")
@@ -86,13 +88,12 @@ def _write_table(folder: Path, number: int, made: Made) -> Mapping[str, Any]:
         surge_threshold_kwh=1.0,
     )
     minutes = round(first.timestamp()) // 60 + 60 * np.arange(made.hours)
-    hour_sin, hour_cos, *_ = calendar(minutes, 60)
+    kwh = 0.2 + random.random(made.hours)
+    own = summary(Grid(int(minutes[0]) // 60, 60, kwh, 0.0), minutes, load == 0, weather == 0)
     table = pa.table(
         {
             "Timestamp": pa.array([first + i * HOUR for i in range(made.hours)], SCHEMA.field("Timestamp").type),
-            "hour_sin": hour_sin,
-            "hour_cos": hour_cos,
-            "kWh": pa.array((0.2 + random.random(made.hours)).astype(np.float32)),
+            "kWh": pa.array(kwh.astype(np.float32)),
             "load_tier": pa.array(load),
             "weather_tier": pa.array(weather),
         }
@@ -112,6 +113,7 @@ def _write_table(folder: Path, number: int, made: Made) -> Mapping[str, Any]:
         "faults": number,
         "energy_kwh": 100.0,
         "weather_observed": int((weather == 0).sum()),
+        **vars(own),
     }
 
 

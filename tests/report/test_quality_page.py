@@ -6,6 +6,7 @@ from pathlib import Path
 
 import duckdb
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from pages import Page, said_of
 from quality_tables import FAULTS, HOSTILE, HOUSEHOLDS, Made, made_warehouse
@@ -78,7 +79,7 @@ def test_each_households_share_is_what_duckdb_counts_in_its_table(warehouse: Pla
 
 def test_the_colour_of_each_week_is_that_of_its_share(warehouse: Place) -> None:
     facts = read_quality(warehouse, None, show_households=False)
-    (found,) = [h for h in facts.households if h.meta.household_id == "1001"]
+    (found,) = [h for h in facts.households if h.household_id == "1001"]
     weeks = duckdb.sql(
         "SELECT date_trunc('week', \"Timestamp\" AT TIME ZONE 'UTC') AS w, count(*), sum((load_tier = 0)::INT) "
         f"FROM '{household_tables(warehouse)['1001']}' GROUP BY w ORDER BY w"
@@ -226,7 +227,23 @@ def test_a_table_that_cannot_be_read_is_named_and_the_rest_is_shown(tmp_path: Pa
     Path(household_tables(warehouse)["1002"]).write_bytes(b"PAR1 no more")
     words = Page(render_quality(warehouse, None, show_households=True)).words
     assert "Table of household 1002 cannot be read" in words
-    assert "all 3" in words
+    assert "all 4" in words
+
+
+def test_only_tables_whose_load_is_drawn_are_read(tmp_path: Path) -> None:
+    warehouse = made_warehouse(tmp_path)
+    before = render_quality(warehouse, None, show_households=False)
+    for path in household_tables(warehouse).values():
+        Path(path).unlink()
+    assert render_quality(warehouse, None, show_households=False) == before
+
+
+def test_of_a_warehouse_of_an_older_version_the_page_says_what_to_do(tmp_path: Path) -> None:
+    warehouse = made_warehouse(tmp_path)
+    index = pq.read_table(tmp_path / "households.parquet")
+    pq.write_table(index.drop_columns(["week_slots"]), tmp_path / "households.parquet")
+    words = " ".join(Page(render_quality(warehouse, None, show_households=True)).words.split())
+    assert "an older version wrote households.parquet; run `neurogrid etl` again" in words
 
 
 @pytest.mark.parametrize(
