@@ -1,6 +1,6 @@
 """A URI to a filesystem and a path, and the writes that leave nothing half done. The only place that knows both.
 
-Local paths, `file://`, `s3://`, `gs://` and `hdfs://` all go through pyarrow.fs, so no Hadoop cloud jars are needed.
+Local paths, `file://`, `s3://` and `gs://` all go through pyarrow.fs, so no Hadoop cloud jars are needed.
 """
 
 import os
@@ -15,7 +15,8 @@ from pyarrow import fs
 from neurogrid.errors import InputError
 
 _SCHEMES = {"s3": "s3", "gcs": "gs"}
-"""Of object stores, whose paths begin with a bucket, by pyarrow's name for them."""
+"""Of object stores, whose paths begin with a bucket, by pyarrow's name for them: they show an object whole or not."""
+_FIX = "give a path, an s3:// or a gs:// URI"
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,10 @@ class Place:
     def name(self) -> str:
         """The last part of the path."""
         return self.path.rsplit("/", 1)[-1]
+
+    def remove(self) -> None:
+        """Deletes the file; raises FileNotFoundError on a filesystem where there is none."""
+        self.filesystem.delete_file(self.path)
 
     def write(self, content: bytes | str) -> None:
         """Writes the whole file or nothing, and returns when it is durable.
@@ -145,16 +150,17 @@ def place(uri: str) -> Place:
     """Resolves a path or URI.
 
     Raises:
-        InputError: the scheme is unknown or the URI cannot be read.
+        InputError: the URI cannot be read, or names a store that shows half-written files (HDFS), so that a run which
+            is killed there could not be continued.
     """
     if "://" not in uri:
         return Place(fs.LocalFileSystem(), str(Path(uri).expanduser().absolute()))
     try:
         filesystem, path = fs.FileSystem.from_uri(uri)
     except (ValueError, OSError) as error:
-        raise InputError(
-            f'cannot use "{uri}" as a place', found=str(error), fix="give a path, s3://, gs:// or hdfs:// URI"
-        ) from error
+        raise InputError(f'cannot use "{uri}" as a place', found=str(error), fix=_FIX) from error
+    if not isinstance(filesystem, fs.LocalFileSystem) and filesystem.type_name not in _SCHEMES:
+        raise InputError(f'cannot use "{uri}" as a place', found=f"a {filesystem.type_name} store", fix=_FIX)
     return Place(filesystem, path.rstrip("/"))
 
 

@@ -306,7 +306,7 @@ class Config(Section):
     """Everything that can be set."""
 
     warehouse: str = Field(
-        "warehouse", min_length=1, description="folder or URI (s3://, gs://, hdfs://) where NeuroGrid writes everything"
+        "warehouse", min_length=1, description="folder or URI (s3://, gs://) where NeuroGrid writes everything"
     )
     seed: int = Field(1, ge=0, lt=2**63, description="random seed")
     show_households: bool = Field(True, description="whether pages show readings of single households")
