@@ -19,8 +19,9 @@ QUIET_S = 15.0
 """Who has given no sign of life for so long does not hold a run any more."""
 _BEAT_S = QUIET_S / 5
 _STALE_S = QUIET_S * 2 / 3  # a holder stops before another may begin
+_NAME = "run.lock"
 _HALF_WRITTEN: dict[str, Any] = {"beat": "half written"}
-"""What a reader makes of a sign of life that another is writing: a store without renames (HDFS) shows it empty first.
+"""What a reader makes of a sign of life that another is writing: it may see an empty file first.
 
 Somebody's, until it has stayed so for `QUIET_S`: only a lock that is not there, or says `{}`, is free.
 """
@@ -30,7 +31,7 @@ _KERNEL = Path("/proc/sys/kernel/random/boot_id")
 def is_released(run: Place) -> bool:
     """Whether the last process that wrote to the run has let go of it, as it does unless it is killed; only reads."""
     try:
-        return bool(json.loads((run / "run.lock").read_bytes()) == {})
+        return bool(json.loads((run / _NAME).read_bytes()) == {})
     except (OSError, ValueError):
         return False
 
@@ -45,6 +46,12 @@ class FolderLock:
     is cut off) or finds another's there (it stood still for too long) has lost the run: `check` raises, and nothing is
     written any more. No clock is compared with another machine's.
 
+    In a store two may come at the same time, and neither sees the other's sign before it writes its own. So each first
+    puts up a claim under a name that is its own (`run.lock.<holder>`), and only then looks who else has one. It holds
+    the folder once it sees its own claim and no other. Of two, the one whose claim was there last sees both, however
+    slow the store is, so at most one holds it; if both see both, the one whose name comes later takes its claim down.
+    The claim stays while the folder is held. Who takes over from a dead holder takes its claim down first.
+
     What remains: a single write that was under way when the holder was cut off may still arrive after a successor has
     begun. It cannot go unnoticed, since each round's record names the hash of the one before and of its files.
 
@@ -57,24 +64,27 @@ class FolderLock:
     """
 
     def __init__(self, folder: Place, what: str) -> None:
-        self._what = what
-        self._path = folder / "run.lock"
+        self._what, self._folder, self._path = what, folder, folder / _NAME
         self._file: int | None = None
         self._beat = 0
         self._lost = ""
         self._closed = threading.Event()
         self._signing = threading.Lock()
+        self.holder = uuid.uuid4().hex
         self._me = {
-            "holder": uuid.uuid4().hex,
+            "holder": self.holder,
             "who": f"process {os.getpid()} on {socket.gethostname()}",
             "kernel": _KERNEL.read_text().strip() if _KERNEL.exists() else socket.gethostname(),
         }
-        if folder.is_local:
+        # On a filesystem the kernel's lock keeps two apart that come at the same time.
+        self._claim = None if folder.is_local else folder / f"{_NAME}.{self.holder}"
+        if self._claim is None:
             self._take_file()
         try:
-            self._wait_for_quiet()
+            self._wait_for_others()
             self._sign()
         except BaseException:
+            self._take_down()
             self._close_file()
             raise
         self._signed_s = time.monotonic()
@@ -84,11 +94,13 @@ class FolderLock:
     def check(self) -> None:
         """Raises RunError when this process may not write to the run any more."""
         silent_s = time.monotonic() - self._signed_s
-        if not self._lost and silent_s > _STALE_S:
+        if not self._lost:
             try:
-                self._sign_again()  # this process stood still: is the run still its own?
+                # After a long silence a sign, too: this process stood still, and others count from its last one.
+                self._look(sign=silent_s > _STALE_S)
             except OSError as error:
-                self._lost = f"no sign of life could be written for {silent_s:.0f} s: {error}"
+                if silent_s > _STALE_S:
+                    self._lost = f"no sign of life could be written for {silent_s:.0f} s: {error}"
         if self._lost:
             raise RunError(
                 f"{self._what} does not belong to this process any more",
@@ -103,8 +115,9 @@ class FolderLock:
         self._closed.set()
         self._thread.join()
         with contextlib.suppress(OSError):
-            if not self._lost and self._holder() == self._me["holder"]:
+            if not self._lost and self._is_mine():
                 self._write({})
+        self._take_down()
         self._close_file()
 
     def __enter__(self) -> "FolderLock":
@@ -131,18 +144,54 @@ class FolderLock:
             os.close(self._file)
             self._file = None
 
-    def _wait_for_quiet(self) -> None:
-        before = self._read()
-        if not before or (self._file is not None and before.get("kernel") == self._me["kernel"]):
-            return  # nobody; or somebody under our own kernel, which has just said that they are gone
-        deadline = time.monotonic() + QUIET_S
-        while time.monotonic() < deadline:
-            time.sleep(_BEAT_S / 2)
-            now = self._read()
-            if not now:
+    def _wait_for_others(self) -> None:
+        """Returns when the folder is this process's; raises UsageError where somebody else's signs of life come."""
+        before: dict[str, dict[str, Any]] | None = None
+        dead: dict[str, dict[str, Any]] = {}
+        changed_s = time.monotonic()
+        while True:
+            if self._claim is not None:
+                self._beat += 1
+                self._claim.write(json.dumps({**self._me, "beat": self._beat}))
+            now = self._others()
+            if all(dead.get(name) == found for name, found in now.items()):
                 return
+            for name, found in now.items() if before is not None else ():
+                if found != before.get(name) and self._is_before_me(name):
+                    raise self._live({**before.get(name, {}), **found})  # what is half written names nobody
             if now != before:
-                raise self._live({**before, **now})  # what is half written names nobody
+                before, changed_s = now, time.monotonic()
+            elif time.monotonic() - changed_s >= QUIET_S:
+                dead = now
+                self._bury(dead)
+                continue
+            time.sleep(_BEAT_S / 2)
+
+    def _others(self) -> dict[str, dict[str, Any]]:
+        """What others have said in this folder, by the file's name; nothing of those who have let go."""
+        found = {_NAME: self._read()}
+        if self._claim is None:
+            # Somebody under our own kernel, whose lock we have, is gone.
+            return {} if found[_NAME].get("kernel") == self._me["kernel"] else {n: f for n, f in found.items() if f}
+        claims = [file for file in self._folder.children() if file.name.startswith(f"{_NAME}.")]
+        if self._claim.name not in {file.name for file in claims}:
+            raise self._live({})  # another took this process for dead
+        found |= {file.name: _parse(file) for file in claims if file.name != self._claim.name}
+        return {name: said for name, said in found.items() if said}
+
+    def _is_before_me(self, name: str) -> bool:
+        """Whether this process gives way to whoever gives signs of life there: the holder, or another that waits."""
+        return self._claim is None or name == _NAME or name < self._claim.name
+
+    def _bury(self, dead: dict[str, dict[str, Any]]) -> None:
+        for name in set(dead) - {_NAME}:
+            with contextlib.suppress(FileNotFoundError):
+                (self._folder / name).remove()
+
+    def _take_down(self) -> None:
+        if self._claim is not None:
+            with contextlib.suppress(OSError):
+                self._claim.remove()
 
     def _live(self, found: dict[str, Any]) -> UsageError:
         return UsageError(
@@ -155,22 +204,26 @@ class FolderLock:
         while not self._closed.wait(_BEAT_S) and not self._lost:
             # What fails is tried again; too long a silence is noticed by `check`.
             with contextlib.suppress(OSError):
-                self._sign_again()
+                self._look(sign=True)
 
-    def _sign_again(self) -> None:
+    def _look(self, *, sign: bool) -> None:
+        """Whether the folder is still this process's; if it is and `sign`, says so to others."""
         with self._signing:
-            if self._holder() != self._me["holder"]:
-                self._lost = f"{self._read().get('who') or 'somebody else'} has taken it over"
-                return
-            self._sign()
-            self._signed_s = time.monotonic()
+            if not self._is_mine():
+                found = self._read()
+                who = found.get("who") if found.get("holder") != self.holder else None
+                self._lost = f"{who or 'somebody else'} has taken it over"
+            elif sign:
+                self._sign()
+                self._signed_s = time.monotonic()
+
+    def _is_mine(self) -> bool:
+        signed = self._read().get("holder") == self.holder
+        return signed and (self._claim is None or self._claim.exists())
 
     def _sign(self) -> None:
         self._beat += 1
         self._write({**self._me, "beat": self._beat})
-
-    def _holder(self) -> str:
-        return str(self._read().get("holder", ""))
 
     def _write(self, content: dict[str, Any]) -> None:
         data = json.dumps(content).encode()
@@ -181,12 +234,22 @@ class FolderLock:
             os.pwrite(self._file, data.ljust(400), 0)
 
     def _read(self) -> dict[str, Any]:
-        try:
-            # A file under the kernel's lock, which is ours, is empty only until somebody signs it for the first time.
-            data = self._path.read_bytes() if self._file is None else os.pread(self._file, 400, 0) or b"{}"
-            found = json.loads(data.decode(errors="replace"))
-        except FileNotFoundError:
-            return {}
-        except ValueError:
-            return _HALF_WRITTEN
-        return found if isinstance(found, dict) else _HALF_WRITTEN
+        if self._file is None:
+            return _parse(self._path)
+        # A file under the kernel's lock, which is ours, is empty only until somebody signs it for the first time.
+        return _said(os.pread(self._file, 400, 0) or b"{}")
+
+
+def _parse(file: Place) -> dict[str, Any]:
+    try:
+        return _said(file.read_bytes())
+    except FileNotFoundError:
+        return {}
+
+
+def _said(data: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(data.decode(errors="replace"))
+    except ValueError:
+        return _HALF_WRITTEN
+    return found if isinstance(found, dict) else _HALF_WRITTEN

@@ -3,9 +3,11 @@
 import json
 import multiprocessing
 import os
+import random
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -137,5 +139,92 @@ def test_a_holder_that_cannot_give_signs_of_life_stops_before_another_may_begin(
     (tmp_path / "run").write_text("the store is not there")
     time.sleep(0.8)
     with pytest.raises(RunError, match="no sign of life could be written"):
+        first.check()
+    first.release()
+
+
+class Slow:
+    """Makes a store slow: each call takes effect at some moment of the time that it takes."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, seed: int, most_s: float) -> None:
+        self._draw, self._most_s = random.Random(seed), most_s
+        for name in ("read_bytes", "write", "children", "exists", "remove"):
+            monkeypatch.setattr(Place, name, self._slow(getattr(Place, name)))
+
+    def _slow(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def slow(*args: Any) -> Any:
+            time.sleep(self._draw.uniform(0, self._most_s))
+            try:
+                return call(*args)
+            finally:
+                time.sleep(self._draw.uniform(0, self._most_s))
+
+        return slow
+
+
+def take_at_once(store: Place, starts: int) -> tuple[list[FolderLock], list[str]]:
+    """The locks that so many starts at the same moment get, and what the others are told."""
+    held: list[FolderLock] = []
+    refused: list[str] = []
+    together = threading.Barrier(starts)
+
+    def take() -> None:
+        together.wait()
+        try:
+            held.append(locked(store))
+        except UsageError as error:
+            refused.append(str(error))
+
+    threads = [threading.Thread(target=take) for _ in range(starts)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return held, refused
+
+
+# A fifteenth of the real times: as a store that takes 30 to 600 ms for each call.
+@pytest.mark.parametrize("seed", range(4))
+def test_of_several_starts_on_a_slow_store_one_holds_the_run_and_the_others_are_told(
+    store: Place, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    Slow(monkeypatch, seed, 0.02)
+    held, refused = take_at_once(store, 2 + seed % 2)
+    assert len(held) == 1
+    assert all("run run is live: another process is writing to it" in words for words in refused)
+    held[0].check()
+    held[0].release()
+    assert [child.name for child in store.children()] == ["run.lock"]
+
+
+def test_starts_after_a_holder_that_was_killed_do_not_both_take_its_place(
+    store: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead = locked(store)
+    dead._closed.set()
+    dead._thread.join()
+    Slow(monkeypatch, 0, 0.02)
+    held, _ = take_at_once(store, 2)
+    assert len(held) == 1
+    with pytest.raises(RunError, match="taken it over"):
+        dead.check()
+    held[0].check()
+    held[0].release()
+
+
+def test_a_start_that_was_killed_while_it_waited_keeps_nobody_out(store: Place) -> None:
+    said = {"holder": "0", "who": "process 1 on a node", "kernel": "another", "beat": 3}
+    (store / "run.lock.0").write(json.dumps(said))
+    locked(store).release()
+    assert [child.name for child in store.children()] == ["run.lock"]
+
+
+def test_a_holder_notices_at_its_next_write_that_another_has_taken_the_run_over(store: Place) -> None:
+    # Its clock stands still with its machine, so it cannot tell by that.
+    first = locked(store)
+    for file in store.children():
+        if file.name != "run.lock":
+            file.remove()
+    with pytest.raises(RunError, match="somebody else has taken it over"):
         first.check()
     first.release()
