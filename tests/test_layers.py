@@ -47,7 +47,10 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
         {"errors", "job_errors", "plural", "fl", "data"},
         {"numpy", "pyarrow", "pyspark", "cryptography", "psutil"},
     ),
-    "ledger": ({"errors", "plural", "storage", "lock", "fl"}, {"numpy", "pyarrow", "safetensors", "torch"}),
+    "ledger": (
+        {"errors", "plural", "storage", "lock", "fl", "__init__"},
+        {"numpy", "pyarrow", "safetensors", "threadpoolctl", "torch"},
+    ),
     "evaluation": (
         {"errors", "plural", "randomness", "storage", "agent", "data", "fl", "models"},
         {"numpy", "pyarrow", "pyspark", "torch"},

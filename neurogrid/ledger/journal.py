@@ -8,8 +8,8 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -19,8 +19,9 @@ from neurogrid.errors import RunError, UsageError
 from neurogrid.fl.record import Round, weights_sha256
 from neurogrid.fl.state import State
 from neurogrid.fl.update import Layout, Vector
-from neurogrid.ledger.chain import Record, seal, sha256, to_text
+from neurogrid.ledger.chain import Record, parse, seal, sha256, to_text
 from neurogrid.ledger.checkpoint import FINAL, pack_state, pack_weights, read_state, read_weights, state_path
+from neurogrid.ledger.made_with import MadeWith, newest
 from neurogrid.ledger.records import changed, command, read_chain, read_named, refuse_begun, refuse_ended, round_name
 from neurogrid.ledger.summary import summarise_run, to_markdown
 from neurogrid.ledger.table import AGENT_AUDIT, DISTRICT_AUDIT, ROUND_METRICS, read_round_metrics, to_parquet
@@ -38,6 +39,7 @@ class Genesis:
     """What a run is made from: the first record of its chain, without the hashes of what lies beside it.
 
     `teacher` is the id of the teacher it starts or learns from, `teacher_sha256` that teacher's last record's hash.
+    `made_with` is what else its bits depend on, see `made_with.py`.
     """
 
     run_id: str
@@ -54,15 +56,18 @@ class Genesis:
     started: str
     teacher: str = ""
     teacher_sha256: str = ""
+    made_with: MadeWith = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Resumed:
-    """A run taken up again: the state after its last durable round, and the weights it began with."""
+    """A run taken up again: the state after its last durable round, the weights it began with, and what its newest
+    rounds were made with."""
 
     state: State
     start: Vector
     genesis: Record
+    made_with: MadeWith
 
 
 @contextmanager
@@ -78,14 +83,15 @@ def _resume_with(run: Place) -> str:
     return f"make room or access there, then: {command(run, 'train --resume {}')}"
 
 
-def _refuse_fewer(run: Place, rounds: int) -> None:
-    """Raises RunError where the newest rounds' records are gone: the table, written after each, names more."""
+def _rows_of_table(run: Place, rounds: int) -> int:
+    """How many the run's table of rounds has; raises RunError where it names rounds whose records are gone."""
     try:
         named = read_round_metrics(run).num_rows
     except (OSError, pa.ArrowException):  # it is made anew of the records
-        return
+        return 0
     if named > rounds:
         raise changed(run, f"run {run.name} has records of {plural(rounds, 'round')}, but its table lists {named}")
+    return named
 
 
 class RoundTrace(Protocol):
@@ -107,11 +113,13 @@ def _now() -> str:
 class Ledger:
     """Observer of `federate` that makes every round durable. Close it, or use it as a context manager."""
 
-    def __init__(self, run: Place, layout: Layout, records: list[Record], lock: FolderLock) -> None:
+    def __init__(self, run: Place, layout: Layout, records: list[Record], lock: FolderLock, rows: int = 0) -> None:
         self._run, self._layout, self._records, self._lock = run, layout, records, lock
+        self._rows, self._new = rows, 0  # of the table of rounds as it is stored; rounds that are to come into it
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         self._pending: Future[None] | None = None
         self._trace: RoundTrace | None = None
+        self._break: MadeWith = {}
 
     @classmethod
     def create(cls, run: Place, genesis: Genesis, config_yaml: str, layout: Layout, start: State) -> "Ledger":
@@ -124,20 +132,24 @@ class Ledger:
         with _writing(run, "the folder", "make room or access there, or choose another place for runs"):
             lock = FolderLock(run, f"run {run.name}")
             try:
-                record = cls._begin(run, genesis, config_yaml, layout, start)
+                record = cls._begin(run, genesis, config_yaml, layout, start, lock)
             except BaseException:
                 lock.release()
                 raise
         return cls(run, layout, [record], lock)
 
     @staticmethod
-    def _begin(run: Place, genesis: Genesis, config_yaml: str, layout: Layout, start: State) -> Record:
+    def _begin(
+        run: Place, genesis: Genesis, config_yaml: str, layout: Layout, start: State, lock: FolderLock
+    ) -> Record:
         refuse_begun(run)
         contents = {state_path(0): pack_state(start, layout), "config.yaml": config_yaml.encode()}
         for path, content in contents.items():
             (run / path).write(content)
         files = {path: sha256(content) for path, content in contents.items()}
-        record = seal({"version": VERSION, **asdict(genesis), "files": files}, "")
+        record = seal({"version": VERSION, **asdict(genesis), "writer": lock.holder, "files": files}, "")
+        lock.check()
+        refuse_begun(run)
         (run / "run.json").write(to_text(record))
         return record
 
@@ -159,14 +171,14 @@ class Ledger:
             refuse_ended(run)
             records = read_chain(run)
             genesis, rounds = records[0], records[1:]
-            _refuse_fewer(run, len(rounds))
+            rows = _rows_of_table(run, len(rounds))
             read_named(run, genesis, "config.yaml")
             start = read_weights(run, genesis, layout)
             state = read_state(run, records, layout)
         except BaseException:
             lock.release()
             raise
-        return cls(run, layout, [genesis, *rounds], lock), Resumed(state, start, genesis)
+        return cls(run, layout, [genesis, *rounds], lock, rows), Resumed(state, start, genesis, newest(records))
 
     @property
     def head(self) -> str:
@@ -176,6 +188,10 @@ class Ledger:
     def traced_by(self, trace: "RoundTrace | None") -> None:
         """Each round's record will name its trace, which hears how long making the round durable took."""
         self._trace = trace
+
+    def goes_on_with(self, made_with: MadeWith) -> None:
+        """Records a break: the rounds from here on are made with something else than those before."""
+        self._break = made_with
 
     def after_round(self, record: Round, state: State) -> None:
         """Waits for the round before to be durable, then writes this one beside the next round's training."""
@@ -190,7 +206,7 @@ class Ledger:
                 pending.result()
 
     def _persist(self, record: Round, state: State) -> None:
-        self._lock.check()
+        self._refuse_others()
         began = time.perf_counter()
         name = round_name(record.round_id)
         contents = {
@@ -202,7 +218,8 @@ class Ledger:
             (self._run / path).write(content)
         figures = {f.name: getattr(record, f.name) for f in fields(record) if f.name not in ("agents", "districts")}
         persist_s = time.perf_counter() - began
-        sealed = seal(
+        self._append(
+            f"rounds/{name}.json",
             {
                 **figures,
                 **tally(record),
@@ -211,14 +228,44 @@ class Ledger:
                 "trace_id": self._trace.trace_id(record.round_id) if self._trace else "",
                 "files": {path: sha256(content) for path, content in contents.items()},
             },
-            self.head,
         )
-        self._lock.check()
-        (self._run / "rounds" / f"{name}.json").write(to_text(sealed))
-        self._records.append(sealed)
         if self._trace:
             self._trace.persisted(record.round_id, persist_s)
+        self._new += 1
+        if table_is_due(self._rows, len(self._records) - 1):
+            self._write_table()
+
+    def _refuse_others(self) -> None:
+        """Raises RunError where the run is not this process's any more, or another has written to it."""
+        self._lock.check()
+        number = len(self._records) - 1
+        path = f"rounds/{round_name(number)}.json" if number else "run.json"
+        found = parse((self._run / path).read_bytes()) or {}
+        if found.get("sha256") != self.head:
+            raise self._written_by_another(path)
+
+    def _append(self, path: str, content: Mapping[str, Any]) -> Record:
+        """Writes the next record of the chain, unless the run is another's by now: it is never written over."""
+        made_with = {"made_with": self._break} if self._break else {}
+        sealed = seal({**content, **made_with, "writer": self._lock.holder}, self.head)
+        self._lock.check()
+        if (self._run / path).exists():
+            raise self._written_by_another(path)
+        (self._run / path).write(to_text(sealed))
+        self._records.append(sealed)
+        self._break = {}
+        return sealed
+
+    def _written_by_another(self, path: str) -> RunError:
+        return RunError(
+            f"another process has written to run {self._run.name}",
+            found=f"{self._run}/{path} is not this process's",
+            fix=f"let that one go on; or, once it has ended: {command(self._run, 'audit {}')}",
+        )
+
+    def _write_table(self) -> None:
         (self._run / "round_metrics.parquet").write(self._metrics())
+        self._rows, self._new = len(self._records) - 1, 0
 
     def _metrics(self) -> bytes:
         return to_parquet(map(metrics_row, self._records[1:]), ROUND_METRICS)
@@ -239,7 +286,7 @@ class Ledger:
             return self._finish(state, reason, facts)
 
     def _finish(self, state: State, reason: str, facts: Mapping[str, Any]) -> Record:
-        self._lock.check()
+        self._refuse_others()
         genesis, rounds = self._records[0], self._records[1:]
         summary = summarise_run(genesis, rounds, reason, weights_sha256(state.weights), facts)
         contents: dict[str, bytes] = {
@@ -250,7 +297,9 @@ class Ledger:
         }
         for path, content in contents.items():
             (self._run / path).write(content)
-        end = seal(
+        self._new = 0
+        return self._append(
+            "end.json",
             {
                 "reason": reason,
                 "rounds": state.round,
@@ -260,16 +309,16 @@ class Ledger:
                 # Without this an evaluation whose hashes were taken out would pass for one of an older NeuroGrid.
                 "followed_by": ["evaluation.json"],
             },
-            self.head,
         )
-        (self._run / "end.json").write(to_text(end))
-        self._records.append(end)
-        return end
 
     def close(self) -> None:
-        """Waits for what is being written and lets go of the run."""
+        """Waits for what is being written, leaves the table of rounds whole, and lets go of the run."""
         try:
             self.flush()
+            if self._new:
+                self._lock.check()
+                with suppress(OSError):  # it is made anew of the records
+                    self._write_table()
         finally:
             self._writer.shutdown()
             self._lock.release()
@@ -279,6 +328,14 @@ class Ledger:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def table_is_due(rows: int, rounds: int) -> bool:
+    """Whether a table of so many rows is to be written anew for so many rounds.
+
+    It is written whole. After each round that would cost the square of the rounds; so after a sixteenth more of them.
+    """
+    return rounds - rows >= max(1, rows // 16)
 
 
 def metrics_row(record: Record) -> dict[str, Any]:

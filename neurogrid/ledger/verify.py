@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 
 from neurogrid.errors import UsageError
 from neurogrid.ledger.chain import Record, is_intact, parse, sha256
-from neurogrid.ledger.journal import metrics_row
+from neurogrid.ledger.journal import metrics_row, table_is_due
+from neurogrid.ledger.made_with import breaks
 from neurogrid.ledger.records import round_name, round_number
 from neurogrid.plural import plural
 from neurogrid.storage import Place
@@ -24,6 +25,7 @@ class Verification:
         head: SHA-256 of the newest record. Whoever keeps it elsewhere can tell a chain that was rewritten whole.
         ended: whether the run has its last record.
         evaluation: SHA-256 of the record of what the newest evaluation found; empty where there is none.
+        breaks: one sentence for each time that the run went on with other versions or on another processor.
         problems: one sentence for each thing that is not as it was written; empty is a clean run.
     """
 
@@ -32,6 +34,7 @@ class Verification:
     head: str
     ended: bool
     evaluation: str
+    breaks: tuple[str, ...]
     problems: tuple[str, ...]
 
 
@@ -74,7 +77,8 @@ def verify(run: Place) -> Verification:
     rounds = sum(record is not None and round_number(path) > 0 for path, record in records)
     ended = records[-1][0] == "end.json"
     evaluation = _evaluation(run, records[-1][1] if ended else {}, problems)
-    return Verification(rounds, files, head, ended, evaluation, tuple(problems))
+    broken = tuple(breaks([record for _, record in intact])) if intact else ()
+    return Verification(rounds, files, head, ended, evaluation, broken, tuple(problems))
 
 
 def _evaluation(run: Place, end: Record | None, problems: list[str]) -> str:
@@ -146,14 +150,14 @@ def _file_problem(run: Place, name: str, digest: str, record: str) -> str:
 def _table_problems(run: Place, rounds: dict[int, Record], last: int) -> list[str]:
     """What the table says otherwise than the records: `rounds` by number, those found as written, of 1 to `last`."""
     place = run / "round_metrics.parquet"
-    # A kill between a round's record and the table leaves the table one round behind, which is no tampering.
+    # The table is written after some of the rounds, and a kill may come just before it is.
     if not place.exists():
         return ["round_metrics.parquet: is missing"] if last > 1 else []
     try:
         table = pq.read_table(pa.BufferReader(place.read_bytes())).to_pylist()
     except (pa.ArrowException, OSError):
         return ["round_metrics.parquet: is not a Parquet file any more"]
-    if len(table) < last - 1:
+    if table_is_due(len(table), last - 1):
         return [f"round_metrics.parquet: has {plural(len(table), 'row')}, but there are {plural(last, 'record')}"]
     for number, row in enumerate(table, start=1):
         if number in rounds and not _same(row, metrics_row(rounds[number])):
