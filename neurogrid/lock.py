@@ -156,9 +156,10 @@ class FolderLock:
             now = self._others()
             if all(dead.get(name) == found for name, found in now.items()):
                 return
-            for name, found in now.items() if before is not None else ():
-                if found != before.get(name) and self._is_before_me(name):
-                    raise self._live({**before.get(name, {}), **found})  # what is half written names nobody
+            for name, found in now.items():
+                was = found if before is None else before.get(name, {})
+                if found != was and self._is_before_me(name):
+                    raise self._live({**was, **found})  # what is half written names nobody
             if now != before:
                 before, changed_s = now, time.monotonic()
             elif time.monotonic() - changed_s >= QUIET_S:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from neurogrid.cli.options import (
+    AcceptBreak,
     Agents,
     AttackOption,
     ConfigFile,
@@ -41,6 +42,7 @@ def run(
     byzantine_attack: AttackOption = None,
     teacher: TeacherOption = None,
     resume: Resume = None,
+    accept_break: AcceptBreak = False,
     warehouse: Warehouse = None,
     as_json: Json = False,
 ) -> None:
@@ -61,7 +63,8 @@ def run(
     else:
         drawn = steps.find_manifest(settings)
     with runs.saying_how_to_go_on(settings, run_id, "run"):
-        print_result(steps.do_run(settings, source, drawn, resume or ""), as_json=as_json)
+        result = steps.do_run(settings, source, drawn, resume or "", accept_break=accept_break)
+    print_result(result, as_json=as_json)
 
 
 def _refuse_unused(manifest: str, flags: dict[str, Any]) -> None:
@@ -182,6 +185,7 @@ def train(
     byzantine_attack: AttackOption = None,
     teacher: TeacherOption = None,
     resume: Resume = None,
+    accept_break: AcceptBreak = False,
     warehouse: Warehouse = None,
     as_json: Json = False,
 ) -> None:
@@ -195,10 +199,10 @@ def train(
     preflight.refuse_training(settings, drawn, resume or "")
     with runs.saying_how_to_go_on(settings, resume or settings.run_id, "train"):
         if settings.backend.kind == "inline":
-            result = steps.do_train(settings, None, drawn, resume or "")
+            result = steps.do_train(settings, None, drawn, resume or "", accept_break=accept_break)
         else:
             with ingest.session(settings) as spark:
-                result = steps.do_train(settings, spark, drawn, resume or "")
+                result = steps.do_train(settings, spark, drawn, resume or "", accept_break=accept_break)
     print_result(result, as_json=as_json)
 
 

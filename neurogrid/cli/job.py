@@ -188,11 +188,12 @@ def _train(config: Config, job: Job, made: Made) -> Result:
         wanted = runs.with_own_manifest(wanted, run_id)
     manifest = steps.find_manifest(wanted)
     if wanted.backend.kind == "inline":
-        return steps.do_train(wanted, None, manifest, resume, lines.RoundLines)
+        return steps.do_train(wanted, None, manifest, resume, lines.RoundLines, accept_break=True)
     api = in_cluster(os.environ)
     pods = LostPods(api, wanted.backend.replace_after_s) if api else None
     with _session(wanted, job) as spark:
-        return steps.do_train(wanted, spark, manifest, resume, lines.RoundLines, pods)
+        # Nobody is there to ask: a driver that comes up on another node, or after an upgrade, says it in the records.
+        return steps.do_train(wanted, spark, manifest, resume, lines.RoundLines, pods, accept_break=True)
 
 
 def _evaluate(config: Config, job: Job, made: Made) -> Result:

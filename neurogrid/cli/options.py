@@ -66,6 +66,12 @@ Resume = Annotated[
     str | None,
     typer.Option("--resume", metavar="RUN_ID", help="Continue an interrupted run.", autocompletion=run_ids),
 ]
+AcceptBreak = Annotated[
+    bool,
+    typer.Option(
+        "--accept-break", help="Continue a run also with other versions or on another processor; its records say so."
+    ),
+]
 RunId = Annotated[
     str, typer.Argument(help="Name of the run, a folder under runs/ in the warehouse.", autocompletion=run_ids)
 ]

@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -113,6 +113,17 @@ def refuse_other_manifest(genesis: Record, manifest: Manifest) -> None:
             found=f"{manifest.sha256[:12]}, the run has {genesis['manifest_id']}",
             fix=f"neurogrid run --resume {run_id} continues it with its own; or start a new run with another run_id",
         )
+
+
+def refuse_break(run: Place, others: Sequence[str], *, accepted: bool) -> None:
+    """Says what a run that goes on was made with otherwise; raises UsageError unless that is accepted."""
+    if not accepted:
+        raise UsageError(
+            f"run {run.name} was made with other versions or on another processor, so its weights might differ",
+            found="; ".join(others),
+            fix="use those again; or go on with --accept-break; the run's records and report will say so",
+        )
+    show.say(f"  a break, which the records say: {'; '.join(others)}")
 
 
 def manifest_problems(run: Place, warehouse: Place) -> Iterator[str]:

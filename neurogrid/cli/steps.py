@@ -3,8 +3,8 @@
 Each step returns a dictionary for `--json`.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -29,10 +29,11 @@ from neurogrid.evaluation import evaluate
 from neurogrid.fl.record import weights_sha256
 from neurogrid.fl.rounds import Federation, Finish, Observer, VoidRoundsError, federate
 from neurogrid.fl.state import State
-from neurogrid.fl.update import Backend
+from neurogrid.fl.update import Backend, Vector
 from neurogrid.fl.weights import layout
 from neurogrid.ledger import Genesis, Ledger, read_final, verify
 from neurogrid.ledger.chain import seal, to_text
+from neurogrid.ledger.made_with import differences, made_with
 from neurogrid.ledger.records import read_end, read_evaluation, read_genesis
 from neurogrid.plural import plural
 from neurogrid.storage import Place, place
@@ -41,7 +42,9 @@ from neurogrid.teacher.store import Teacher
 Result = dict[str, Any]
 
 
-def do_run(config: Config, source: Source | None, manifest: Manifest | None, resume: str = "") -> Result:
+def do_run(
+    config: Config, source: Source | None, manifest: Manifest | None, resume: str = "", *, accept_break: bool = False
+) -> Result:
     """All steps from raw readings (`source`) or from a manifest to the report, or those that a stopped run has left.
 
     Args:
@@ -49,6 +52,7 @@ def do_run(config: Config, source: Source | None, manifest: Manifest | None, res
         source: readings to clean and sample first; None where there is a manifest.
         manifest: who the agents are; None where they are to be drawn.
         resume: a run to go on with, wherever it was stopped; or empty.
+        accept_break: see `do_train`.
     """
     run_id = resume or config.run_id
     run = runs.folder(config, run_id)
@@ -69,7 +73,7 @@ def do_run(config: Config, source: Source | None, manifest: Manifest | None, res
             if manifest is None:
                 manifest, result["sample"] = do_sample(config, spark)
             if not trained:
-                result["train"] = do_train(config, spark, manifest, resume)
+                result["train"] = do_train(config, spark, manifest, resume, accept_break=accept_break)
             result["evaluate"] = do_evaluate(config, spark, run_id, manifest)
     result["report"] = do_report(config.warehouse, run_id)
     return result
@@ -143,10 +147,13 @@ def do_train(
     resume: str = "",
     watch: Callable[[int, int], AbstractContextManager[Observer]] = show.RoundTable,
     pods: LostPods | None = None,
+    *,
+    accept_break: bool = False,
 ) -> Result:
     """Rounds of federated learning, from the start or from a run's last durable round.
 
-    `watch` shows the rounds; `pods` replaces executors that are lost on Kubernetes.
+    `watch` shows the rounds; `pods` replaces executors that are lost on Kubernetes; with `accept_break` a run goes on
+    with other versions or on another processor too, and says so in its records.
     """
     warehouse = place(config.warehouse)
     run_id = resume or runs.with_id(config).run_id
@@ -175,10 +182,13 @@ def do_train(
     else:
         assert spark is not None
         backend = SparkBackend(spark, factory, federation.layout.size, settings.exchange(config), pods)
-    # Whatever fails from here on lets go of the run.
-    with traced(run_id) as traces, ExitStack() as opened:
-        ledger, state = open_ledger(run, config, manifest, federation, teacher, resumed=bool(resume))
-        opened.enter_context(ledger)
+    with (
+        traced(run_id) as traces,
+        open_ledger(
+            run, config, manifest, federation, teacher, resumed=bool(resume), accept_break=accept_break
+        ) as begun,
+    ):
+        ledger, state, started_from = begun
         ledger.traced_by(traces)
         try:
             with ExitStack() as stack:
@@ -186,7 +196,8 @@ def do_train(
                     stack.enter_context(backend)
                 table = stack.enter_context(watch(config.rounds.count, state.round))
                 # Before the ledger, whose records name the traces.
-                finish = federate(state, federation, rounds, backend, [*filter(None, [traces]), ledger, table])
+                observers: list[Observer] = [*filter(None, [traces]), ledger, table]
+                finish = federate(state, replace(federation, start=started_from), rounds, backend, observers)
         except VoidRoundsError as error:
             raise RunError(
                 str(error), fix="lower rounds.min_agents, or see why updates were rejected in the run's audit"
@@ -196,6 +207,7 @@ def do_train(
     return runs.summary(run, end)
 
 
+@contextmanager
 def open_ledger(
     run: Place,
     config: Config,
@@ -204,19 +216,39 @@ def open_ledger(
     teacher: Teacher | None = None,
     *,
     resumed: bool,
-) -> tuple[Ledger, State]:
-    """The run's ledger and the state to go on from."""
-    if resumed:
-        ledger, found = Ledger.resume(run, federation.layout)
-        try:
-            runs.refuse_other_manifest(found.genesis, manifest)
-            teachers.refuse_another(found.genesis, teacher)
-        except BaseException:
-            ledger.close()
-            raise
+    accept_break: bool = False,
+) -> Iterator[tuple[Ledger, State, Vector]]:
+    """The run's ledger, the state to go on from, and the weights that the run began with.
+
+    Raises:
+        UsageError: as `Ledger.create` and `Ledger.resume` do; or the run began with another manifest or teacher, or was
+            made with other versions or on another processor and that is not accepted.
+        RunError: as they do.
+    """
+    if not resumed:
+        state = State.start(federation.start)
+        begun = _genesis(config, run, manifest, federation, teacher)
+        with Ledger.create(run, begun, to_yaml(config), federation.layout, state) as ledger:
+            yield ledger, state, federation.start
+        return
+    ledger, found = Ledger.resume(run, federation.layout)
+    with ledger:
+        runs.refuse_other_manifest(found.genesis, manifest)
+        teachers.refuse_another(found.genesis, teacher)
+        now = made_with()
+        others = differences(found.made_with, now)
+        if others:
+            runs.refuse_break(run, others, accepted=accept_break)
+            ledger.goes_on_with(now)
         show.say(f"  resuming after round {found.state.round}")
-        return ledger, found.state
-    genesis = Genesis(
+        yield ledger, found.state, found.start
+
+
+def _genesis(
+    config: Config, run: Place, manifest: Manifest, federation: Federation, teacher: Teacher | None
+) -> Genesis:
+    """What a new run's first record says."""
+    return Genesis(
         run_id=run.name,
         manifest_id=manifest.sha256[:12],
         manifest_sha256=manifest.sha256,
@@ -231,9 +263,8 @@ def open_ledger(
         started=datetime.now(UTC).isoformat(timespec="seconds"),
         teacher=teacher.id if teacher else "",
         teacher_sha256=teacher.head_sha256 if teacher else "",
+        made_with=made_with(),
     )
-    state = State.start(federation.start)
-    return Ledger.create(run, genesis, to_yaml(config), federation.layout, state), state
 
 
 def _show_finish(run: Place, finish: Finish, head: str) -> None:
@@ -296,6 +327,7 @@ def do_audit(warehouse_uri: str, run_id: str) -> Result:
             ("ledger", found.head),
             ("state", "ended" if found.ended else "not ended"),
             ("evaluation", found.evaluation or "no evaluation that can be checked"),
+            *(("break", sentence) for sentence in found.breaks),
         ]
     )
     if found.problems:

@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any
 
 from neurogrid.errors import UsageError
-from neurogrid.ledger.chain import Record, is_intact, parse
+from neurogrid.ledger.chain import Record, is_intact, parse, plain
 from neurogrid.ledger.records import changed, round_name
 from neurogrid.ledger.summary import PHASES
 from neurogrid.ledger.tally import against_f
@@ -50,7 +50,8 @@ class Followed:
         if self.released:
             return "stopped"
         age = self.age_s(now)
-        usual = median([float(r["wallclock_s"]) for r in self.rounds]) if self.rounds else 0.0
+        known = [float(r["wallclock_s"]) for r in self.rounds if r["wallclock_s"] is not None]
+        usual = median(known) if known else 0.0
         return "silent" if age is not None and age > max(SILENT_LEAST_S, SILENT_ROUNDS * usual) else "running"
 
     def age_s(self, now: datetime) -> float | None:
@@ -185,7 +186,7 @@ def _spread(values: list[float | None]) -> dict[str, float | None]:
     known = [float(v) for v in values if v is not None and math.isfinite(v)]
     if not known:
         return {"last": None, "median": None, "longest": None}
-    return {"last": known[-1], "median": median(known), "longest": max(known)}
+    return {"last": known[-1], "median": plain(median(known)), "longest": max(known)}
 
 
 def _read(place: Place) -> Record | None:

@@ -86,7 +86,7 @@ def _resume_with(run: Place) -> str:
 def _rows_of_table(run: Place, rounds: int) -> int:
     """How many the run's table of rounds has; raises RunError where it names rounds whose records are gone."""
     try:
-        named = read_round_metrics(run).num_rows
+        named: int = read_round_metrics(run).num_rows
     except (OSError, pa.ArrowException):  # it is made anew of the records
         return 0
     if named > rounds:

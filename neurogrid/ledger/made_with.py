@@ -1,7 +1,7 @@
 """What the bits of a run depend on beside its config, seed and data: versions, and the driver's processor.
 
-The first record of a run says it, and so does the first record after a break: after which the run went on with something
-else. Within each stretch a run that is made again comes to the same bits; across a break nobody has promised that.
+The first record of a run says it, and so does the first record after a break, from which on the run was made with
+something else. Within each stretch a run that is made again comes to the same bits; across a break that is open.
 """
 
 import platform
@@ -19,7 +19,9 @@ MadeWith = Mapping[str, str]
 
 def made_with() -> MadeWith:
     """Of this process. `instructions` are those that torch and numpy's BLAS choose their kernels by."""
-    blas = sorted({f"{own['internal_api']} {own['architecture']}" for own in threadpool_info() if "architecture" in own})
+    blas = sorted(
+        {f"{own['internal_api']} {own['architecture']}" for own in threadpool_info() if "architecture" in own}
+    )
     return {
         "neurogrid": neurogrid.__version__,
         "python": platform.python_version(),
@@ -31,7 +33,7 @@ def made_with() -> MadeWith:
 
 
 def newest(records: Sequence[Record]) -> MadeWith:
-    """What the newest of a run's records were made with; runs from before this was recorded say their NeuroGrid only."""
+    """What the newest of a run's records were made with; an older NeuroGrid recorded its own version only."""
     return next(
         (record["made_with"] for record in reversed(records) if record.get("made_with")),
         {"neurogrid": str(records[0].get("neurogrid_version", ""))},
@@ -40,7 +42,9 @@ def newest(records: Sequence[Record]) -> MadeWith:
 
 def differences(before: MadeWith, after: MadeWith) -> list[str]:
     """What is another now; what was not recorded is not compared."""
-    return [f"{what} {after[what]}, was {before[what]}" for what in after if before.get(what, after[what]) != after[what]]
+    return [
+        f"{what} {after[what]}, was {before[what]}" for what in after if before.get(what, after[what]) != after[what]
+    ]
 
 
 def breaks(records: Sequence[Record]) -> list[str]:

@@ -34,10 +34,10 @@ def summarise_run(
         "reason": reason,
         "rounds": len(rounds),
         "void_rounds": sum(not r["aggregated"] for r in rounds),
-        "wallclock_s": sum(r["wallclock_s"] for r in rounds),
+        "wallclock_s": plain(sum(_measured(rounds, "wallclock_s"))),
         "median_s": {
-            "round": median([r["wallclock_s"] for r in rounds]) if rounds else None,
-            **{phase: median([r[f"{phase}_s"] for r in rounds]) if rounds else None for phase in PHASES},
+            "round": _median(rounds, "wallclock_s"),
+            **{phase: _median(rounds, f"{phase}_s") for phase in PHASES},
         },
         "held_out_loss_first": losses[0] if losses else None,
         "held_out_loss_last": losses[-1] if losses else None,
@@ -55,6 +55,17 @@ def summarise_run(
         "w_final_sha256": w_final_sha256,
         **plain(facts),
     }
+
+
+def _measured(rounds: Sequence[Record], name: str) -> list[float]:
+    return [float(record[name]) for record in rounds if record[name] is not None]
+
+
+def _median(rounds: Sequence[Record], name: str) -> float | None:
+    """None where no round has the figure, or two of them are too large to have a mean."""
+    values = _measured(rounds, name)
+    middle: float | None = plain(median(values)) if values else None
+    return middle
 
 
 def to_markdown(summary: RunSummary) -> str:

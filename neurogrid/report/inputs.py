@@ -3,6 +3,7 @@
 from collections import Counter
 from typing import Any
 
+from neurogrid.ledger.made_with import breaks
 from neurogrid.plural import plural
 from neurogrid.report.facts import RunFacts
 from neurogrid.report.table import Cell, Column, Section, Table, number, percent
@@ -127,5 +128,7 @@ def record(facts: RunFacts) -> list[tuple[str, str]]:
         ("Seed", genesis.get("seed")),
         ("Started", genesis.get("started")),
         ("NeuroGrid", genesis.get("neurogrid_version")),
+        ("Made with", ", ".join(f"{what} {which}" for what, which in genesis.get("made_with", {}).items())),
+        ("Break", "; ".join(breaks([genesis, *facts.rounds, *([end] if end else [])]))),
     ]
     return [(label, str(value)) for label, value in rows if value not in (None, "")]

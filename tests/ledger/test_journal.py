@@ -5,6 +5,7 @@ import math
 import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import pairwise
 
 import pyarrow.parquet as pq
 import pytest
@@ -16,8 +17,11 @@ from neurogrid.fl.record import weights_sha256
 from neurogrid.fl.rounds import federate
 from neurogrid.fl.state import State
 from neurogrid.fl.update import Layout, TensorSpan
-from neurogrid.ledger import Ledger, read_agent_audit, read_round_metrics, verify
+from neurogrid.ledger import Ledger, journal, read_agent_audit, read_round_metrics, verify
 from neurogrid.ledger.chain import seal, sha256
+from neurogrid.ledger.follow import Follower
+from neurogrid.ledger.journal import table_is_due
+from neurogrid.ledger.made_with import differences, made_with
 from neurogrid.storage import Place, place
 
 BEGIN = State.start(small_run.START)
@@ -285,3 +289,78 @@ def test_a_rounds_record_says_in_sum_what_the_audits_say_agent_by_agent(tmp_path
         assert abs(datetime.now(UTC) - datetime.fromisoformat(row["recorded"])).total_seconds() < 60
         assert row["trace_id"] == ""
     assert verify(run).problems == ()
+
+
+def test_the_table_of_rounds_costs_little_however_many_rounds_there_are():
+    rows = 0
+    written = [rows := rounds for rounds in range(1, 10_001) if table_is_due(rows, rounds)]
+    assert written[:16] == list(range(1, 17))
+    assert sum(written) < 20 * 10_000
+    assert all(after <= before * 1.07 for before, after in pairwise(written[16:]))
+
+
+def test_a_run_that_is_stopped_in_order_has_all_its_rounds_in_its_table(tmp_path, monkeypatch):
+    monkeypatch.setattr(journal, "table_is_due", lambda rows, rounds: False)
+    unfinished(tmp_path / "r1", 3)
+    assert read_round_metrics(place(str(tmp_path / "r1"))).num_rows == 3
+    assert verify(place(str(tmp_path / "r1"))).problems == ()
+
+
+HUGE = {"wallclock_s": 1e308, "train_s": math.inf, "held_out_loss": math.inf}
+
+
+def test_no_figure_keeps_a_round_from_being_durable_or_a_run_from_ending(tmp_path):
+    ledger, state = small_run.begin_or_resume(place(str(tmp_path / "r1")))
+
+    class Spoilt:
+        """What agents and tasks may say of themselves."""
+
+        def after_round(self, record, state):
+            agents = tuple(replace(agent, train_s=1e308, train_loss=-math.inf) for agent in record.agents)
+            ledger.after_round(replace(record, agents=agents, **HUGE), state)
+
+    with ledger, InlineBackend(small_run.Trainer) as backend:
+        state = federate(state, small_run.FEDERATION, rounds_of(2), backend, [Spoilt()]).state
+        ledger.flush()
+        followed = Follower(place(str(tmp_path / "r1"))).look()
+        assert followed.state(datetime.now(UTC)) == "running"
+        json.dumps(followed.figures(datetime.now(UTC)), allow_nan=False)
+        ledger.finish(state, "all rounds done", {})
+    run = place(str(tmp_path / "r1"))
+    assert verify(run).problems == ()
+    record = json.loads((tmp_path / "r1" / "rounds" / "round=0001.json").read_text())
+    assert record["agent_train_s"] is None
+    summary = json.loads((tmp_path / "r1" / "run_summary.json").read_text())
+    assert (summary["wallclock_s"], summary["median_s"]["train"]) == (None, None)
+    assert "| time of all rounds (s) | none |" in (tmp_path / "r1" / "run_summary.md").read_text()
+
+
+def test_a_run_that_goes_on_with_other_versions_says_from_which_round_on(tmp_path):
+    ledger = Ledger.create(
+        place(str(tmp_path / "r1")),
+        replace(small_run.GENESIS, made_with={"torch": "2.5", "numpy": "1", "python": "3"}),
+        small_run.CONFIG,
+        small_run.LAYOUT,
+        BEGIN,
+    )
+    ledger.close()
+    run = place(str(tmp_path / "r1"))
+    for rounds, torch in ((1, "2.5"), (3, "2.6"), (4, "2.6"), (4, "2.7")):
+        ledger, found = Ledger.resume(run, small_run.LAYOUT)
+        now = {"torch": torch, "numpy": "1", "python": "3"}
+        with ledger, InlineBackend(small_run.Trainer) as backend:
+            if differences(found.made_with, now):
+                ledger.goes_on_with(now)
+            state = federate(found.state, small_run.FEDERATION, rounds_of(rounds), backend, [ledger]).state
+            if torch == "2.7":
+                ledger.finish(state, "all rounds done", {})
+    assert verify(run).breaks == ("from round 2 on: torch 2.6, was 2.5", "from the end on: torch 2.7, was 2.6")
+    assert verify(run).problems == ()
+
+
+def test_what_a_run_is_made_with_is_versions_and_what_chooses_kernels():
+    assert made_with() == made_with()
+    assert set(made_with()) == {"neurogrid", "python", "numpy", "torch", "processor", "instructions"}
+    assert all(isinstance(value, str) and value for value in made_with().values())
+    assert "openblas" in made_with()["instructions"]
+    assert differences({"neurogrid": "0.0.1"}, {"neurogrid": "1", "torch": "2"}) == ["neurogrid 1, was 0.0.1"]
