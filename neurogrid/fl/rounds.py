@@ -85,21 +85,22 @@ def federate(
     """Runs rounds from `state` until all are done or the run stops early.
 
     Raises:
-        VoidRoundsError: three rounds in a row gave too few usable updates.
+        VoidRoundsError: three rounds in a row gave too few usable updates, or all rounds did.
         NothingToTrimError: the rule asks for f > 0 and there is none.
     """
     watchers = tuple(observers)
     panel = choose_panel(federation, settings)
-    while state.round < settings.rounds:
-        reason = stop_reason(state, settings)
-        if reason:
-            return Finish(state, reason)
+    last_void = ""
+    while state.round < settings.rounds and not stop_reason(state, settings):
         state, record = _one_round(state, federation, settings, backend, panel)
         for watcher in watchers:
             watcher.after_round(record, state)
         void = state.progress.void_in_a_row
+        last_void = f"; the last: {record.void_reason}"
         if void >= VOID_ROUNDS_IN_A_ROW:
-            raise VoidRoundsError(f"{void} rounds in a row changed nothing; the last: {record.void_reason}")
+            raise VoidRoundsError(f"{void} rounds in a row changed nothing{last_void}")
+    if 0 < state.round == state.progress.void_in_a_row:
+        raise VoidRoundsError(f"no round changed anything, so the weights are those of the start{last_void}")
     return Finish(state, stop_reason(state, settings) or "all rounds done")
 
 

@@ -199,6 +199,13 @@ def test_three_void_rounds_in_a_row_end_the_run_and_each_is_on_record():
     assert [r.aggregated for r in watch.records] == [True, False, False, False]
 
 
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_a_run_of_void_rounds_only_does_not_end_well_however_few_they_are(rounds):
+    said = "no round changed anything, so the weights are those of the start; the last: 0 usable updates of 15"
+    with pytest.raises(VoidRoundsError, match=said):
+        run(replace(SETTINGS, rounds=rounds), backend=Scrambled(Trainer, lose=lambda number, agent: "late"))
+
+
 def test_a_federation_too_small_for_its_f_changes_nothing_and_says_the_numbers():
     settings = replace(SETTINGS, agents_per_round=8, defence=replace(SETTINGS.defence, byzantine_share=0.4))
     with pytest.raises(VoidRoundsError, match="f = 3 malicious agents needs at least 9 agents, got 8"):

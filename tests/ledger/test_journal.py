@@ -88,8 +88,9 @@ def test_figures_that_json_has_no_word_for_come_back_as_nan(tmp_path):
 
 
 def test_void_rounds_in_a_row_are_counted_on_after_a_resume(tmp_path):
+    unfinished(tmp_path / "r1", 1)
+    void = replace(rounds_of(3), defence=replace(small_run.SETTINGS.defence, min_agents=99))
     ledger, state = small_run.begin_or_resume(place(str(tmp_path / "r1")))
-    void = replace(rounds_of(2), defence=replace(small_run.SETTINGS.defence, min_agents=99))
     with ledger, InlineBackend(small_run.Trainer) as backend:
         before = federate(state, small_run.FEDERATION, void, backend, [ledger]).state
     ledger, resumed = Ledger.resume(place(str(tmp_path / "r1")), small_run.LAYOUT)
