@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from neurogrid.data.counts import Counts, counted
 from neurogrid.data.energies import Readings, energies
 from neurogrid.data.faults import Fault, FaultLog, FaultNote
 from neurogrid.data.features import calendar, observed_scale, scaled
@@ -24,9 +25,6 @@ from neurogrid.data.household import (
     METADATA_KEY,
     OBSERVED,
     SCHEMA,
-    SLOT_MEAN,
-    TRAILING_MEAN,
-    ZERO,
     HouseholdMeta,
     Scale,
     household_path,
@@ -85,27 +83,6 @@ class EtlSettings:
     def treatment(self) -> Treatment:
         """What is done where more than one thing is right."""
         return Treatment(self.max_power_kw, self.registers, self.net_meters, self.catch_up, self.estimated)
-
-
-@dataclass(frozen=True)
-class Counts:
-    """What one household's table holds, for the report: slots by tier, energy in and out.
-
-    Energy read is what the file's usable values sum to; it ends in the table, or was dropped with its row. What the
-    table holds beyond it was imputed. `zero_readings` are measured zeros: a few are normal, a year of them is a dead
-    meter or an empty house. `longest_flat_minutes` is the longest time of one measured value that is not zero.
-    """
-
-    file_rows: int
-    load_tiers: tuple[int, int, int, int]
-    weather_tiers: tuple[int, int, int, int]
-    energy_read_kwh: float
-    energy_dropped_kwh: float
-    energy_imputed_kwh: float
-    energy_written_kwh: float
-    zero_readings: int
-    longest_gap_minutes: int
-    longest_flat_minutes: int
 
 
 @dataclass(frozen=True)
@@ -284,7 +261,7 @@ def clean_household(
         scales=scales,
         surge_threshold_kwh=float(np.quantile(training, settings.surge_percentile / 100)),
     )
-    counts = _counts(wide, filled, kwh, tier, weather)
+    counts = counted(wide, filled, kwh, tier, weather)
     return HouseholdTable(
         table, meta, counts, summary(slots, local, tier == OBSERVED, weather.tier[weather.hour] == OBSERVED)
     )
@@ -345,50 +322,6 @@ def _energy_columns(kwh: npt.NDArray[np.float64], scale: Scale) -> tuple[pa.Arra
     values = distinct.astype(np.float32), scaled(distinct, scale)
     energy, load = (pa.DictionaryArray.from_arrays(coded.indices, pa.array(each)) for each in values)
     return energy, load
-
-
-def _counts(
-    wide: Grid,
-    filled: npt.NDArray[np.float64],
-    kwh: npt.NDArray[np.float64],
-    tier: npt.NDArray[np.uint8],
-    weather: SlotWeather,
-) -> Counts:
-    measured = float(np.nansum(wide.kwh))
-    return Counts(
-        file_rows=0,
-        load_tiers=_tiers(tier),
-        weather_tiers=_tiers(weather.tier[weather.hour]),
-        energy_read_kwh=measured + wide.dropped_kwh,
-        energy_dropped_kwh=wide.dropped_kwh,
-        energy_imputed_kwh=float(filled[np.isnan(wide.kwh)].sum()),
-        energy_written_kwh=float(kwh.astype(np.float32).sum(dtype=np.float64)),
-        zero_readings=int((wide.kwh == 0).sum()),
-        longest_gap_minutes=_longest_gap(wide.kwh) * wide.cadence_minutes,
-        longest_flat_minutes=_longest_flat(wide.kwh) * wide.cadence_minutes,
-    )
-
-
-def _longest_gap(kwh: npt.NDArray[np.float64]) -> int:
-    """Slots of the longest run without a measurement."""
-    return _longest_run(np.isnan(kwh))
-
-
-def _longest_flat(kwh: npt.NDArray[np.float64]) -> int:
-    """Slots of the longest run of one value that is not zero."""
-    return _longest_run((kwh[1:] == kwh[:-1]) & (kwh[1:] != 0)) + 1
-
-
-def _longest_run(there: npt.NDArray[np.bool_]) -> int:
-    edges = np.flatnonzero(np.diff(there, prepend=False, append=False))
-    return int((edges[1::2] - edges[::2]).max(initial=0))
-
-
-def _tiers(tier: npt.NDArray[np.uint8]) -> tuple[int, int, int, int]:
-    observed, trailing, slot_mean, zero = (
-        int(np.count_nonzero(tier == each)) for each in (OBSERVED, TRAILING_MEAN, SLOT_MEAN, ZERO)
-    )
-    return observed, trailing, slot_mean, zero
 
 
 def _moment(slots: Grid, index: int) -> datetime:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from neurogrid.data.clean import Counts, Outcome
+from neurogrid.data.clean import Outcome
+from neurogrid.data.counts import Counts
 from neurogrid.data.doubts import Series, doubts, doubts_of_source
 from neurogrid.data.faults import MEANINGS, Fault, FaultLog
 from neurogrid.data.folder import Listing

@@ -17,7 +17,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from neurogrid.data.clean import Counts, EtlSettings, Outcome, content_sha256
+from neurogrid.data.clean import EtlSettings, Outcome, content_sha256
+from neurogrid.data.counts import Counts
 from neurogrid.data.faults import Fault, FaultLog, FaultNote
 from neurogrid.data.folder import Listing, MeterFile
 from neurogrid.data.household import HouseholdMeta, household_path

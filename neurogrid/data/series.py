@@ -148,7 +148,8 @@ def without_high_first(rows: Rows, faults: FaultLog) -> Rows:
     if len(read.kwh) <= CATCH_UP_USUAL:
         return rows
     first, thinned = read.kwh[0] / read.covers[0], slice(None, None, len(read.kwh) // CATCH_UP_SAMPLE + 1)
-    if first <= CATCH_UP_PEAKS * np.quantile(read.kwh[thinned] / read.covers[thinned], CATCH_UP_HIGH):
+    usual = np.quantile(read.kwh[thinned] / read.covers[thinned], CATCH_UP_HIGH)
+    if first <= max(0.0, CATCH_UP_PEAKS * usual):
         return rows  # as nearly all are, which is seen sooner
     if first <= CATCH_UP_PEAKS * np.quantile(read.kwh[1:] / read.covers[1:], CATCH_UP_PEAK_QUANTILE):
         return rows

@@ -221,4 +221,6 @@ def test_a_value_is_as_python_reads_it_with_either_decimal_mark(tmp_path: Path) 
     assert found.kwh[:4].tolist() == [1.5, 0.001, -0.5, 0.001]
     assert np.isnan(found.kwh[4:]).all()
     assert found.empty.tolist() == [False] * 7 + [True]
-    assert [note.text for note in faults.notes] == ["kwh = '1.5'", "kwh = '1.234,5'", "kwh = 'x'"]
+    assert [note.text for note in faults.notes] == [
+        f"kwh = {cell!r}; wanted is 0,25, with a decimal comma and no other marks" for cell in ("1.5", "1.234,5", "x")
+    ]

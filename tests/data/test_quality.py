@@ -5,7 +5,8 @@ from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from neurogrid.data.clean import Counts, Outcome
+from neurogrid.data.clean import Outcome
+from neurogrid.data.counts import Counts
 from neurogrid.data.faults import MEANINGS, Fault, FaultLog, FaultNote
 from neurogrid.data.folder import Listing
 from neurogrid.data.household import HouseholdMeta, Scale
@@ -40,6 +41,7 @@ def outcome(household: str, *, observed: int = 90, counts: Counts = COUNTS) -> O
         "0" * 12 + ".parquet",
         meta,
         counts,
+        None,
         Counter({Fault.NEGATIVE: 2}),
         (note,),
     )
@@ -51,6 +53,7 @@ BROKEN = Outcome(
     SHA256,
     7,
     "",
+    None,
     None,
     None,
     Counter({Fault.MISSING_COLUMN: 1}),
