@@ -66,6 +66,10 @@ def files(warehouse: Path, folder: str = "meters") -> dict[str, str]:
     return {str(f.relative_to(warehouse)): hashlib.sha256(f.read_bytes()).hexdigest() for f in found}
 
 
+def times_written(warehouse: Path) -> dict[str, int]:
+    return {str(file): file.stat().st_mtime_ns for file in warehouse.rglob("*") if file.is_file()}
+
+
 def run_of(warehouse: Path, manifest: Manifest, name: str) -> None:
     """What `neurogrid clean` looks at of a run."""
     folder = warehouse / "runs" / name
@@ -97,10 +101,10 @@ def test_an_unchanged_source_is_not_read_again_and_gives_the_same_bytes(spark: S
     broken = data / "smart_meter_data" / "15min" / "5.csv"
     broken.write_text("no;table\n1;2\n")
     first = etl(asked, data, warehouse)
-    before = files(warehouse, ".")
+    before, written = files(warehouse, "."), times_written(warehouse)
     again = etl(asked, data, warehouse)
     assert (asked.times, first.unchanged, again.unchanged) == (1, 0, 5)
-    assert files(warehouse, ".") == before
+    assert (files(warehouse, "."), times_written(warehouse)) == (before, written)
     assert again.unusable == first.unusable != {}
     assert replace(again, seconds=0, unchanged=0) == replace(first, seconds=0, unchanged=0)
 
@@ -223,6 +227,9 @@ def test_what_a_run_needs_stays_and_the_rest_may_go(spark: SparkSession, tmp_pat
         refuse_missing(manifest, warehouse)
         read_manifest(warehouse / "manifests" / manifest.sha256[:12] / "manifest.json")
     assert set(files(root)) == used | now
+    assert sorted(folder.name for folder in (root / "manifests").iterdir()) == sorted(
+        manifest.sha256[:12] for manifest in (with_run, current)
+    )
     assert find_waste(warehouse).tables == {}
 
 
@@ -232,6 +239,10 @@ def test_nothing_is_deleted_where_it_is_not_known_who_needs_it(spark: SparkSessi
     run_of(root, sample(spark, place(str(root)), SAMPLING), "june")
     (root / "runs" / "june" / "run.json").write_text("half")
     with pytest.raises(InputError, match=r"runs/june/run\.json cannot be read, so it is not known which tables"):
+        find_waste(place(str(root)))
+    (root / "runs" / "june" / "run.json").unlink()
+    next(root.glob("manifests/*/manifest.json")).write_text("half")
+    with pytest.raises(InputError, match=r"manifest\.json cannot be read, so it is not known which tables"):
         find_waste(place(str(root)))
 
 
