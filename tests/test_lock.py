@@ -188,6 +188,7 @@ def take_at_once(store: Place, starts: int) -> tuple[list[FolderLock], list[str]
 def test_of_several_starts_on_a_slow_store_one_holds_the_run_and_the_others_are_told(
     store: Place, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
+    monkeypatch.setattr(lock, "QUIET_S", 60.0)  # however slow this machine is: nobody is taken for dead
     Slow(monkeypatch, seed, 0.02)
     held, refused = take_at_once(store, 2 + seed % 2)
     assert len(held) == 1
@@ -205,11 +206,20 @@ def test_starts_after_a_holder_that_was_killed_do_not_both_take_its_place(
     dead._thread.join()
     Slow(monkeypatch, 0, 0.02)
     held, _ = take_at_once(store, 2)
-    assert len(held) == 1
     with pytest.raises(RunError, match="taken it over"):
         dead.check()
-    held[0].check()
-    held[0].release()
+
+    def may_write(holder: FolderLock) -> bool:
+        try:
+            holder.check()
+        except RunError:
+            return False
+        return True
+
+    # On a machine that stands still for a second one may have been taken for dead; then it knows.
+    assert sum(map(may_write, held)) == 1
+    for holder in held:
+        holder.release()
 
 
 def test_a_start_that_was_killed_while_it_waited_keeps_nobody_out(store: Place) -> None:
