@@ -11,8 +11,10 @@ from neurogrid.data.faults import MEANINGS, Fault, FaultLog, FaultNote
 from neurogrid.data.folder import Listing
 from neurogrid.data.household import HouseholdMeta, Scale
 from neurogrid.data.quality import QualityReport, faults_table, households_table, quality_report
+from neurogrid.data.summary import Summary
 
 MOMENT = datetime(2023, 3, 1, tzinfo=UTC)
+SUMMARY = Summary(2778, (100,), (90,), (100,), (0.5,) * 24)
 COUNTS = Counts(102, (90, 5, 4, 1), (100, 0, 0, 0), 50.0, 2.0, 3.0, 51.0, 17, 90, 45)
 
 SHA256, TABLE = "0" * 64, f"{0:012}.parquet"
@@ -41,7 +43,7 @@ def outcome(household: str, *, observed: int = 90, counts: Counts = COUNTS) -> O
         "0" * 12 + ".parquet",
         meta,
         counts,
-        None,
+        SUMMARY,
         Counter({Fault.NEGATIVE: 2}),
         (note,),
     )
