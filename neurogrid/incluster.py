@@ -18,7 +18,7 @@ from urllib.parse import quote
 from neurogrid.errors import RunError
 
 Object = dict[str, Any]
-State = Literal["well", "lost", "gone"]
+State = Literal["well", "lost", "gone", "strange"]
 
 CREDENTIALS = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where Kubernetes puts what a pod needs to use its API."""
@@ -80,13 +80,19 @@ class PodApi:
 
     # ---- executors' pods, for a training that has lost one; each raises OSError where nobody answers
 
-    def state(self, name: str) -> State:
-        """Whether the pod is ready, not ready, or not there. One that is being removed is lost."""
+    def state(self, name: str, application: str) -> State:
+        """Whether the pod is ready, not ready, not there, or no executor of this Spark application, by Spark's labels.
+
+        One that is being removed is lost.
+        """
         status, pod = self._call("GET", self._core(f"pods/{quote(name)}"))
         if status == http.client.NOT_FOUND:
             return "gone"
         if status != http.client.OK:
             raise OSError(f"Kubernetes answers {status} for pod {name}: {pod.get('message', '')}")
+        labels = pod.get("metadata", {}).get("labels", {})
+        if (labels.get("spark-role"), labels.get("spark-app-selector")) != ("executor", application):
+            return "strange"
         conditions = {c["type"]: c["status"] for c in pod.get("status", {}).get("conditions", [])}
         removed = "deletionTimestamp" in pod.get("metadata", {})
         return "well" if conditions.get("Ready") == "True" and not removed else "lost"

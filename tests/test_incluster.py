@@ -22,14 +22,17 @@ APPLICATIONS = "/apis/sparkoperator.k8s.io/v1beta2/namespaces/meters/sparkapplic
 def api(tmp_path: Path) -> Iterator[tuple[PodApi, Asked]]:
     """A server over TLS that answers as Kubernetes does, and what it was asked."""
     asked: Asked = []
+    ours = {"labels": {"spark-role": "executor", "spark-app-selector": "spark-1"}}
     known: dict[str, Any] = {
         "sparkapplications": {"kind": "SparkApplication"},
         "sparkapplications?labelSelector=a%2Fb%3Dc": {"items": [{"metadata": {"name": "n-etl"}}]},
         "n-etl": {"metadata": {"name": "n-etl"}},
-        "well": {"metadata": {}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}},
-        "unready": {"metadata": {}, "status": {"conditions": [{"type": "Ready", "status": "False"}]}},
+        "well": {"metadata": ours, "status": {"conditions": [{"type": "Ready", "status": "True"}]}},
+        "driver": {"metadata": {"labels": ours["labels"] | {"spark-role": "driver"}}},
+        "stranger": {"metadata": {}},
+        "unready": {"metadata": ours, "status": {"conditions": [{"type": "Ready", "status": "False"}]}},
         "leaving": {
-            "metadata": {"deletionTimestamp": "2026-11-23T22:00:00Z"},
+            "metadata": ours | {"deletionTimestamp": "2026-11-23T22:00:00Z"},
             "status": {"conditions": [{"type": "Ready", "status": "True"}]},
         },
     }
@@ -77,9 +80,17 @@ def test_a_pod_is_well_only_while_kubernetes_calls_it_ready_and_keeps_it(
     api: tuple[PodApi, Asked],
 ) -> None:
     pods, asked = api
-    states = [pods.state(name) for name in ("well", "unready", "leaving", "unknown")]
+    states = [pods.state(name, "spark-1") for name in ("well", "unready", "leaving", "unknown")]
     assert states == ["well", "lost", "lost", "gone"]
     assert asked[0][:2] == ("GET", "/api/v1/namespaces/meters/pods/well")
+
+
+def test_a_pod_that_spark_has_not_labelled_as_an_executor_of_this_application_is_strange(
+    api: tuple[PodApi, Asked],
+) -> None:
+    pods, _ = api
+    assert [pods.state(name, "spark-1") for name in ("driver", "stranger")] == ["strange", "strange"]
+    assert pods.state("well", "spark-2") == "strange"
 
 
 def test_a_pod_is_removed_without_waiting_for_its_node(api: tuple[PodApi, Asked]) -> None:

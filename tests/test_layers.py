@@ -72,8 +72,8 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
 }
 # Modules of one part that know nothing of each other, though the part is one: a backend runs without the other.
 APART = [
-    ("neurogrid.backends.inline", {"neurogrid.backends.answers"}),
-    ("neurogrid.backends.answers", set()),
+    ("neurogrid.backends.inline", set()),
+    ("neurogrid.backends.leases", set()),
 ]
 
 
@@ -188,6 +188,16 @@ def test_nothing_is_pickled_and_tensors_are_loaded_without_code():
         for call in calls(path, "load"):
             if ast.unparse(call.func) in {"np.load", "numpy.load"}:
                 assert "allow_pickle" not in {keyword.arg for keyword in call.keywords}, place(path, call.lineno)
+
+
+# Results of Spark jobs that are Python objects: what their tasks return is unpickled by the driver.
+COLLECTS = {"neurogrid.evaluation.evaluate", "neurogrid.data.etl", "neurogrid.data.profiles", "neurogrid.data.staging"}
+
+
+def test_what_resident_tasks_return_is_never_unpickled_and_no_other_job_collects_than_those_of_our_own_steps():
+    found = {dotted(p) for p in MODULES for name in ("collect", "toLocalIterator", "toPandas") if calls(p, name)}
+    assert {name for name in found if not name.startswith("neurogrid.bench")} <= COLLECTS | {"neurogrid.data.clusters"}
+    assert not {name for name in found if name.startswith("neurogrid.backends")}
 
 
 def test_yaml_is_loaded_without_code():

@@ -1,32 +1,27 @@
 """Agents one after another in this process: for small federations, tests and debugging. Same results as on Spark."""
 
 import time
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from neurogrid.backends.answers import failure, figures, misnamed, misshapen
 from neurogrid.errors import RunError
-from neurogrid.fl.update import (
-    AgentId,
-    Matrix,
-    Phases,
-    RoundPlan,
-    RoundResult,
-    Trainer,
-    TrainerFactory,
-    Update,
-    Vector,
-    Worked,
-)
+from neurogrid.fl.claims import Refusal
+from neurogrid.fl.order import LATE, Answer, Missing, Order, Scores, Traffic, Update
+from neurogrid.fl.perform import perform
+from neurogrid.fl.update import Trainer, TrainerFactory, Vector, Worked
 
 
 class InlineBackend:
-    """Trains a round's agents in this process, in the order of the plan."""
+    """Carries out orders in this process, in the order in which they were submitted, while answers are asked for."""
 
     def __init__(self, factory: TrainerFactory) -> None:
         self._factory = factory
         self._trainer: Trainer | None = None
-        self._buffer: Matrix = np.empty((0, 0), np.float32)
+        self._weights: dict[int, Vector] = {}
+        self._open: dict[int, tuple[Order, float, float]] = {}  # with when it was submitted, and its deadline
+        self._ended: list[Order] = []
+        self._train_s = 0.0
 
     def __enter__(self) -> "InlineBackend":
         self._trainer = self._factory()
@@ -34,78 +29,57 @@ class InlineBackend:
 
     def __exit__(self, *exc: object) -> None:
         self._trainer = None
-        self._buffer = np.empty((0, 0), np.float32)
+        self._weights.clear()
+        self._open.clear()
+        self._ended.clear()
 
-    def run(self, plan: RoundPlan) -> RoundResult:
-        """Trains the plan's agents. The result's deltas stay valid until the next call.
+    def publish(self, version: int, weights: Vector) -> None:
+        """See `Backend`."""
+        used = {order.version for order, _, _ in self._open.values()}
+        self._weights = {kept: self._weights[kept] for kept in used}
+        self._weights[version] = np.array(weights, np.float32)
 
-        An agent that is not yet begun when `plan.timeout_s` has passed, or ends after it, is late.
+    def submit(self, orders: Sequence[Order], deadline_s: float) -> None:
+        """See `Backend`. An order that is not begun by its deadline, or ends after it, is late."""
+        now = time.perf_counter()
+        last = [order for order in orders if order.attempt]
+        for order in [*(order for order in orders if not order.attempt), *last]:
+            self._open[order.id] = (order, now, now + deadline_s)
+
+    def answers(self, until_s: float) -> Iterator[Answer]:
+        """See `Backend`. What has been begun is carried out to its end, whatever the time.
 
         Raises:
             RunError: the backend has not been entered.
         """
-        trainer = self._entered()
-        deltas = self._rows(len(plan.agents), plan.weights.size)
-        began = time.perf_counter()
-        train_s = 0.0
-        updates: list[Update] = []
-        missing: dict[AgentId, str] = {}
-        worked: dict[AgentId, Worked] = {}
-        for agent in plan.agents:
-            before = time.perf_counter()
-            if before - began >= plan.timeout_s:
-                missing[agent] = "late"
-                continue
-            try:
-                update = trainer.train(agent, plan.round, plan.weights)
-                reason = misshapen(update, agent, plan.weights.size)
-            except Exception as error:  # whatever an agent's code raises costs its update, not the round
-                reason = failure(error)
-            after = time.perf_counter()
-            train_s += after - before
-            if reason is None and after - began > plan.timeout_s:
-                reason = "late"
-            if reason is not None:
-                missing[agent] = reason
-                continue
-            row = deltas[len(updates)]
-            row[:] = update.delta
-            updates.append(Update(agent, row, int(update.windows), figures(update.metrics)))
-            worked[agent] = Worked(0, after - began)
-        wall_s = time.perf_counter() - began
-        return RoundResult(
-            updates=tuple(updates),
-            deltas=deltas[: len(updates)],
-            missing=missing,
-            phases=Phases(send_s=0.0, train_s=train_s, collect_s=max(0.0, wall_s - train_s)),
-            worked=worked,
-        )
-
-    def evaluate(
-        self, agents: tuple[AgentId, ...], weights: Vector, timeout_s: float
-    ) -> dict[AgentId, dict[str, float]]:
-        """`Trainer.evaluate` of each of `agents`, in their order; agents that failed or were late are left out."""
-        trainer = self._entered()
-        began = time.perf_counter()
-        losses: dict[AgentId, dict[str, float]] = {}
-        for agent in agents:
-            try:
-                metrics = trainer.evaluate(agent, weights)
-            except Exception:  # noqa: S112 - left out, as the contract says
-                continue
-            if time.perf_counter() - began > timeout_s:
-                break
-            if misnamed(metrics) is None:
-                losses[agent] = figures(metrics)
-        return losses
-
-    def _entered(self) -> Trainer:
         if self._trainer is None:
-            raise RunError("the inline backend runs rounds only inside its `with` block")
-        return self._trainer
+            raise RunError("the inline backend runs agents only inside its `with` block")
+        end = time.perf_counter() + until_s
+        while self._ended or (self._open and time.perf_counter() < end):
+            if self._ended:
+                yield Missing(self._ended.pop(), LATE)
+            else:
+                yield self._answer(self._trainer, *self._open.pop(next(iter(self._open))))
 
-    def _rows(self, agents: int, n_weights: int) -> Matrix:
-        # Kept from round to round: touching fresh memory costs more than the copies into it.
-        if self._buffer.shape[0] < agents or self._buffer.shape[1] != n_weights:
-            self._buffer = np.empty((agents, n_weights), np.float32)
-        return self._buffer[:agents]
+    def _answer(self, trainer: Trainer, order: Order, submitted: float, deadline: float) -> Answer:
+        if time.perf_counter() >= deadline:
+            return Missing(order, LATE)
+        done = perform(trainer, order.kind, order.agent, order.round, self._weights[order.version])
+        if order.kind == "train":
+            self._train_s += done.took_s
+        if isinstance(done.outcome, Refusal):
+            return Missing(order, done.outcome.reason)
+        if done.ended_s > deadline:
+            return Missing(order, LATE)
+        if done.delta is None:
+            return Scores(order, done.outcome)
+        return Update(order, done.delta, done.outcome, Worked(0, done.ended_s - submitted))
+
+    def cancel(self, order_ids: Iterable[int]) -> None:
+        """See `Backend`."""
+        self._ended += [self._open.pop(number)[0] for number in order_ids if number in self._open]
+
+    def traffic(self) -> Traffic:
+        """See `Backend`: nothing travels."""
+        train_s, self._train_s = self._train_s, 0.0
+        return Traffic(train_s=train_s)

@@ -16,15 +16,18 @@ LEAVING = "/tmp/decommissioned"  # noqa: S108 - in a pod, whose /tmp is its own
 _HOPELESS = 4
 """A pod that stays ready but has no task for so many times `replace_after_s` hangs, and is removed as well."""
 
-State = Literal["well", "lost", "gone"]
+State = Literal["well", "lost", "gone", "strange"]
 _log = logging.getLogger(__name__)
 
 
 class Pods(Protocol):
     """The pods of a namespace."""
 
-    def state(self, name: str) -> State:
-        """Whether the pod is ready, not ready, or not there; raises OSError when nobody answers."""
+    def state(self, name: str, application: str) -> State:
+        """Whether the pod is ready, not ready, not there, or no executor of this Spark application.
+
+        Raises OSError when nobody answers.
+        """
         ...
 
     def remove(self, name: str) -> None:
@@ -35,7 +38,8 @@ class Pods(Protocol):
 class LostPods:
     """Knows which executors' pods have no task left, and removes those that are lost for good.
 
-    An executor's pod is called like the host that its tasks say they run on.
+    An executor's pod is called like the host that its tasks say they run on. Tasks may say anything, so only a pod that
+    Spark itself has labelled as an executor of this application is removed.
 
     Args:
         pods: to ask and to remove.
@@ -69,15 +73,15 @@ class LostPods:
             if not self._tasks[host]:
                 self._empty_since_s[host] = self._clock()
 
-    def look(self) -> list[str]:
-        """Asks about pods that have been without tasks for too long; returns those that it removed."""
+    def look(self, application: str) -> list[str]:
+        """Asks about pods of the application that have long been without tasks; returns those that it removed."""
         now = self._clock()
         with self._lock:
             empty = {h: now - since for h, since in self._empty_since_s.items() if now - since >= self._replace_after_s}
         removed = []
         for host, empty_s in empty.items():
             try:
-                state = self._pods.state(host)
+                state = self._pods.state(host, application)
                 if state == "lost" or (state == "well" and empty_s >= _HOPELESS * self._replace_after_s):
                     # First refused, then removed: between the two it must not come back to us.
                     if not self._give_up(host):
@@ -85,7 +89,7 @@ class LostPods:
                     self._pods.remove(host)
                     removed.append(host)
                     _log.warning("pod %s was without tasks for %.0f s and is %s: removed", host, empty_s, state)
-                elif state == "gone":
+                elif state in ("gone", "strange"):
                     self._give_up(host)
             except OSError as error:  # asked again at the next look
                 _log.warning("pod %s, without tasks for %.0f s: %s", host, empty_s, error)

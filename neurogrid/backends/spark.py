@@ -13,30 +13,62 @@ import socket
 import threading
 import time
 import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
 import psutil
 from pyspark import InheritableThread
 from pyspark.sql import SparkSession
 
 from neurogrid import job_errors
 from neurogrid.backends.certificate import certificate_for
-from neurogrid.backends.dispatch import Dispatcher
-from neurogrid.backends.exchange import ExchangeServer, ExchangeSettings, Hello, Stream
+from neurogrid.backends.exchange import Exchange
 from neurogrid.backends.memory import keep_freed_memory, return_freed_memory
 from neurogrid.backends.pods import LEAVING, LostPods
 from neurogrid.backends.resident import Invitation, reside
+from neurogrid.backends.server import ExchangeServer, Stream
 from neurogrid.errors import RunError, UsageError
-from neurogrid.fl.update import AgentId, Matrix, Phases, RoundPlan, RoundResult, TrainerFactory, Update, Vector
+from neurogrid.fl.order import Answer, Order, Traffic
+from neurogrid.fl.update import TrainerFactory, Vector
 from neurogrid.plural import plural
 
-_BEATS = 6  # signs of life within lost_after_s
+_LOOKS = 6  # within lost_after_s
 _MAX_ROWS = 50
 _PAUSE_S = 0.5  # before a job is submitted again; Ctrl-C cancels Spark's jobs just before it reaches us
 _PODS_S = 2.0  # between two looks at pods that have lost their tasks
-_END_S = 10.0  # for what has been cancelled and killed to be gone
+_END_S = 2.0  # for what has been cancelled and killed to be gone
+
+
+@dataclass(frozen=True)
+class ExchangeSettings:
+    """How the driver and its resident tasks work together.
+
+    Attributes:
+        tasks: resident tasks; 0 is one for each free slot.
+        driver_host: name or address under which tasks reach the driver; empty is 127.0.0.1 on a local master and
+            Spark's own `spark.driver.host` elsewhere.
+        bind_address: address on which the driver listens; empty is 127.0.0.1 on a local master, 0.0.0.0 elsewhere.
+        port: TCP port on which the driver listens; 0 is any free one.
+        loopback_tls: whether to encrypt on a local master too, where the exchange never leaves this machine and TLS
+            takes more time than all the rest of it; anywhere else it is always encrypted.
+        lost_after_s: the shortest time without an answer after which what a task holds is offered to others too.
+        join_timeout_s: at the start, how long to wait for all tasks (one is enough after that); later, how long a
+            training goes on waiting when no task is alive.
+        stop_grace_s: how long a task may take to end at the end, before it is killed.
+        batch_bytes: most bytes of deltas in one message; at least one delta is sent.
+    """
+
+    tasks: int
+    driver_host: str
+    bind_address: str
+    port: int
+    loopback_tls: bool
+    lost_after_s: float
+    join_timeout_s: float
+    stop_grace_s: float
+    batch_bytes: int
 
 
 class SparkBackend:
@@ -63,11 +95,10 @@ class SparkBackend:
         self._n_weights = n_weights
         self._settings = settings
         self._pods = pods
-        self._buffer: Matrix = np.empty((0, n_weights), np.float32)
         self._group = f"neurogrid-{uuid.uuid4().hex}"
         self._closing = threading.Event()
-        self._processes: dict[tuple[str, int], Hello] = {}
-        self._dispatcher: Dispatcher | None = None
+        self._streams: set[Stream] = set()
+        self._exchange: Exchange | None = None
         self._server: ExchangeServer | None = None
         self._threads: list[threading.Thread] = []
         self._job_error = ""
@@ -84,15 +115,15 @@ class SparkBackend:
         tasks = self._tasks()
         self._closing.clear()
         rows = int(max(1, min(_MAX_ROWS, settings.batch_bytes // (4 * self._n_weights))))
-        dispatcher = Dispatcher(self._n_weights, rows, settings.lost_after_s, settings.join_timeout_s)
-        self._dispatcher = dispatcher
+        exchange = Exchange(self._n_weights, rows, settings.lost_after_s, settings.join_timeout_s, self._replace)
+        self._exchange = exchange
         try:
-            invitation = self._listen(dispatcher, rows)
-            self._start("neurogrid-job", partial(self._job, tasks, invitation))
-            self._start("neurogrid-watch", self._watch)
+            self._server, invitation = self._listen(exchange, rows)
+            self._start("neurogrid-job", partial(self._job, tasks, invitation, self._server))
+            self._start("neurogrid-watch", partial(self._watch, exchange, self._server))
             if self._pods is not None:
                 self._start("neurogrid-pods", partial(self._watch_pods, self._pods))
-            if not dispatcher.wait_ready(tasks, settings.join_timeout_s):
+            if not exchange.wait_ready(tasks, settings.join_timeout_s):
                 raise RunError(
                     "no Spark task became ready to train agents",
                     found=self._job_error or f"waited {settings.join_timeout_s:g} s for {plural(tasks, 'task')}",
@@ -113,55 +144,40 @@ class SparkBackend:
 
     def worker_pids(self) -> list[int]:
         """Process ids of the tasks on this machine."""
-        return sorted(hello.pid for hello in list(self._processes.values()) if _process(hello) is not None)
+        return sorted(process.pid for process in self._workers())
 
-    def run(self, plan: RoundPlan) -> RoundResult:
-        """Trains the plan's agents. The result's deltas stay valid until the next call.
+    def publish(self, version: int, weights: Vector) -> None:
+        """See `Backend`."""
+        if weights.shape != (self._n_weights,):
+            raise ValueError(f"weights are {weights.shape}, the backend was made for ({self._n_weights},)")
+        self._entered().publish(version, weights)
+
+    def submit(self, orders: Sequence[Order], deadline_s: float) -> None:
+        """See `Backend`."""
+        self._entered().submit(orders, deadline_s)
+
+    def answers(self, until_s: float) -> Iterator[Answer]:
+        """See `Backend`.
 
         Raises:
             RunError: no task is alive, and none comes back within `join_timeout_s`.
         """
-        dispatcher = self._entered()
-        if plan.weights.shape != (self._n_weights,):
-            raise ValueError(f"weights are {plan.weights.shape}, the backend was made for ({self._n_weights},)")
-        deltas = self._rows(len(plan.agents))
-        began = time.perf_counter()
-        ticket = dispatcher.run("train", plan.round, plan.agents, plan.weights, plan.timeout_s, deltas)
-        updates: list[Update] = []
-        for index in sorted(ticket.answers):
-            row = len(updates)
-            if row != index:  # somebody before it is missing: close the gap
-                deltas[row] = deltas[index]
-            answer = ticket.answers[index]
-            updates.append(Update(plan.agents[index], deltas[row], answer.windows, answer.metrics))
-        # What is sent while another task trains already is no part of the round's length.
-        beyond_s = max(0.0, time.perf_counter() - began - ticket.train_s)
-        send_s = min(ticket.send_s, beyond_s)
-        return RoundResult(
-            updates=tuple(updates),
-            deltas=deltas[: len(updates)],
-            missing={plan.agents[index]: reason for index, reason in sorted(ticket.queue.missing.items())},
-            phases=Phases(send_s, ticket.train_s, beyond_s - send_s),
-            bytes_down=ticket.bytes_down,
-            bytes_up=ticket.bytes_up,
-            executors=ticket.executors,
-            reassigned=ticket.queue.reassigned,
-            worked={plan.agents[index]: answer.worked for index, answer in ticket.answers.items()},
-        )
+        return self._entered().answers(until_s)
 
-    def evaluate(
-        self, agents: tuple[AgentId, ...], weights: Vector, timeout_s: float
-    ) -> dict[AgentId, dict[str, float]]:
-        """`Trainer.evaluate` of each of `agents`, in their order; agents that failed or were late are left out."""
-        ticket = self._entered().run("evaluate", 0, agents, weights, timeout_s, None)
-        return {agents[index]: ticket.answers[index].metrics for index in sorted(ticket.answers)}
+    def cancel(self, order_ids: Iterable[int]) -> None:
+        """See `Backend`."""
+        self._entered().cancel(order_ids)
+
+    def traffic(self) -> Traffic:
+        """See `Backend`."""
+        return self._entered().traffic()
 
     def close(self) -> None:
         """Ends the tasks, the job and the server. Leaves no process of the training and no port; safe to call twice."""
         self._closing.set()
-        if self._dispatcher is not None:
-            self._dispatcher.stop()
-            ended = self._dispatcher.wait_empty(self._settings.stop_grace_s)
+        if self._exchange is not None:
+            self._exchange.stop()
+            ended = self._exchange.wait_empty(self._settings.stop_grace_s)
             job = next((t for t in self._threads if t.name == "neurogrid-job"), None)
             if job is not None:
                 if ended:
@@ -174,68 +190,79 @@ class SparkBackend:
         for thread in self._threads:
             thread.join(_END_S)
         self._threads.clear()
-        self._processes.clear()
-        self._dispatcher = None
-        self._buffer = np.empty((0, self._n_weights), np.float32)
+        self._streams.clear()
+        self._exchange = None
         return_freed_memory()
 
     # The exchange.
 
-    def _listen(self, dispatcher: Dispatcher, rows: int) -> Invitation:
+    def _listen(self, exchange: Exchange, rows: int) -> tuple[ExchangeServer, Invitation]:
         settings, local = self._settings, self._is_local()
         host = settings.driver_host or ("127.0.0.1" if local else self._context.getConf().get("spark.driver.host"))
         bind = settings.bind_address or ("127.0.0.1" if local else "0.0.0.0")  # noqa: S104 - guarded by TLS and token
         encrypted = settings.loopback_tls or not (local and bind == "127.0.0.1")
         certificate = certificate_for([host, "127.0.0.1", "localhost"]) if encrypted else None
-        token = secrets.token_urlsafe(32)
-        watched = _Watched(dispatcher, self._processes, self._pods)
-        try:
-            self._server = ExchangeServer((bind, settings.port), certificate, token, self._n_weights, watched)
-        except OSError as error:
-            raise RunError(
-                f"cannot listen on {bind}:{settings.port} for the training's tasks",
-                found=str(error),
-                fix="choose another bind_address, or port 0 for any free one",
-            ) from error
-        return Invitation(
-            location=f"{'grpc+tls' if encrypted else 'grpc'}://{host}:{self._server.port}",
+        watched = _Watched(exchange, self._streams, self._pods)
+        server = ExchangeServer((bind, settings.port), certificate, self._n_weights, watched)
+        return server, Invitation(
+            location=f"{'grpc+tls' if encrypted else 'grpc'}://{host}:{server.port}",
             certificate=certificate.pem if certificate else None,
-            token=token,
             n_weights=self._n_weights,
-            heartbeat_s=settings.lost_after_s / _BEATS,
             rows=rows,
             return_s=settings.join_timeout_s,
             leaving="" if self._pods is None else LEAVING,
         )
 
-    def _watch(self) -> None:
-        dispatcher = self._entered()
-        while not self._closing.wait(self._settings.lost_after_s / _BEATS):
-            for stream in dispatcher.look():
-                stream.cut()
+    def _watch(self, exchange: Exchange, server: ExchangeServer) -> None:
+        while not self._closing.wait(self._settings.lost_after_s / _LOOKS):
+            exchange.look()
+            server.look()
 
     def _watch_pods(self, pods: LostPods) -> None:
         while not self._closing.wait(_PODS_S):
-            pods.look()
+            pods.look(self._context.applicationId)
 
     # The Spark job.
 
-    def _job(self, tasks: int, invitation: Invitation) -> None:
-        dispatcher = self._entered()
+    def _job(self, tasks: int, invitation: Invitation, server: ExchangeServer) -> None:
+        exchange = self._entered()
         body = partial(reside, invitation, self._factory)
         while not self._closing.is_set():
-            before = dispatcher.joined
+            before = exchange.joined
+            # A token for each task, so that a stream answers for one task and no other.
+            tokens = [secrets.token_urlsafe(32) for _ in range(tasks)]
+            server.admit({token: partition for partition, token in enumerate(tokens)})
             try:
                 self._context.setJobGroup(self._group, "NeuroGrid: agents of a training", interruptOnCancel=True)
-                self._context.parallelize(range(tasks), tasks).mapPartitionsWithIndex(body).collect()
+                job = self._context.parallelize(tokens, tasks).mapPartitionsWithIndex(body)
+                job._jrdd.count()  # counted by the JVM: what tasks return would be unpickled here
                 reason = "the Spark job ended before the training"
             except Exception as error:  # py4j's errors have no common base that is worth naming
                 reason = job_errors.reason(error)
             self._job_error = reason
-            if dispatcher.joined == before:
+            if exchange.joined == before:
                 break  # nobody came: it would be the same again
             self._closing.wait(_PAUSE_S)
-        dispatcher.job_ended(self._job_error)
+        exchange.job_ended(self._job_error)
+
+    def _replace(self, stream: Stream) -> None:
+        """Ends a task that is of no use any more; Spark ends its process and starts the task again."""
+        stream.cut()
+        with contextlib.suppress(Exception):  # it has ended by itself, or the job has
+            for task in self._running_tasks():
+                if task.index() == stream.partition:
+                    # A task that was killed, unlike one that failed, doesn't count against the job.
+                    self._context._jsc.sc().killTaskAttempt(task.taskId(), True, "it has answered nothing for too long")
+
+    def _running_tasks(self) -> Iterator[Any]:
+        """Tasks of the job that run, by Spark's own books."""
+        tracker, store = self._context.statusTracker(), self._context._jsc.sc().statusStore()
+        for job in tracker.getJobIdsForGroup(self._group):
+            info = tracker.getJobInfo(job)
+            for stage in [] if info is None or info.status != "RUNNING" else info.stageIds:
+                attempt = store.lastStageAttempt(stage).attemptId()
+                tasks = store.taskList(stage, attempt, 1 << 20)
+                yield from (t for t in map(tasks.apply, range(tasks.size())) if t.status() == "RUNNING")
 
     def _start(self, name: str, target: Any) -> None:
         thread = InheritableThread(target=target, name=name, daemon=True)
@@ -246,11 +273,15 @@ class SparkBackend:
         """Ends a job whose tasks do not end by themselves: cancelled in Spark, and killed where we can reach them."""
         with contextlib.suppress(Exception):  # a Spark that is gone already has ended the job
             self._context.cancelJobGroup(self._group)
-        for hello in list(self._processes.values()):
-            process = _process(hello)
-            if process is not None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(process.pid, signal.SIGKILL)  # also ends one that is stopped, which nothing else does
+        for process in self._workers():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL)  # also ends one that is stopped, which nothing else does
+
+    def _workers(self) -> list[psutil.Process]:
+        """The tasks' processes on this machine: those that a hello named, if Spark started them for us."""
+        here = socket.gethostname()
+        named = {stream.hello.pid for stream in list(self._streams) if stream.hello.host == here}
+        return [process for process in psutil.Process().children(recursive=True) if process.pid in named]
 
     def _tasks(self) -> int:
         """How many tasks to start; raises UsageError when there are fewer free slots.
@@ -292,48 +323,34 @@ class SparkBackend:
     def _is_local(self) -> bool:
         return bool(self._context.master.startswith("local"))
 
-    def _entered(self) -> Dispatcher:
-        if self._dispatcher is None:
-            raise RunError("the Spark backend runs rounds only inside its `with` block")
-        return self._dispatcher
-
-    def _rows(self, agents: int) -> Matrix:
-        # Kept from round to round: touching fresh memory costs more than the copies into it.
-        if self._buffer.shape[0] < agents:
-            self._buffer = np.empty((agents, self._n_weights), np.float32)
-        return self._buffer[:agents]
+    def _entered(self) -> Exchange:
+        if self._exchange is None:
+            raise RunError("the Spark backend runs agents only inside its `with` block")
+        return self._exchange
 
 
 class _Watched:
-    """Passes the streams on to the dispatcher and remembers whose processes they are, to end them at the end."""
+    """Passes the streams on to the exchange and remembers whose processes they are, to end them at the end."""
 
-    def __init__(self, dispatcher: Dispatcher, processes: dict[tuple[str, int], Hello], pods: LostPods | None) -> None:
-        self._processes = processes
-        self._pods = pods
-        self._dispatcher = dispatcher
-        self.received = dispatcher.received
+    def __init__(self, exchange: Exchange, streams: set[Stream], pods: LostPods | None) -> None:
+        self._exchange, self._streams, self._pods = exchange, streams, pods
+        self.received = exchange.received
 
     def arrived(self, stream: Stream) -> None:
         if self._pods is not None:
             self._pods.arrived(stream.hello.host)
-        self._dispatcher.arrived(stream)
-        self._processes[stream.hello.host, stream.hello.pid] = stream.hello
+        try:
+            self._exchange.arrived(stream)
+        except ValueError:
+            if self._pods is not None:
+                self._pods.left(stream.hello.host)
+            raise
+        self._streams.add(stream)
 
     def left(self, stream: Stream) -> None:
-        if self._dispatcher.stopping and not stream.was_cut:
+        if self._exchange.stopping and not stream.was_cut:
             # Ended as it was told to: its process is Spark's again, and stays in Spark's pool of workers.
-            self._processes.pop((stream.hello.host, stream.hello.pid), None)
-        self._dispatcher.left(stream)
+            self._streams.discard(stream)
+        self._exchange.left(stream)
         if self._pods is not None:
             self._pods.left(stream.hello.host)
-
-
-def _process(hello: Hello) -> psutil.Process | None:
-    """The process that said hello, if it runs on this machine and is still the same one."""
-    if hello.host != socket.gethostname():
-        return None
-    with contextlib.suppress(psutil.Error):
-        process = psutil.Process(hello.pid)
-        if abs(process.create_time() - hello.started) < 0.1 and process.status() != psutil.STATUS_ZOMBIE:
-            return process
-    return None

@@ -15,9 +15,8 @@ from pathlib import Path
 
 import psutil
 
-from neurogrid.backends.exchange import ExchangeSettings
 from neurogrid.backends.inline import InlineBackend
-from neurogrid.backends.spark import SparkBackend
+from neurogrid.backends.spark import ExchangeSettings, SparkBackend
 from neurogrid.bench.agents import IdleFactory, LstmFactory, start
 from neurogrid.bench.bare import BareExchange, BareTraining
 from neurogrid.bench.goals import verdicts
@@ -25,10 +24,11 @@ from neurogrid.bench.table import Cell, ResultTable
 from neurogrid.fl.attack import AttackSettings
 from neurogrid.fl.clip import ClipSettings
 from neurogrid.fl.defence import DefenceSettings
+from neurogrid.fl.order import Backend
 from neurogrid.fl.record import Round
 from neurogrid.fl.rounds import Federation, RoundSettings, federate
 from neurogrid.fl.state import State
-from neurogrid.fl.update import Backend, TrainerFactory
+from neurogrid.fl.update import TrainerFactory
 from neurogrid.ledger.journal import Genesis, Ledger
 from neurogrid.plural import plural
 from neurogrid.session import spark_session

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 from pyspark.sql import SparkSession
 
-from neurogrid.backends.exchange import ExchangeSettings
-from neurogrid.backends.spark import SparkBackend
+from neurogrid.backends.spark import ExchangeSettings, SparkBackend
 from neurogrid.bench.agents import IdleFactory, LstmFactory, start
 from neurogrid.bench.rounds import COLUMNS, Case, _row, medians
 from neurogrid.bench.table import Cell, ResultTable

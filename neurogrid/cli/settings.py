@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from neurogrid.agent import TrainingSettings
-from neurogrid.backends.exchange import ExchangeSettings
+from neurogrid.backends.spark import ExchangeSettings
 from neurogrid.config import Config
 from neurogrid.data.sampling import SamplingSettings
 from neurogrid.data.windows import WindowSettings

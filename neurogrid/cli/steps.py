@@ -26,10 +26,11 @@ from neurogrid.data.sources import Source
 from neurogrid.data.tables import refuse_missing
 from neurogrid.errors import InputError, RunError
 from neurogrid.evaluation import evaluate
+from neurogrid.fl.order import Backend
 from neurogrid.fl.record import weights_sha256
 from neurogrid.fl.rounds import Federation, Finish, Observer, VoidRoundsError, federate
 from neurogrid.fl.state import State
-from neurogrid.fl.update import Backend, Vector
+from neurogrid.fl.update import Vector
 from neurogrid.fl.weights import layout
 from neurogrid.ledger import Genesis, Ledger, read_final, verify
 from neurogrid.ledger.chain import seal, to_text

@@ -12,12 +12,16 @@ from typing import Protocol
 
 import numpy as np
 
+from neurogrid.fl import lost
 from neurogrid.fl.aggregate import length
 from neurogrid.fl.attack import AttackSettings, attack, count, malicious
+from neurogrid.fl.collect import Rows, run_round, score
 from neurogrid.fl.defence import DefenceSettings, defend
+from neurogrid.fl.order import Backend
+from neurogrid.fl.panel import held_out_loss
 from neurogrid.fl.record import Round, summarise
 from neurogrid.fl.state import State
-from neurogrid.fl.update import AgentId, Backend, Layout, RoundPlan, Vector
+from neurogrid.fl.update import AgentId, Layout, RoundPlan, Vector
 from neurogrid.randomness import generator
 
 VOID_ROUNDS_IN_A_ROW = 3
@@ -91,8 +95,9 @@ def federate(
     watchers = tuple(observers)
     panel = choose_panel(federation, settings)
     last_void = ""
+    rows = Rows()
     while state.round < settings.rounds and not stop_reason(state, settings):
-        state, record = _one_round(state, federation, settings, backend, panel)
+        state, record = _one_round(state, federation, settings, backend, panel, rows)
         for watcher in watchers:
             watcher.after_round(record, state)
         void = state.progress.void_in_a_row
@@ -138,12 +143,25 @@ def stop_reason(state: State, settings: RoundSettings) -> str:
 
 
 def _one_round(
-    state: State, federation: Federation, settings: RoundSettings, backend: Backend, panel: tuple[AgentId, ...]
+    state: State,
+    federation: Federation,
+    settings: RoundSettings,
+    backend: Backend,
+    panel: tuple[AgentId, ...],
+    rows: Rows,
 ) -> tuple[State, Round]:
     began = time.perf_counter()
     number = state.round + 1
-    plan = RoundPlan(number, choose_agents(federation, settings, number), state.weights, settings.timeout_s)
-    result = backend.run(plan)
+    before = state.json("lost/agents")
+    plan = RoundPlan(
+        round=number,
+        agents=choose_agents(federation, settings, number),
+        weights=state.weights,
+        timeout_s=settings.timeout_s,
+        attempts=lost.attempts(before),
+        left_alone=lost.left_alone(before, number),
+    )
+    result = run_round(backend, plan, rows)
     returned = time.perf_counter()
     attackers = malicious(federation.agents, plan.agents, number, federation.seed, settings.attack)
     sent = dict(zip(plan.agents, attackers.tolist(), strict=True))
@@ -156,13 +174,19 @@ def _one_round(
         momentum = (settings.server_momentum * momentum + outcome.aggregate.delta).astype(np.float32)
         weights = (weights + settings.server_step * momentum).astype(np.float32)
     aggregated = time.perf_counter()
-    held_out = _held_out_loss(backend, panel, weights, settings.timeout_s)
+    held_out = held_out_loss(score(backend, panel, number, weights, settings.timeout_s), len(panel))
     ended = time.perf_counter()
 
     change = length(weights.astype(np.float64) - state.weights)
     relative = change / max(length(state.weights), 1e-12)
     progress = state.progress.after(held_out, relative, void=outcome.aggregate is None)
-    after = state.with_({"model": weights, "server/momentum": momentum, "progress": progress.to_json()}, round=number)
+    slots = {
+        "model": weights,
+        "server/momentum": momentum,
+        "progress": progress.to_json(),
+        "lost/agents": lost.after_round(before, result, number),
+    }
+    after = state.with_(slots, round=number)
     record = summarise(
         number=number,
         agents=tuple(replace(agent, malicious=sent[agent.agent_id]) for agent in outcome.agents),
@@ -182,17 +206,3 @@ def _one_round(
         wallclock_s=ended - began,
     )
     return after, record
-
-
-def _held_out_loss(backend: Backend, panel: tuple[AgentId, ...], weights: Vector, timeout_s: float) -> float:
-    """Mean over the panel of each agent's validation loss, in the panel's order; NaN if nobody answered.
-
-    An agent that has no validation windows (`windows` 0) has no loss either, and is left out.
-    NaN also where the mean is infinite: the record on disk has one word for both, and a resumed run must see the same.
-    """
-    if not panel:
-        return float("nan")
-    answers = backend.evaluate(panel, weights, timeout_s).values()
-    losses = [metrics["loss"] for metrics in answers if metrics.get("windows", 1.0) > 0]
-    loss = sum(losses) / len(losses) if losses else math.nan
-    return loss if math.isfinite(loss) else math.nan

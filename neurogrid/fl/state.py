@@ -6,7 +6,7 @@ something of the rounds before keeps it in a slot of its own; nobody who saves o
     model            (d,) float32, the global weights
     server/momentum  (d,) float32, the server's running sum of changes (Hsu et al. 2019, arXiv:1909.06335)
     progress         `Progress`, by which a run stops early
-    lost/agents      {agent: in how many rounds whoever trained it was lost}
+    lost/agents      {agent: [round, ...]}, who took down or held up their tasks, see lost.py
 """
 
 import json

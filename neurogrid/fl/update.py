@@ -44,12 +44,16 @@ class RoundPlan:
         agents: the agents chosen, in the order in which sums are made.
         weights: (d,) float32, the global model.
         timeout_s: agents that have not answered by then are late and cost their update, not the round.
+        attempts: see `Order.attempt`; an agent that is not named has 0.
+        left_alone: agents that are not asked, and missing as lost ones are.
     """
 
     round: int
     agents: tuple[AgentId, ...]
     weights: Vector
     timeout_s: float
+    attempts: Mapping[AgentId, int] = field(default_factory=dict)
+    left_alone: frozenset[AgentId] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,8 @@ class RoundResult:
         bytes_down, bytes_up: payload bytes sent to and received from agents' hosts.
         executors: how many resident tasks were alive at the end of the round.
         reassigned: how many agents were taken from a lost task and trained by another.
-        worked: where and when each agent that answered was trained, as far as the backend knows.
+        worked: where and when each agent that answered was trained.
+        risky: agents of `missing` that took down their tasks, or held one up until they were late.
     """
 
     updates: tuple[Update, ...]
@@ -98,6 +103,7 @@ class RoundResult:
     executors: int = 1
     reassigned: int = 0
     worked: Mapping[AgentId, Worked] = field(default_factory=dict)
+    risky: frozenset[AgentId] = frozenset()
 
 
 class Trainer(Protocol):
@@ -122,24 +128,6 @@ class TrainerFactory(Protocol):
     def __call__(self) -> Trainer:
         """Called once a task."""
         ...
-
-
-class Backend(Protocol):
-    """Where a round's agents run. A context manager: enters ready to run rounds, leaves nothing behind."""
-
-    def run(self, plan: RoundPlan) -> RoundResult:
-        """Trains the plan's agents. Raises only when no agent can be trained at all."""
-        ...
-
-    def evaluate(
-        self, agents: tuple[AgentId, ...], weights: Vector, timeout_s: float
-    ) -> dict[AgentId, dict[str, float]]:
-        """`Trainer.evaluate` of each of `agents`, in their order; agents that failed or were late are left out."""
-        ...
-
-    def __enter__(self) -> "Backend": ...
-
-    def __exit__(self, *exc: object) -> None: ...
 
 
 @dataclass(frozen=True)

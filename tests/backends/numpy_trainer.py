@@ -4,13 +4,14 @@ import os
 import signal
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from pyspark import cloudpickle
 
-from neurogrid.backends.exchange import ExchangeSettings
 from neurogrid.backends.inline import InlineBackend
+from neurogrid.backends.spark import ExchangeSettings
+from neurogrid.fl.collect import Rows, run_round
 from neurogrid.fl.update import RoundPlan, Update
 from neurogrid.randomness import generator
 
@@ -53,14 +54,18 @@ class NumpyTrainer:
             os.kill(os.getpid(), signal.SIGKILL)
         if agent == "slow" and round_number == 1:
             time.sleep(3.0)
-        time.sleep(self.train_s)
+        if agent == "hangs":
+            time.sleep(60)
+        if agent == "exits":
+            sys.exit(3)
+        time.sleep(1.0 if agent == "dozes" else self.train_s)
         self.held.add(agent)
         delta = generator(7, round_number, agent).normal(size=weights.size).astype(np.float32) - weights / 3
         if agent == "short":
             delta = delta[:3]
         if agent == "nan":
             delta[1] = np.nan
-        return Update(agent, delta, len(agent), {"loss": float(delta[0])})
+        return Update(agent, delta, len(agent), {"loss": 10**400 if agent == "huge" else float(delta[0])})
 
     def evaluate(self, agent, weights):
         if agent == "raises":
@@ -83,13 +88,13 @@ def plan(round_number, agents=AGENTS, timeout_s=30.0):
     )
 
 
+def run(backend, each):
+    return run_round(backend, each, Rows())
+
+
 def expected(*plans):
-    results = []
     with InlineBackend(Numpy()) as backend:
-        for each in plans:
-            result = backend.run(each)
-            results.append(replace(result, deltas=result.deltas.copy()))
-    return results
+        return [run(backend, each) for each in plans]
 
 
 def assert_same(result, reference):

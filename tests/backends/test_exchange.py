@@ -2,76 +2,28 @@
 
 import contextlib
 import json
+import struct
 import threading
 import time
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from driving import HELLO, ROWS, D, Driver, RawTask, Trainer, answers, rows, trained, wait_until
 from pyarrow import flight
 
 from neurogrid.backends.certificate import certificate_for
-from neurogrid.backends.dispatch import Dispatcher
-from neurogrid.backends.exchange import (
-    MAX_METADATA,
-    ExchangeServer,
-    Hello,
-    down_schema,
-    up_schema,
-    vectors,
-    vectors_array,
-    weights_batch,
-)
-from neurogrid.backends.resident import Invitation, TaskStream, _Done, _Updates, reside
+from neurogrid.backends.exchange import Exchange
+from neurogrid.backends.resident import Invitation, TaskStream, reside
+from neurogrid.backends.server import ExchangeServer, Stream, peer_address
+from neurogrid.backends.wire import MAX_METADATA, Hello, down_schema, rows_batch, rows_of, up_schema
 from neurogrid.errors import RunError
+from neurogrid.fl import lost
+from neurogrid.fl.claims import Claims
+from neurogrid.fl.collect import score
+from neurogrid.fl.order import Order
+from neurogrid.fl.perform import Done
 from neurogrid.fl.update import Update
-
-D = 4
-HELLO = Hello(0, 0, 1, "elsewhere", 0.0)
-TOKEN = "a token"
-
-
-class Trainer:
-    def train(self, agent, round_number, weights):
-        return Update(agent, weights * round_number, len(agent), {"loss": 0.1 + 0.2, "nan": float("nan")})
-
-    def evaluate(self, agent, weights):
-        return {"loss": float(weights.sum()), "windows": 1}
-
-    def holds(self, agent):
-        return True
-
-
-class Driver:
-    def __init__(self, encrypted=True):
-        self.dispatcher = Dispatcher(D, max_rows=3, lost_after_s=0.5, empty_after_s=0.5)
-        self.certificate = certificate_for(["127.0.0.1"]) if encrypted else None
-        self.server = ExchangeServer(("127.0.0.1", 0), self.certificate, TOKEN, D, self.dispatcher)
-        scheme = "grpc+tls" if encrypted else "grpc"
-        self.location = f"{scheme}://127.0.0.1:{self.server.port}"
-        self.tasks = []
-
-    def invite(self):
-        pem = self.certificate.pem if self.certificate else None
-        invitation = Invitation(self.location, pem, TOKEN, D, heartbeat_s=0.1, rows=3, return_s=0.5)
-        task = threading.Thread(target=reside, args=(invitation, Trainer, 0, iter(())))
-        task.start()
-        self.tasks.append(task)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc):
-        self.dispatcher.stop()
-        self.dispatcher.wait_empty(2.0)
-        self.server.close()
-        for task in self.tasks:
-            task.join()
-
-    def train(self, agents=("A", "BB", "CCC", "D", "E"), timeout_s=10.0, round_number=2):
-        deltas = np.zeros((len(agents), D), np.float32)
-        weights = np.arange(D, dtype=np.float32)
-        return self.dispatcher.run("train", round_number, agents, weights, timeout_s, deltas)
 
 
 @pytest.fixture
@@ -80,113 +32,97 @@ def driver():
         yield driver
 
 
-class RawTask:
-    """A task that says what the test wants it to."""
-
-    def __init__(self, driver, token=TOKEN, certificate=None, schema=None, command=None):
-        pem = certificate or driver.certificate.pem
-        self.client = flight.FlightClient(
-            driver.location, tls_root_certs=pem, generic_options=[("grpc.use_local_subchannel_pool", 1)]
-        )
-        options = flight.FlightCallOptions(headers=[(b"authorization", f"Bearer {token}".encode())], timeout=10)
-        descriptor = flight.FlightDescriptor.for_command(command or HELLO.to_json())
-        self.writer, self.reader = self.client.do_exchange(descriptor, options)
-        self.writer.begin(schema or up_schema(D))
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc):
-        self.reader.cancel()
-        with contextlib.suppress(pa.ArrowException, OSError):
-            self.writer.close()
-        self.client.close()
-
-    def say(self, message, batch=None):
-        metadata = message if isinstance(message, bytes) else json.dumps(message).encode()
-        self.writer.write_with_metadata(batch, metadata) if batch else self.writer.write_metadata(metadata)
-
-    def hear(self):
-        chunk = self.reader.read_chunk()
-        return json.loads(bytes(chunk.app_metadata)), chunk.data
-
-    def is_refused(self):
-        try:
-            while True:
-                self.hear()
-        except (StopIteration, pa.ArrowException, OSError):
-            return True
-
-
-def rows(agents, value=9.0, windows=1):
-    deltas = np.full((len(agents), D), value, np.float32)
-    columns = [pa.array(agents, pa.int32()), pa.array([windows] * len(agents), pa.int64()), vectors_array(deltas)]
-    return pa.RecordBatch.from_arrays(columns, schema=up_schema(D))
-
-
-def updates(ticket, count, **other):
-    message = {"say": "updates", "ticket": ticket, "began_s": 0.1, "busy_s": 0.1, "metrics": [{}] * count}
-    return {**message, "held": [True] * count, "ages_s": [0.0] * count, "failed": [], **other}
-
-
-def wait_until(condition, timeout_s=5.0):
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+@contextlib.contextmanager
+def training(driver, *args, **kwargs):
+    """A round under way; what it gave is in the list afterwards."""
+    results = []
+    thread = threading.Thread(target=lambda: results.append(driver.train(*args, **kwargs)))
+    thread.start()
+    yield results
+    thread.join()
 
 
 @pytest.mark.parametrize("encrypted", [True, False])
 @pytest.mark.parametrize("tasks", [1, 2])
 def test_weights_go_down_and_deltas_come_back_bit_by_bit(encrypted, tasks):
     with Driver(encrypted) as driver:
-        for _ in range(tasks):
-            driver.invite()
-        assert driver.dispatcher.wait_ready(tasks, 5.0) == tasks
+        driver.invite(tasks)
+        assert driver.exchange.wait_ready(tasks, 5.0) == tasks
         for round_number in (1, 2, 3):
-            ticket = driver.train(round_number=round_number)
-            assert sorted(ticket.answers) == [0, 1, 2, 3, 4]
-            assert (ticket.deltas == np.arange(D, dtype=np.float32) * round_number).all()
-            assert [ticket.answers[i].windows for i in range(5)] == [1, 2, 3, 1, 1]
-            assert ticket.answers[0].metrics["loss"] == 0.1 + 0.2
-            assert np.isnan(ticket.answers[0].metrics["nan"])
-        losses = driver.dispatcher.run("evaluate", 0, ("A", "B"), np.ones(D, np.float32), 10.0, None)
-        assert {i: a.metrics for i, a in losses.answers.items()} == {i: {"loss": 4.0, "windows": 1.0} for i in range(2)}
+            result = driver.train(round_number=round_number)
+            assert [update.agent for update in result.updates] == ["A", "BB", "CCC", "D", "E"]
+            assert (result.deltas == np.arange(D, dtype=np.float32) * round_number).all()
+            assert [update.windows for update in result.updates] == [1, 2, 3, 1, 1]
+            assert result.updates[0].metrics == {"loss": 0.1 + 0.2}
+            assert result.bytes_up == 5 * D * 4
+        found = score(driver.exchange, ("A", "B"), 3, np.ones(D, np.float32), 10.0)
+        assert found == dict.fromkeys(("A", "B"), Claims(1, {"loss": 4.0}))
 
 
-def test_vectors_survive_the_round_trip_of_a_slice():
-    batch = rows([1, 2, 3]).slice(1)
-    assert vectors(batch.column(2), D).shape == (2, D)
+def test_weights_that_a_task_has_are_not_sent_again(driver):
+    driver.invite()
+    assert driver.train(round_number=1).bytes_down == 4 * D
+    score(driver.exchange, ("A", "B"), 1, np.ones(D, np.float32), 10.0)
+    driver.exchange.traffic()
+    assert driver.train(round_number=1).bytes_down == 4 * D  # other weights under the same number
+    driver.exchange.publish(0, np.arange(D, dtype=np.float32))
+    assert driver.train(round_number=1).bytes_down == 0
+
+
+def test_rows_survive_the_round_trip_of_a_slice():
+    batch = rows(3).slice(1)
+    assert rows_of(batch, D, 2).tolist() == [[9.0] * D] * 2
     with pytest.raises(ValueError, match="width"):
-        vectors(batch.column(2), D + 1)
+        rows_of(batch, D + 1, 2)
+    with pytest.raises(ValueError, match="at most 1"):
+        rows_of(batch, D, 1)
 
 
-def test_a_wrong_token_is_refused(driver):
-    with pytest.raises(flight.FlightUnauthenticatedError, match="not a task"), RawTask(driver, token="other") as task:
+@pytest.mark.parametrize("token", ["another", "", "token"])
+def test_a_wrong_token_is_refused(driver, token):
+    with (
+        pytest.raises(flight.FlightUnauthenticatedError, match="not a task"),
+        RawTask(driver, token=token or " ", ready=False) as task,
+    ):
         task.hear()
 
 
-def test_a_client_without_tls_or_with_another_certificate_gets_nowhere(driver):
-    plain = flight.FlightClient(driver.location.replace("grpc+tls", "grpc"))
-    with pytest.raises((pa.ArrowException, OSError)):
-        list(plain.list_flights(options=flight.FlightCallOptions(timeout=3)))
-    plain.close()
-    other = certificate_for(["127.0.0.1"]).pem
-    with pytest.raises(flight.FlightUnavailableError), RawTask(driver, certificate=other) as task:
-        task.hear()
+def test_a_client_without_tls_or_with_another_certificate_gets_nowhere():
+    with Driver(encrypted=True) as driver:
+        plain = flight.FlightClient(driver.location.replace("grpc+tls", "grpc"))
+        with pytest.raises((pa.ArrowException, OSError)):
+            list(plain.list_flights(options=flight.FlightCallOptions(timeout=3)))
+        plain.close()
+        other = certificate_for(["127.0.0.1"]).pem
+        with pytest.raises(flight.FlightUnavailableError), RawTask(driver, certificate=other, ready=False) as task:
+            task.hear()
 
 
 def test_an_exchange_without_tls_listens_on_the_loopback_interface_only():
     with pytest.raises(ValueError, match="needs TLS"):
-        ExchangeServer(("0.0.0.0", 0), None, TOKEN, D, Dispatcher(D, 3, 1.0, 1.0))
+        ExchangeServer(("0.0.0.0", 0), None, D, Exchange(D, 3, 1.0, 1.0, print))
 
 
-@pytest.mark.parametrize(
-    "command", [b"{}", b"[]", b"not json", HELLO.to_json().replace(b'"protocol": 1', b'"protocol": 2')]
-)
-def test_a_task_that_does_not_speak_the_protocol_is_refused(driver, command):
-    with pytest.raises(flight.FlightServerError, match="refused"), RawTask(driver, command=command) as task:
+REFUSED = [
+    b"{}",
+    b"[]",
+    b"not json",
+    b"[" * 100_000,
+    HELLO.to_json().replace(b'"protocol": 2', b'"protocol": 1'),
+    Hello(0, -1, "host").to_json(),
+    Hello(0, 1, "x/../../services/api").to_json(),
+    Hello(0, 1, "x" * 300).to_json(),
+    Hello(10**400, 1, "host").to_json(),
+]
+
+
+@pytest.mark.parametrize("command", REFUSED)
+def test_a_task_that_does_not_speak_the_protocol_is_refused_and_told_nothing_of_the_driver(driver, command):
+    with pytest.raises(flight.FlightServerError) as refusal, RawTask(driver, command=command) as task:
         task.hear()
+    assert "refused: not a task of this run" in str(refusal.value)
+    assert "Traceback" not in str(refusal.value)
+    assert "neurogrid/" not in str(refusal.value)
 
 
 def test_a_task_with_deltas_of_another_width_is_refused(driver):
@@ -194,109 +130,220 @@ def test_a_task_with_deltas_of_another_width_is_refused(driver):
         task.hear()
 
 
-@pytest.mark.parametrize(
-    ("message", "batch"),
-    [
-        (b"not json", None),
-        (b"[]", None),
-        (b'{"say": "' + b"x" * MAX_METADATA + b'"}', None),
-        ({"say": "nonsense"}, None),
-        (updates(1, 2), rows([0])),
-        (updates(1, 0, held=None), None),
-        (updates(1, 0, failed=[[1]]), None),
-        (updates(1, 0, busy_s="long"), None),
-        (updates(1, 0, began_s=-1.0), None),
-        (updates(1, 1, ages_s=["young"]), rows([0])),
-        (updates(1, 1, ages_s=[]), rows([0])),
-    ],
-)
-def test_a_task_that_sends_what_it_should_not_is_lost_and_its_agents_are_trained_by_another(driver, message, batch):
+def lying(lengths):
+    """A batch of one row that says it has `lengths`: the row is there, the rest is other people's memory."""
+    good = rows(1)
+    raw = bytearray(good.serialize().to_pybytes())
+    nodes = struct.pack("<4q", 1, 0, D, 0)  # of the list and of its values: length, nulls
+    at = raw.find(nodes)
+    assert at > 0
+    raw[at : at + len(nodes)] = struct.pack("<4q", lengths, 0, lengths * D, 0)
+    own = next(i for i in range(8, at) if raw[i : i + 8] == struct.pack("<q", 1))  # the batch's own length
+    raw[own : own + 8] = struct.pack("<q", lengths)
+    return pa.ipc.read_record_batch(pa.py_buffer(bytes(raw)), up_schema(D))
+
+
+HOSTILE = [
+    (b"not json", None),
+    (b"[]", None),
+    (b"[" * 100_000, None),
+    (b'{"say": "' + b"x" * MAX_METADATA + b'"}', None),
+    ({"say": "nonsense"}, None),
+    ({"say": "ready"}, None),
+    (answers(trained(1, 2)), rows(1)),
+    (answers(trained(1)), rows(2)),
+    (answers(trained(1)), None),
+    (answers(trained(*range(1, ROWS + 2))), rows(ROWS + 1)),
+    (answers([[number, "dropped"] for number in range(ROWS + 1)]), None),
+    (answers([[1, "answered"]]), None),
+    (answers([{"id": 1}]), None),
+    ({"say": "answers", "answers": None}, None),
+    (answers(trained("1")), rows(1)),
+    (answers(trained(1, took_s="long")), rows(1)),
+    (answers(trained(1, took_s=1.7e308)), rows(1)),
+    (answers(trained(1, took_s=-1.0)), rows(1)),
+    (answers(trained(1, age_s=float("nan"))), rows(1)),
+    (answers([[10**400, "dropped"]]), None),
+    (answers(trained(1)), lying(2)),
+    (answers(trained(1)), lying(1000)),
+    (answers(trained(1, 2, 3)), lying(3)),
+]
+
+
+@pytest.mark.parametrize("number", range(len(HOSTILE)))
+def test_a_task_that_sends_what_it_should_not_is_lost_and_its_agents_are_trained_by_another(driver, number):
+    message, batch = HOSTILE[number]
     with RawTask(driver) as bad:
-        bad.say({"say": "ready"})
-        wait_until(lambda: driver.dispatcher.ready == 1)
-
-        def misbehave():
-            bad.hear()
+        with training(driver) as results:
+            bad.orders()
             bad.say(message, batch)
-
-        other = threading.Thread(target=misbehave)
-        other.start()
-        threading.Timer(0.3, driver.invite).start()
-        ticket = driver.train()
-        other.join()
+            driver.invite()
         assert bad.is_refused()
-    assert sorted(ticket.answers) == [0, 1, 2, 3, 4]
-    assert (ticket.deltas == np.arange(D) * 2).all()
+    assert len(results[0].updates) == 5
+    assert (results[0].deltas == np.arange(D) * 2).all()
 
 
-def test_updates_of_agents_that_a_task_was_not_given_and_of_other_rounds_change_nothing(driver):
+def test_an_answer_to_another_question_is_no_answer(driver):
+    with RawTask(driver) as bad:
+        with training(driver) as results:
+            ((first, *_),) = bad.orders()
+            bad.say(answers([[first, "scored", 0.0, 0.0, True, 1, {"loss": 0.0}]]))
+            driver.invite()
+        assert bad.is_refused()
+    assert len(results[0].updates) == 5
+
+
+def test_answers_of_agents_that_a_task_was_not_given_change_nothing_and_claims_cost_their_own_agent_only(driver):
+    with RawTask(driver) as task, training(driver, agents=("A", "B", "C"), timeout_s=1.0) as results:
+        ((first, *_),) = task.orders()
+        task.say(answers(trained(first + 1, first + 1000)), rows(2))
+        task.say(answers(trained(first, metrics={"loss": "low"})), rows(1))
+        (second, *_), *_ = task.orders()
+        # One message: the first of it counts, though the claims of the next are refused.
+        task.say(answers(trained(second), trained(second + 1, windows=10**400)), rows(2, value=5.0))
+    assert [update.agent for update in results[0].updates] == ["B"]
+    assert (results[0].deltas == 5.0).all()
+    assert results[0].missing["A"] == "wrong shape: metric loss is str, not a number"
+    assert results[0].missing["C"].startswith("claims 1000")
+
+
+def test_a_task_answers_for_an_agent_once(driver):
     with RawTask(driver) as task:
-        task.say({"say": "ready"})
-        wait_until(lambda: driver.dispatcher.ready == 1)
-        result = []
-        trains = threading.Thread(target=lambda: result.append(driver.train(agents=("A", "B", "C"), timeout_s=1.0)))
-        trains.start()
-        message, batch = task.hear()
-        assert batch.schema == down_schema(D)
-        ticket, (index, _) = message["ticket"], message["work"][0]
-        task.say(updates(ticket + 1, 1), rows([index]))
-        task.say({"say": "losses", "ticket": ticket, "busy_s": 0.0, "losses": [[index, {"loss": 0.0}]]})
-        task.say(updates(ticket, 3), rows([index + 2, -1, 1000]))
-        task.say(updates(ticket, 1, metrics=[{"loss": "low"}]), rows([index]))
-        trains.join()
-    assert result[0].answers == {}
-    assert not result[0].deltas.any()
-    assert result[0].queue.missing == {0: "wrong shape: metric loss is str, not a number", 1: "late", 2: "late"}
+        with training(driver, agents=("A", "B"), timeout_s=1.0) as results:
+            ((first, *_),) = task.orders()
+            task.say(answers(trained(first), trained(first)), rows(2, value=1.0))
+            task.say(answers(trained(first)), rows(1, value=2.0))
+        assert [update.delta[0] for update in results[0].updates] == [1.0]
 
 
-@pytest.mark.parametrize(("agent_s", "behind"), [(0.01, True), (0.5, False)])
-def test_the_last_agent_is_handed_out_behind_another_only_if_they_are_quick(driver, agent_s, behind):
+def test_a_token_is_good_for_one_stream_the_newest_and_for_no_older_attempt(driver):
+    driver.invite()
+    driver.exchange.wait_ready(1, 5.0)
+    token = driver.tokens[next(driver.numbers)]
+    with RawTask(driver, token=token, command=Hello(1, 1, "a").to_json(), ready=False) as first:
+        wait_until(lambda: len(driver.exchange._tasks) == 2)
+        with RawTask(driver, token=token, command=Hello(2, 1, "a").to_json(), ready=False) as second:
+            assert first.is_refused()
+            with RawTask(driver, token=token, command=Hello(1, 1, "a").to_json(), ready=False) as old:
+                assert old.is_refused()
+            second.say({"say": "ready"})
+            wait_until(lambda: driver.exchange.ready == 2)
+
+
+def test_tokens_of_a_job_that_is_over_are_refused(driver):
+    before = driver.tokens[0]
+    driver.server.admit({"new": 0})
+    with pytest.raises(flight.FlightUnauthenticatedError), RawTask(driver, token=before, ready=False) as task:
+        task.hear()
+
+
+def test_one_hostile_task_answers_for_no_more_than_twice_its_share():
+    class Slowly(Trainer):
+        def train(self, agent, round_number, weights):
+            time.sleep(0.01)
+            return super().train(agent, round_number, weights)
+
+    with Driver(trainer=Slowly) as driver:
+        driver.invite(4)
+        driver.exchange.wait_ready(4, 5.0)
+        with RawTask(driver) as quick:
+
+            def answer_at_once():
+                with contextlib.suppress(pa.ArrowException, OSError, StopIteration):  # until the end
+                    while True:
+                        ids = [order[0] for order in quick.orders()]
+                        for part in (ids[first : first + ROWS] for first in range(0, len(ids), ROWS)):
+                            quick.say(answers(trained(*part)), rows(len(part), value=666.0))
+
+            hostile = threading.Thread(target=answer_at_once)
+            hostile.start()
+            result = driver.train(agents=[f"A{i}" for i in range(100)])
+            quick.reader.cancel()
+            hostile.join()
+    ours = int((result.deltas[:, 0] == 666.0).sum())
+    assert len(result.updates) == 100
+    assert 0 < ours <= 40
+
+
+def test_a_task_that_goes_between_its_hello_and_the_drivers_answer_is_gone(driver):
+    arrived = driver.exchange.arrived
+
+    def slowly(stream):
+        time.sleep(0.05)
+        arrived(stream)
+
+    driver.exchange.arrived = slowly
+    for _ in range(20):
+        with RawTask(driver, ready=False):
+            pass
+    wait_until(lambda: not driver.server._streams)
+    assert driver.exchange.wait_empty(1.0)
+
+
+def test_a_call_that_never_says_who_it_is_is_cut(driver, monkeypatch):
+    monkeypatch.setattr("neurogrid.backends.server._HELLO_S", 0.2)
+    with RawTask(driver, schema=False, ready=False) as silent:
+        assert silent.is_refused()
+    wait_until(lambda: not driver.server._streams)
+
+
+@pytest.mark.parametrize("state", ["half open", "greeted", "ready", "in a round", "deaf"])
+def test_the_exchange_closes_in_any_state(state):
+    with Driver() as driver:
+        schema = False if state == "half open" else None
+        with RawTask(driver, schema=schema, ready=state not in {"half open", "greeted"}) as task:
+            if state in {"in a round", "deaf"}:
+                weights = np.ones(D, np.float32)
+                driver.exchange.publish(0, weights)
+                driver.exchange.submit([Order(10**6, "A", "train", 1, 0)], 60.0)
+                if state == "in a round":
+                    task.orders()
+            else:
+                time.sleep(0.1)
+            began = time.monotonic()
+            driver.server.close()
+            assert time.monotonic() - began < 5
+
+
+def test_a_task_that_falls_silent_is_replaced_and_refused_when_it_comes_back(driver):
     with RawTask(driver) as task:
-        task.say({"say": "ready"})
-        wait_until(lambda: driver.dispatcher.ready == 1)
-        trains = threading.Thread(target=driver.train, kwargs={"agents": ("A", "B", "C", "D")})
-        trains.start()
-        answered = []
-
-        def answer(index):
-            answered.append(index)
-            task.say(updates(1, 1, busy_s=agent_s), rows([index]))
-
-        task.hear(), task.hear()  # one, and one behind it
-        answer(0)
-        assert task.hear()[0] == {"do": "train", "ticket": 1, "round": 2, "work": [[2, "C"]]}
-        answer(1)
-        later = threading.Timer(1.0, answer, [2])
-        later.start()
-        assert task.hear()[0]["work"] == [[3, "D"]]
-        assert (2 not in answered) == behind
-        later.join()
-        answer(3)
-        trains.join()
-
-
-def test_a_task_that_falls_silent_is_given_up_and_refused_when_it_comes_back(driver):
-    with RawTask(driver) as task:
-        task.say({"say": "ready"})
-        wait_until(lambda: driver.dispatcher.ready == 1)
-        assert driver.dispatcher.look() == []
-        silent = []
-        deadline = time.monotonic() + 5
-        while not silent and time.monotonic() < deadline:  # it has no work in hand, and is missed all the same
-            silent = driver.dispatcher.look()
-            time.sleep(0.05)
-        assert driver.dispatcher.ready == 0
-        silent[0].cut()
+        with training(driver) as results:
+            task.orders()
+            driver.invite()
+        assert len(results[0].updates) == 5
+        wait_until(lambda: driver.replaced == [0])
+        with pytest.raises(ValueError, match="given up"):  # what it had sent before its stream was cut
+            driver.exchange.received(Stream("", 0, 0), {"say": "ready"}, None)
         assert task.is_refused()
+        wait_until(lambda: driver.exchange.ready == 2)
 
 
-def test_nobody_is_silent_while_the_driver_itself_stands_still(driver):
-    with RawTask(driver) as task:
-        task.say({"say": "ready"})
-        wait_until(lambda: driver.dispatcher.ready == 1)
-        driver.dispatcher.look()
-        time.sleep(0.7)
-        assert driver.dispatcher.look() == []
+def test_an_agent_that_hangs_for_ever_costs_its_own_update_in_each_of_100_rounds_and_nothing_else():
+    with Driver(lease_s=0.2) as driver:
+        driver.invite(2)
+        driver.exchange.wait_ready(2, 5.0)
+        agents, slot = ("A", "BB", "hangs", "D", "E", "F"), {}
+        for number in range(1, 101):
+            plan = {"attempts": lost.attempts(slot), "left_alone": lost.left_alone(slot, number)}
+            result = driver.train(agents, timeout_s=1.0, round_number=number, **plan)
+            slot = lost.after_round(slot, result, number)
+            assert set(result.missing) == {"hangs"}, number
+            assert (result.deltas == np.arange(D) * np.float32(number)).all()
+        assert len(slot["hangs"]) == 2
+
+
+def test_what_was_finished_before_an_agent_hangs_is_handed_in(driver):
+    class Hangs(Trainer):
+        def train(self, agent, round_number, weights):
+            if agent == "hangs":
+                self.released.wait()
+            return super().train(agent, round_number, weights)
+
+    driver.trainer = Hangs
+    driver.invite()
+    driver.train(agents=("A", "B", "C"))  # it is known that they are quick
+    result = driver.train(agents=("A", "B", "hangs"), timeout_s=0.4)
+    assert [update.agent for update in result.updates] == ["A", "B"]
 
 
 def test_a_round_without_any_task_ends_with_words(driver):
@@ -304,10 +351,44 @@ def test_a_round_without_any_task_ends_with_words(driver):
         driver.train(timeout_s=30.0)
 
 
+def test_a_caller_that_does_not_read_gets_no_more_than_a_few_messages_of_each_task(driver):
+    driver.invite()
+    driver.exchange.publish(0, np.ones(D, np.float32))
+    driver.exchange.submit([Order(10**6 + i, f"A{i}", "train", 1, 0) for i in range(200)], 60.0)
+    time.sleep(0.3)
+    assert len(driver.exchange._answers) <= 6 * ROWS
+    assert len(list(driver.exchange.answers(10.0))) == 200
+
+
 def test_a_certificate_says_nothing_of_its_key():
     assert "PRIVATE" not in repr(certificate_for(["localhost", "10.0.0.1"]))
-    assert TOKEN not in repr(Invitation("grpc://x", b"pem", TOKEN, D, 1.0, 1, 1.0))
+    assert "pem" not in repr(Invitation("grpc://x", b"pem", D, 1, 1.0))
 
+
+@pytest.mark.parametrize(
+    ("peer", "address"),
+    [
+        ("ipv4:10.0.0.1:5000", ("10.0.0.1", 5000)),
+        ("ipv4:10.0.0.12:5000", ("10.0.0.12", 5000)),
+        ("ipv6:%5B::1%5D:5000", ("::1", 5000)),
+        ("ipv6:[::ffff:10.0.0.1]:5000", ("10.0.0.1", 5000)),
+        ("unix:/tmp/x", None),
+        ("", None),
+    ],
+)
+def test_a_peer_is_one_address(peer, address):
+    assert peer_address(peer) == address
+
+
+def test_a_proxy_of_the_environment_does_not_stand_between_a_task_and_its_driver(driver, monkeypatch):
+    for name in ("http_proxy", "https_proxy", "grpc_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    driver.invite()
+    assert driver.exchange.wait_ready(1, 5.0) == 1
+
+
+# A task's own side, with drivers that are not ours.
 
 LARGE = 4 << 20  # weights, whose 16 MiB are far more than the channel holds
 
@@ -334,12 +415,16 @@ class ScriptedDriver(flight.FlightServerBase):
 
     def do_exchange(self, context, descriptor, reader, writer):
         writer.begin(down_schema(D))
-        work = {"do": "train", "ticket": 1, "round": 1, "work": [[0, "A"], [1, "B"], [2, "C"]]}
-        writer.write_with_metadata(weights_batch(np.ones(D, np.float32)), json.dumps(work).encode())
+        publish = {"do": "publish", "version": 1, "keep": []}
+        writer.write_with_metadata(
+            rows_batch(np.ones((1, D), np.float32), down_schema(D)), json.dumps(publish).encode()
+        )
+        orders = [[0, "A", "train", 1, 1], [1, "B", "train", 1, 1], [2, "C", "train", 1, 1], [3, "E", "train", 1, 0]]
+        writer.write_metadata(json.dumps({"do": "work", "orders": orders}).encode())
         while sum(count for count, _ in self.handed_in) < 3:
             chunk = reader.read_chunk()
-            if json.loads(bytes(chunk.app_metadata))["say"] == "updates":
-                self.handed_in.append((chunk.data.num_rows, len(self.trained)))
+            if json.loads(bytes(chunk.app_metadata))["say"] == "answers":
+                self.handed_in.append((chunk.data.num_rows if chunk.data else 0, len(self.trained)))
         writer.write_metadata(b'{"do": "stop"}')
 
     def make_trainer(self):
@@ -347,7 +432,6 @@ class ScriptedDriver(flight.FlightServerBase):
         train = trainer.train
 
         def slowly(agent, round_number, weights):
-            time.sleep(0.01)
             if agent == "C":
                 wait_until(lambda: self.handed_in)
             self.trained.append(agent)
@@ -357,11 +441,11 @@ class ScriptedDriver(flight.FlightServerBase):
         return trainer
 
 
-def test_a_task_hands_in_what_it_has_when_it_begins_the_last_agent_that_it_was_given():
+def test_a_task_hands_in_what_it_has_while_the_next_agent_is_under_way():
     driver = ScriptedDriver()
-    invitation = Invitation(f"grpc://127.0.0.1:{driver.port}", None, TOKEN, D, heartbeat_s=60, rows=9, return_s=0.5)
+    invitation = Invitation(f"grpc://127.0.0.1:{driver.port}", None, D, rows=9, return_s=0.5)
     try:
-        assert list(reside(invitation, driver.make_trainer, 0, iter(()))) == [0]
+        assert list(reside(invitation, driver.make_trainer, 0, iter(["token"]))) == []
     finally:
         driver.shutdown()
     assert driver.handed_in == [(2, 2), (1, 3)]  # rows of a message, agents trained when it came
@@ -370,14 +454,13 @@ def test_a_task_hands_in_what_it_has_when_it_begins_the_last_agent_that_it_was_g
 def test_a_task_trains_on_while_the_driver_does_not_read_and_ends_all_the_same(monkeypatch):
     monkeypatch.setattr("neurogrid.backends.resident._DRAIN_S", 0.2)
     server = DeafDriver()
-    invitation = Invitation(f"grpc://127.0.0.1:{server.port}", None, TOKEN, LARGE, heartbeat_s=60, rows=3, return_s=0.5)
-    done = [_Done(0, Update("A", np.zeros(LARGE, np.float32), 1, {}), True, 0.0)]
+    invitation = Invitation(f"grpc://127.0.0.1:{server.port}", None, LARGE, rows=1, return_s=0.5)
+    done = Done(np.zeros(LARGE, np.float32), Claims(1, {}), True, False, 0.0, 0.0)
     try:
-        with TaskStream(invitation, HELLO) as stream:
+        with TaskStream(invitation, "token", HELLO) as stream:
             began = time.monotonic()
-            for _ in range(3):  # one is being sent and does not get there, two wait
-                stream.hand_in(_Updates(1, 0.0, done=done))
-            assert time.monotonic() - began < 5
+            stream._finished = [(number, done) for number in range(3)]
+        assert time.monotonic() - began < 5
         assert not [thread for thread in threading.enumerate() if thread.name.startswith("exchange-")]
     finally:
         server.may_end.set()
@@ -385,9 +468,22 @@ def test_a_task_trains_on_while_the_driver_does_not_read_and_ends_all_the_same(m
 
 
 def test_a_task_that_cannot_make_a_message_ends_with_the_reason(driver):
-    invitation = Invitation(driver.location, driver.certificate.pem, TOKEN, D, heartbeat_s=60, rows=3, return_s=0.5)
-    wrong = Update("A", np.zeros(D + 1, np.float32), 1, {})
-    with TaskStream(invitation, HELLO) as stream:
-        stream.hand_in(_Updates(1, 0.0, done=[_Done(0, wrong, True, 0.0)]))
+    done = Done(np.zeros(D + 1, np.float32), Claims(1, {}), True, False, 0.0, 0.0)
+    with TaskStream(driver.invitation(), driver.tokens[0], HELLO) as stream:
+        stream._finished = [(1, done)]
         with pytest.raises(ValueError, match="broadcast"):
             stream.work(Trainer())
+
+
+def test_an_update_that_is_not_the_agents_own_is_none(driver):
+    class Liar(Trainer):
+        def train(self, agent, round_number, weights):
+            update = super().train(agent, round_number, weights)
+            return {"A": update, "BB": Update("A", update.delta, 1, {})}.get(agent, "no update")
+
+    driver.trainer = Liar
+    driver.invite()
+    result = driver.train()
+    assert [update.agent for update in result.updates] == ["A"]
+    assert result.missing["BB"] == "wrong shape: the update is of agent A"
+    assert result.missing["CCC"] == "wrong shape: the trainer returned str, not an Update"

@@ -1,4 +1,4 @@
-"""Agents in this process."""
+"""Agents in this process: what a round makes of the stream of their answers."""
 
 import time
 
@@ -7,6 +7,8 @@ import pytest
 
 from neurogrid.backends.inline import InlineBackend
 from neurogrid.errors import RunError
+from neurogrid.fl.claims import Claims
+from neurogrid.fl.collect import Rows, run_round, score
 from neurogrid.fl.update import RoundPlan, Update
 
 
@@ -28,13 +30,13 @@ class Trainer:
         return True
 
 
-def plan(*agents, timeout_s=10.0):
-    return RoundPlan(2, agents, np.arange(3, dtype=np.float32), timeout_s)
+def run(*agents, timeout_s=10.0, **other):
+    with InlineBackend(Trainer) as backend:
+        return run_round(backend, RoundPlan(2, agents, np.arange(3, dtype=np.float32), timeout_s, **other), Rows())
 
 
 def test_updates_come_in_the_order_of_the_plan_and_share_the_matrix():
-    with InlineBackend(Trainer) as backend:
-        result = backend.run(plan("B", "A"))
+    result = run("B", "A")
     assert [u.agent for u in result.updates] == ["B", "A"]
     assert result.deltas.tolist() == [[2, 3, 4], [2, 3, 4]]
     assert all(np.shares_memory(u.delta, result.deltas[i]) for i, u in enumerate(result.updates))
@@ -44,8 +46,7 @@ def test_updates_come_in_the_order_of_the_plan_and_share_the_matrix():
 
 
 def test_an_agent_that_gives_no_usable_update_is_missing_with_the_reason_and_nan_passes():
-    with InlineBackend(Trainer) as backend:
-        result = backend.run(plan("raises", "short", "double", "nan", "A"))
+    result = run("raises", "short", "double", "nan", "A")
     assert [u.agent for u in result.updates] == ["nan", "A"]
     assert result.deltas.shape == (2, 3)
     assert np.isnan(result.deltas[0]).all()
@@ -57,18 +58,23 @@ def test_an_agent_that_gives_no_usable_update_is_missing_with_the_reason_and_nan
 
 
 def test_agents_after_the_deadline_are_late():
-    with InlineBackend(Trainer) as backend:
-        result = backend.run(plan("A", "slow", "B", timeout_s=0.2))
+    result = run("A", "slow", "B", timeout_s=0.2)
     assert [u.agent for u in result.updates] == ["A"]
     assert result.missing == {"slow": "late", "B": "late"}
 
 
-def test_evaluation_leaves_out_agents_that_fail():
+def test_an_agent_that_is_left_alone_is_not_asked_and_missing_as_lost():
+    result = run("A", "B", left_alone=frozenset({"A"}))
+    assert [u.agent for u in result.updates] == ["B"]
+    assert result.missing == {"A": "lost"}
+
+
+def test_a_score_leaves_out_agents_that_fail():
     with InlineBackend(Trainer) as backend:
-        losses = backend.evaluate(("B", "raises", "A"), np.ones(3, np.float32), 10.0)
-    assert losses == {"B": {"loss": 3.0, "windows": 3.0}, "A": {"loss": 3.0, "windows": 3.0}}
+        found = score(backend, ("B", "raises", "A"), 1, np.ones(3, np.float32), 10.0)
+    assert found == {"B": Claims(3, {"loss": 3.0}), "A": Claims(3, {"loss": 3.0})}
 
 
 def test_a_round_outside_of_the_with_block_is_refused():
     with pytest.raises(RunError, match="with"):
-        InlineBackend(Trainer).run(plan("A"))
+        run_round(InlineBackend(Trainer), RoundPlan(1, ("A",), np.ones(3, np.float32), 1.0), Rows())

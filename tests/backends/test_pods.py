@@ -4,6 +4,8 @@ import pytest
 
 from neurogrid.backends.pods import LostPods, State
 
+APP = "spark-1234"
+
 
 class Cluster:
     """Pods with states, and which were removed."""
@@ -11,9 +13,10 @@ class Cluster:
     def __init__(self, **states: State) -> None:
         self.states, self.removed, self.down = states, [], False
 
-    def state(self, name: str) -> State:
+    def state(self, name: str, application: str) -> State:
         if self.down:
             raise OSError("no route to host")
+        assert application == APP
         return self.states[name]
 
     def remove(self, name: str) -> None:
@@ -44,10 +47,10 @@ def test_a_pod_that_is_lost_is_removed_after_the_time_allowed_and_not_before(clo
     pods = LostPods(cluster, 15, clock)
     empty(pods)
     clock.now = 14.9
-    assert pods.look() == []
+    assert pods.look(APP) == []
     clock.now = 15
-    assert pods.look() == ["a"]
-    assert pods.look() == []
+    assert pods.look(APP) == ["a"]
+    assert pods.look(APP) == []
     assert cluster.removed == ["a"]
 
 
@@ -55,7 +58,7 @@ def test_a_pod_that_was_removed_is_refused_for_ever(clock: Clock, caplog: pytest
     pods = LostPods(Cluster(a="lost", b="well"), 15, clock)
     empty(pods)
     clock.now = 20
-    pods.look()
+    pods.look(APP)
     caplog.clear()
     for _ in range(2):
         with pytest.raises(ValueError, match="has been replaced"):
@@ -71,7 +74,7 @@ def test_a_pod_whose_task_came_back_is_left_alone(clock: Clock) -> None:
     empty(pods)
     pods.arrived("a")
     clock.now = 100
-    assert pods.look() == []
+    assert pods.look(APP) == []
     assert cluster.removed == []
 
 
@@ -80,16 +83,16 @@ def test_a_pod_with_one_task_of_two_is_left_alone(clock: Clock) -> None:
     pods.arrived("a")
     empty(pods)
     clock.now = 100
-    assert pods.look() == []
+    assert pods.look(APP) == []
 
 
 def test_a_pod_that_is_well_has_longer_before_it_counts_as_hung(clock: Clock) -> None:
     pods = LostPods(Cluster(a="well"), 15, clock)
     empty(pods)
     clock.now = 59
-    assert pods.look() == []
+    assert pods.look(APP) == []
     clock.now = 60
-    assert pods.look() == ["a"]
+    assert pods.look(APP) == ["a"]
 
 
 def test_a_pod_that_is_gone_is_not_removed_again_and_does_not_come_back(clock: Clock) -> None:
@@ -97,7 +100,7 @@ def test_a_pod_that_is_gone_is_not_removed_again_and_does_not_come_back(clock: C
     pods = LostPods(cluster, 15, clock)
     empty(pods)
     clock.now = 15
-    assert pods.look() == []
+    assert pods.look(APP) == []
     assert cluster.removed == []
     with pytest.raises(ValueError, match="has been replaced"):
         pods.arrived("a")
@@ -108,6 +111,15 @@ def test_while_kubernetes_does_not_answer_nothing_is_given_up(clock: Clock) -> N
     pods = LostPods(cluster, 15, clock)
     empty(pods)
     clock.now, cluster.down = 20, True
-    assert pods.look() == []
+    assert pods.look(APP) == []
     cluster.down = False
-    assert pods.look() == ["a"]
+    assert pods.look(APP) == ["a"]
+
+
+def test_a_pod_that_is_no_executor_of_ours_is_never_removed_whatever_a_task_says(clock: Clock) -> None:
+    cluster = Cluster(other="strange")
+    pods = LostPods(cluster, 15, clock)
+    empty(pods, "other")
+    clock.now = 1000
+    assert pods.look(APP) == []
+    assert cluster.removed == []

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from numpy_trainer import AGENTS, SETTINGS, D, Numpy, Unfit, assert_same, expected, plan, wait_for
+from numpy_trainer import AGENTS, SETTINGS, D, Numpy, Unfit, assert_same, expected, plan, run, wait_for
 
 from neurogrid.backends.pods import LostPods
 from neurogrid.backends.spark import SparkBackend
@@ -36,7 +36,7 @@ def test_updates_are_the_same_bits_inline_and_on_spark_and_with_one_or_two_tasks
         with SparkBackend(spark, Numpy(), D, replace(SETTINGS, tasks=tasks, loopback_tls=encrypted)) as backend:
             assert backend.tasks == tasks
             for each, reference in zip(plans, references, strict=True):
-                result = backend.run(each)
+                result = run(backend, each)
                 assert_same(result, reference)
                 assert result.executors == tasks
                 assert result.bytes_up >= 4 * D * len(each.agents)
@@ -46,34 +46,34 @@ def test_a_worker_that_is_killed_in_mid_round_has_its_agents_trained_by_another(
     plans = [plan(1), plan(2)]
     references = expected(*plans)
     with SparkBackend(spark, Numpy(train_s=0.05), D, SETTINGS) as backend:
-        assert_same(backend.run(plans[0]), references[0])
+        assert_same(run(backend, plans[0]), references[0])
         began = time.monotonic()
         with after(0.15, os.kill, backend.worker_pids()[0], signal.SIGKILL):
-            result = backend.run(plans[1])
+            result = run(backend, plans[1])
         assert time.monotonic() - began < 5
         assert_same(result, references[1])
         assert result.reassigned >= 1
         wait_for(lambda: backend.tasks == 2)  # the task that Spark retries joins in
-        assert_same(backend.run(plans[1]), references[1])
+        assert_same(run(backend, plans[1]), references[1])
 
 
 def test_a_worker_that_falls_silent_has_its_agents_trained_by_another_and_is_refused_when_it_comes_back(spark):
     plans = [plan(1), plan(2), plan(3)]
     references = expected(*plans)
     with SparkBackend(spark, Numpy(train_s=0.05), D, SETTINGS) as backend:
-        assert_same(backend.run(plans[0]), references[0])
+        assert_same(run(backend, plans[0]), references[0])
         pid = backend.worker_pids()[0]
         began = time.monotonic()
         with after(0.15, os.kill, pid, signal.SIGSTOP):
-            result = backend.run(plans[1])
+            result = run(backend, plans[1])
         assert time.monotonic() - began < 6
         assert_same(result, references[1])
         assert result.reassigned >= 1
         assert result.executors == 1
         with after(0.1, os.kill, pid, signal.SIGCONT):
-            assert_same(backend.run(plans[2]), references[2])
+            assert_same(run(backend, plans[2]), references[2])
         wait_for(lambda: backend.tasks == 2)  # its old stream is refused, so it comes back as a new arrival
-        assert_same(backend.run(plans[2]), references[2])
+        assert_same(run(backend, plans[2]), references[2])
 
 
 def test_an_executor_that_is_asked_to_leave_hands_in_what_it_has_done_and_the_round_is_the_same(
@@ -84,7 +84,7 @@ def test_an_executor_that_is_asked_to_leave_hands_in_what_it_has_done_and_the_ro
     plans = [plan(1), plan(2)]
     references = expected(*plans)
     with SparkBackend(spark, Numpy(train_s=0.3), D, SETTINGS, LostPods(Nobody(), 60)) as backend:
-        assert_same(backend.run(plans[0]), references[0])
+        assert_same(run(backend, plans[0]), references[0])
 
         def ask_for_a_moment() -> None:
             asked.touch()
@@ -92,16 +92,16 @@ def test_an_executor_that_is_asked_to_leave_hands_in_what_it_has_done_and_the_ro
             asked.unlink()
 
         with after(0.1, ask_for_a_moment):
-            result = backend.run(plans[1])
+            result = run(backend, plans[1])
         assert_same(result, references[1])
         wait_for(lambda: backend.tasks == 2)  # Spark tries the tasks that left again
-        assert_same(backend.run(plans[1]), references[1])
+        assert_same(run(backend, plans[1]), references[1])
 
 
 class Nobody:
     """A cluster that is never asked anything."""
 
-    def state(self, name):
+    def state(self, name, application):
         raise AssertionError(name)
 
     def remove(self, name):
@@ -112,7 +112,7 @@ def test_an_agent_that_kills_its_worker_each_time_is_lost_and_the_others_are_not
     (reference,) = expected(plan(1))
     with SparkBackend(spark, Numpy(), D, SETTINGS) as backend:
         for _ in range(3):
-            result = backend.run(plan(1, ("poison", *AGENTS)))
+            result = run(backend, plan(1, ("poison", *AGENTS)))
             assert result.missing == {"poison": "lost"}
             assert_same(result, reference)
 
@@ -133,7 +133,7 @@ def test_ctrl_c_in_a_round_ends_the_tasks_within_seconds(spark):
     with backend:
         began = time.monotonic()
         with pytest.raises(KeyboardInterrupt), after(0.5, os.kill, os.getpid(), signal.SIGINT):
-            backend.run(plan(1))
+            run(backend, plan(1))
     assert time.monotonic() - began < 8
     assert not [t.name for t in threading.enumerate() if t.name.startswith("neurogrid")]
     assert not spark.sparkContext.statusTracker().getActiveStageIds()
@@ -142,13 +142,13 @@ def test_ctrl_c_in_a_round_ends_the_tasks_within_seconds(spark):
 SCRIPT = """
 import os, signal, sys, time
 sys.path.insert(0, {here!r})
-from numpy_trainer import D, SETTINGS, Numpy, plan
+from numpy_trainer import D, SETTINGS, Numpy, plan, run
 from neurogrid.backends.pods import LostPods
 from neurogrid.backends.spark import SparkBackend
 from neurogrid.session import spark_session
 with spark_session("exit", "local[2]", {{}}) as spark:
     with SparkBackend(spark, Numpy(), D, SETTINGS) as backend:
-        backend.run(plan(1))
+        run(backend, plan(1))
         pids = backend.worker_pids()
         print("port", backend._server.port, flush=True)
         os.kill(pids[0], signal.SIGSTOP)

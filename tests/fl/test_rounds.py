@@ -10,6 +10,8 @@ from neurogrid.backends.inline import InlineBackend
 from neurogrid.fl.attack import AttackSettings
 from neurogrid.fl.clip import ClipSettings
 from neurogrid.fl.defence import DefenceSettings
+from neurogrid.fl.order import Missing
+from neurogrid.fl.order import Update as Answered
 from neurogrid.fl.rounds import (
     Federation,
     RoundSettings,
@@ -20,7 +22,7 @@ from neurogrid.fl.rounds import (
     stop_reason,
 )
 from neurogrid.fl.state import Progress, State
-from neurogrid.fl.update import Layout, Phases, RoundResult, TensorSpan, Update
+from neurogrid.fl.update import Layout, TensorSpan, Update
 from neurogrid.randomness import generator
 
 LAYOUT = Layout((TensorSpan("a", (12,), 0, 12), TensorSpan("b", (3, 2), 12, 18)))
@@ -69,17 +71,19 @@ class Scrambled(InlineBackend):
         super().__init__(factory)
         self.spoil, self.lose = spoil or (lambda number, agent, delta: delta), lose or (lambda number, agent: "")
 
-    def run(self, plan):
-        order = generator(1, "scramble", plan.round).permutation(len(plan.agents))
-        inner = super().run(replace(plan, agents=tuple(plan.agents[i] for i in order)))
-        came = {u.agent: u for u in inner.updates}
-        missing = {a: self.lose(plan.round, a) for a in plan.agents if self.lose(plan.round, a)}
-        kept = [came[a] for a in plan.agents if a not in missing]
-        deltas = np.empty((len(kept), D), np.float32)
-        for row, update in zip(deltas, kept, strict=True):
-            row[:] = self.spoil(plan.round, update.agent, update.delta)
-        updates = tuple(replace(u, delta=row) for u, row in zip(kept, deltas, strict=True))
-        return RoundResult(updates, deltas, missing, Phases(0.0, 0.0, 0.0))
+    def submit(self, orders, deadline_s):
+        order = generator(1, "scramble", len(orders)).permutation(len(orders))
+        super().submit([orders[i] for i in order], deadline_s)
+
+    def answers(self, until_s):
+        for answer in super().answers(until_s):
+            number, agent = answer.order.round, answer.order.agent
+            if not isinstance(answer, Answered):
+                yield answer
+            elif self.lose(number, agent):
+                yield Missing(answer.order, self.lose(number, agent))
+            else:
+                yield replace(answer, delta=self.spoil(number, agent, answer.delta))
 
 
 class Watch:

@@ -1,0 +1,64 @@
+"""What it is to carry out an order: the same in a Spark task and in this process, so that both give the same answer."""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from neurogrid.fl.claims import Claims, Refusal, claims, reason
+from neurogrid.fl.order import Kind
+from neurogrid.fl.update import AgentId, Trainer, Update, Vector
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What came of an order, and how long it took.
+
+    Attributes:
+        delta: (d,) float32 of an agent that trained; None of one that scored, or failed.
+        outcome: what the agent claims, or why there is no answer.
+        held: whether its shard is in memory now.
+        retry: whether somebody else should try.
+        took_s, ended_s: how long it took and when it ended, by time.perf_counter.
+    """
+
+    delta: Vector | None
+    outcome: Claims | Refusal
+    held: bool
+    retry: bool
+    took_s: float
+    ended_s: float
+
+
+def perform(trainer: Trainer, kind: Kind, agent: AgentId, round_number: int, weights: Vector) -> Done:
+    """Trains or scores; whatever the agent's code raises or returns is an answer."""
+    began = time.perf_counter()
+    delta, held, retry = None, False, False
+    outcome: Claims | Refusal
+    try:
+        if kind == "train":
+            update = trainer.train(agent, round_number, weights)
+            outcome = _refused(update, agent, weights.size) or claims(update.windows, update.metrics)
+            delta = update.delta if isinstance(outcome, Claims) else None
+        else:
+            figures = trainer.evaluate(agent, weights)
+            outcome = claims(figures.get("windows", 1), figures)
+        held = bool(trainer.holds(agent))
+    except (Exception, SystemExit) as error:  # it costs this answer, not the round
+        delta, outcome, retry = None, Refusal(reason(f"failed: {type(error).__name__}: {reason(error)}")), True
+    ended = time.perf_counter()
+    return Done(delta, outcome, held, retry, ended - began, ended)
+
+
+def _refused(update: object, agent: AgentId, n_weights: int) -> Refusal | None:
+    """Only shapes are judged: values that are not finite pass, and are refused where updates are judged."""
+    if not isinstance(update, Update):
+        return Refusal(f"wrong shape: the trainer returned {type(update).__name__}, not an Update")
+    if update.agent != agent:
+        return Refusal(f"wrong shape: the update is of agent {reason(update.agent)[:64]}")
+    delta: object = update.delta
+    if not isinstance(delta, np.ndarray):
+        return Refusal(f"wrong shape: delta is {type(delta).__name__}, not ({n_weights},) float32")
+    if delta.shape != (n_weights,) or delta.dtype != np.float32:
+        return Refusal(f"wrong shape: delta is {delta.shape} {delta.dtype}, not ({n_weights},) float32")
+    return None
