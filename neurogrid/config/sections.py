@@ -235,7 +235,7 @@ class BackendSection(Section):
     bind_address: str = Field("", description="address on which the driver listens; empty detects it")
     port: int = Field(0, ge=0, le=65535, description="port on which the driver listens; 0 is any free one")
     lost_after_s: Seconds = Field(
-        5.0, description="time of silence after which a task counts as lost and its agents go to other tasks, seconds"
+        5.0, description="time without an answer after which a task's agents are offered to other tasks, seconds"
     )
     join_timeout_s: Seconds = Field(60.0, description="how long to wait for tasks before giving up, seconds")
     replace_after_s: Seconds = Field(
