@@ -114,7 +114,6 @@ def test_a_caller_may_stop_listening_and_hear_the_rest_later(backend):
     asked = orders(*[f"A{i}" for i in range(40)])
     backend.submit(asked, 20.0)
     heard = [answer.order for answer in itertools.islice(backend.answers(math.inf), 7)]
-    assert list(backend.answers(0.0)) == [] or True  # what is there already may come
     heard_late = [answer.order for answer in backend.answers(math.inf)]
     assert len(heard) == 7
     assert not set(heard) & set(heard_late)
@@ -152,15 +151,3 @@ def test_traffic_is_what_was_done_since_it_was_last_asked_for(backend):
     assert seen.train_s > 0
     assert backend.traffic().train_s == 0
     assert seen.executors in {1, 2}
-
-
-@pytest.mark.parametrize("state", ["idle", "busy"])
-def test_a_backend_closes_within_seconds(request, spark, state):
-    backend = SparkBackend(spark, Numpy(train_s=0.05), D, SETTINGS)
-    with backend:
-        backend.publish(0, WEIGHTS)
-        if state == "busy":
-            backend.submit(orders("hangs", *[f"A{i}" for i in range(20)]), 60.0)
-            next(iter(backend.answers(10.0)))
-        began = time.monotonic()
-    assert time.monotonic() - began < 8

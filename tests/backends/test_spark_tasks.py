@@ -17,6 +17,7 @@ from numpy_trainer import AGENTS, SETTINGS, D, Numpy, Unfit, assert_same, expect
 from neurogrid.backends.pods import LostPods
 from neurogrid.backends.spark import SparkBackend
 from neurogrid.errors import RunError, UsageError
+from neurogrid.fl.order import orders
 
 
 @contextlib.contextmanager
@@ -126,6 +127,22 @@ def test_more_tasks_than_free_slots_are_refused_with_the_numbers(spark):
 def test_a_trainer_that_cannot_be_made_ends_the_run_with_its_own_words(spark):
     with pytest.raises(RunError, match="no warehouse here"):
         SparkBackend(spark, Unfit(), D, SETTINGS).__enter__()
+
+
+def test_an_agent_that_hangs_is_late_and_the_backend_closes_within_seconds_all_the_same(spark):
+    (reference,) = expected(plan(1))
+    with SparkBackend(spark, Numpy(), D, replace(SETTINGS, lost_after_s=1.0)) as backend:
+        result = run(backend, plan(1, (*AGENTS[:7], "hangs", *AGENTS[7:]), timeout_s=4.0))
+        assert result.missing == {"hangs": "late"}
+        assert result.risky == {"hangs"}
+        assert_same(result, reference)
+        assert_same(run(backend, plan(1)), reference)  # once what hangs has been replaced
+        wait_for(lambda: backend.tasks == 2)
+        backend.publish(5, reference.deltas[0])
+        backend.submit(orders(["hangs", *AGENTS], "train", 1, 5, {}), 60.0)
+        next(iter(backend.answers(10.0)))
+        began = time.monotonic()
+    assert time.monotonic() - began < 8
 
 
 def test_ctrl_c_in_a_round_ends_the_tasks_within_seconds(spark):
