@@ -202,7 +202,7 @@ class AggregationSection(Section):
     """How updates become one change of the model."""
 
     rule: Literal["mean", "median", "trimmed_mean", "krum", "multi_krum", "nnm_trimmed_mean"] = Field(
-        "trimmed_mean", description="robust rule over all updates, applied before the district and city means"
+        "trimmed_mean", description="robust rule over all updates, applied before the mean"
     )
     byzantine_share: float = Field(
         0.2, ge=0, lt=0.5, description="tolerated share of malicious agents in a round; f is their number, rounded down"

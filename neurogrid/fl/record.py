@@ -1,7 +1,7 @@
 """The durable record of what happened in a round: one row of round metrics and one row an agent in the audit."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -161,7 +161,7 @@ def _nan_mean(values: list[float]) -> float:
     return sum(finite) / len(finite) if finite else float("nan")
 
 
-def _districts(agents: tuple[AgentRecord, ...], norms: tuple[float, ...]) -> tuple[DistrictRecord, ...]:
+def _districts(agents: tuple[AgentRecord, ...], norms: Mapping[int, float]) -> tuple[DistrictRecord, ...]:
     records = []
     for number in sorted({a.district for a in agents}):
         own = [a for a in agents if a.district == number]
@@ -174,7 +174,7 @@ def _districts(agents: tuple[AgentRecord, ...], norms: tuple[float, ...]) -> tup
                 accepted=sum(a.accepted for a in own),
                 malicious=sum(a.malicious for a in own),
                 share=sum(a.share for a in own),
-                norm=norms[number] if number < len(norms) else 0.0,
+                norm=norms.get(number, 0.0),
             )
         )
     return tuple(records)
@@ -188,7 +188,7 @@ def summarise(
     f: int,
     attack: str,
     void_reason: str,
-    district_norms: tuple[float, ...],
+    district_norms: Mapping[int, float],
     weights: Vector,
     update_norm: float,
     relative_update: float,

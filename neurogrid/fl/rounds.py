@@ -170,7 +170,7 @@ def _one_round(
         f=count(settings.defence.byzantine_share, len(plan.agents)),
         attack=settings.attack.kind,
         void_reason=outcome.void_reason,
-        district_norms=() if outcome.aggregate is None else tuple(outcome.aggregate.district_norms.tolist()),
+        district_norms={} if outcome.aggregate is None else outcome.aggregate.district_norms,
         weights=weights,
         update_norm=change,
         relative_update=relative,

@@ -78,11 +78,14 @@ def _between(block: Matrix, lowest: int) -> Mask | Floats:
     everybody left alone speaks for one agent or against another.
     """
     n = len(block)
-    columns = np.sort(np.ascontiguousarray(block.T), axis=1)
+    if lowest == 0:
+        return np.ones(block.shape, np.bool_)
+    columns = np.array(block.T, order="C")  # a copy even of a single column, since it is sorted in place
+    columns.sort(axis=1)
     # Contiguous, since every row is compared with them.
     low, high = columns[:, lowest].copy(), columns[:, n - 1 - lowest].copy()
     inside: Mask = (block >= low) & (block <= high)
-    tied = np.flatnonzero(np.count_nonzero(inside, axis=0) != n - 2 * lowest)
+    tied = np.flatnonzero((columns[:, lowest - 1] == low) | (columns[:, n - lowest] == high))
     if tied.size == 0:
         return inside
     entries = inside.astype(np.float64)
