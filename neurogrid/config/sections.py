@@ -7,6 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from neurogrid.config.section import Section
 from neurogrid.config.source import SourceSection
+from neurogrid.fl.registry import find_rule, rule_names
 
 
 def _name(value: Any) -> str:
@@ -29,11 +30,18 @@ def _master(value: str) -> str:
     return value
 
 
+def _rule(value: str) -> str:
+    if value not in rule_names():
+        raise ValueError(f"input should be {' or '.join(repr(name) for name in rule_names())}")
+    return find_rule(value).name
+
+
 Share = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0)]
 Name = Annotated[str, BeforeValidator(_name)]
 Master = Annotated[str, AfterValidator(_master)]
+RuleName = Annotated[str, AfterValidator(_rule)]
 
 
 class SparkSection(Section):
@@ -201,8 +209,8 @@ class ClipSection(Section):
 class AggregationSection(Section):
     """How updates become one change of the model."""
 
-    rule: Literal["mean", "median", "trimmed_mean", "krum", "multi_krum", "nnm_trimmed_mean"] = Field(
-        "trimmed_mean", description="robust rule over all updates, applied before the mean"
+    rule: RuleName = Field(
+        "trimmed_mean", description="robust rule over all updates, applied before the mean", examples=[*rule_names()]
     )
     byzantine_share: float = Field(
         0.2, ge=0, lt=0.5, description="tolerated share of malicious agents in a round; f is their number, rounded down"
@@ -350,15 +358,16 @@ class Config(Section):
                 f"{self.etl.train_share} + {self.etl.validation_share} is not below 1"
             )
         asked = min(self.rounds.agents_per_round, self.sampling.agents)
-        f, rule = self.byzantine_f, self.aggregation.rule
-        if rule in ("trimmed_mean", "nnm_trimmed_mean") and f == 0:
+        rule, f = find_rule(self.aggregation.rule), self.byzantine_f
+        if rule.needs_f and f == 0:
             raise ValueError(
-                f"aggregation.rule {rule} would trim nobody: aggregation.byzantine_share "
+                f"aggregation.rule {rule.name} would trim nobody: aggregation.byzantine_share "
                 f"{self.aggregation.byzantine_share} of {asked} agents is f = 0; raise it, or use the rule mean"
             )
-        if rule != "mean" and asked < 2 * f + 3:
+        if asked < rule.least(f):
             raise ValueError(
-                f"{asked} agents a round cannot tolerate f = {f} malicious: {rule} needs 2f + 3 = {2 * f + 3}; "
+                f"{asked} agents a round cannot tolerate f = {f} malicious: {rule.name} needs "
+                f"{rule.least_formula} = {rule.least(f)}; "
                 "lower aggregation.byzantine_share, or raise rounds.agents_per_round and sampling.agents"
             )
         if self.rounds.min_agents > asked:

@@ -70,10 +70,7 @@ def aggregate(deltas: Matrix, weights: Floats, districts: npt.NDArray[np.int64],
         weights: (n,) positive, see `capped_weights`.
         districts: (n,), any number for each agent's district; nothing but `district_norms` depends on them.
         f: how many agents may be malicious.
-        rule: of rules.RULES.
-
-    Raises:
-        TooFewAgentsError, NothingToTrimError: see the rule.
+        rule: that can bear f of n, see `RuleSpec.refuse`.
     """
     verdict = rule(deltas, f)
     labels = np.unique(districts).tolist()

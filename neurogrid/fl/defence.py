@@ -11,7 +11,7 @@ from neurogrid.fl.aggregate import Aggregate, aggregate, capped_weights
 from neurogrid.fl.attack import count
 from neurogrid.fl.clip import ClipSettings, clip, tensor_norms
 from neurogrid.fl.record import AgentRecord
-from neurogrid.fl.rules import RULES, TooFewAgentsError
+from neurogrid.fl.registry import TooFewAgentsError, find_rule
 from neurogrid.fl.update import AgentId, Floats, Layout, RoundPlan, RoundResult, Worked
 from neurogrid.plural import plural
 
@@ -25,7 +25,7 @@ class DefenceSettings:
     """How updates become one change of the model.
 
     Attributes:
-        rule: of rules.RULES.
+        rule: name of one, see registry.py.
         byzantine_share: share of a round's agents that the rule has to bear as malicious; f is its whole part.
         weight_cap: no agent weighs more than this many times the median agent.
         min_agents: with fewer usable updates the round is void and the model stays as it is.
@@ -91,10 +91,10 @@ def defend(
         agents = [result.updates[row].agent for row in usable]
         weights = capped_weights(np.array([result.updates[row].windows for row in usable]), settings.weight_cap)
         own = np.array([districts[agent] for agent in agents])
+        rule, f = find_rule(settings.rule), count(settings.byzantine_share, len(plan.agents))
         try:
-            combined = aggregate(
-                deltas, weights, own, count(settings.byzantine_share, len(plan.agents)), RULES[settings.rule]
-            )
+            rule.refuse(len(agents), f)
+            combined = aggregate(deltas, weights, own, f, rule.load())
         except TooFewAgentsError as error:
             void = str(error)
         else:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from neurogrid.fl.registry import known_rule
 from neurogrid.fl.update import AgentId, RoundResult, Vector
 
 TRAIN_S_BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
@@ -30,8 +31,6 @@ def reason_kind(reason: str) -> str:
 
 
 _JUDGED = ("filtered", "not_finite", "bad_windows")
-_FIXED = ("krum", "multi_krum")
-"""Rules that filter all but one, or f, whoever attacks: what they filter does not say how many do."""
 
 
 def suspected(rule: str, rejections: Iterable[tuple[str, int]]) -> int:
@@ -41,10 +40,12 @@ def suspected(rule: str, rejections: Iterable[tuple[str, int]]) -> int:
     or fell with a void round is nobody's attack.
 
     Args:
-        rule: of rules.RULES.
+        rule: its name; what one filters that drops as many whoever attacks does not say how many do.
         rejections: kinds of reasons (`REASON_KINDS`), each with a number of agents.
     """
-    counted = [kind for kind in _JUDGED if kind != "filtered" or rule not in _FIXED]
+    spec = known_rule(rule)
+    fixed = spec is not None and spec.fixed_rejections
+    counted = [kind for kind in _JUDGED if kind != "filtered" or not fixed]
     return sum(agents for kind, agents in rejections if kind in counted)
 
 

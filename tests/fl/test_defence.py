@@ -7,7 +7,8 @@ import pytest
 
 from neurogrid.fl.clip import ClipSettings
 from neurogrid.fl.defence import MOST_WINDOWS, DefenceSettings, defend
-from neurogrid.fl.rules import RULES, NothingToTrimError
+from neurogrid.fl.registry import NothingToTrimError
+from neurogrid.fl.rules import RULES
 from neurogrid.fl.update import Layout, Phases, RoundPlan, RoundResult, TensorSpan, Update
 
 LAYOUT = Layout((TensorSpan("a", (20,), 0, 20), TensorSpan("b", (5, 2), 20, 30)))
@@ -76,7 +77,10 @@ def test_f_is_counted_from_the_agents_asked_so_that_missing_honest_ones_give_att
     # f = 3 of 15 asked needs 9; with seven missing, two would be enough for a rule that counted those who came.
     found = outcome(answers(leave_out=range(7)))
     assert found.aggregate is None
-    assert found.void_reason == "trimmed mean with f = 3 malicious agents needs at least 9 agents, got 8"
+    assert (
+        found.void_reason
+        == "the trimmed mean of each weight with f = 3 malicious agents needs at least 9 agents, got 8"
+    )
     assert {a.reason for a in found.agents[7:]} == {f"round void: {found.void_reason}"}
     assert outcome(answers(leave_out=range(6))).aggregate is not None
 
