@@ -1,12 +1,11 @@
-"""From the agents' deltas to one change of the model: a robust rule over all agents, then one weighted mean.
+"""From the agents' deltas and what a robust rule made of them to one change of the model: one weighted mean.
 
-The rule comes first and sees everybody: applied inside districts of five with f = 1 it breaks as soon as two malicious
-agents share a district. A mean over districts of their means, each weighted by what its agents weigh together, is the
+A mean over districts of their means, each weighted by what its agents weigh together, is the
 weighted mean over all agents, so districts are only what the report counts by. Every sum is made in agent order, so the
 result has the same bits however updates arrived.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial, reduce
@@ -15,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from neurogrid.fl.rules import Rule, Verdict
+from neurogrid.fl.rules import Verdict
 from neurogrid.fl.update import Floats, Matrix, Vector
 
 BLOCK_ENTRIES = 2**17
@@ -62,17 +61,14 @@ def capped_weights(windows: npt.NDArray[np.int64], cap: float) -> Floats:
     return capped
 
 
-def aggregate(deltas: Matrix, weights: Floats, districts: npt.NDArray[np.int64], f: int, rule: Rule) -> Aggregate:
-    """Filters, then averages.
+def average(verdict: Verdict, weights: Floats, districts: npt.NDArray[np.int64]) -> Aggregate:
+    """The weighted mean of what a rule kept.
 
     Args:
-        deltas: (n, d) float32, finite, already clipped.
+        verdict: on (n, d) deltas, finite and already clipped.
         weights: (n,) positive, see `capped_weights`.
         districts: (n,), any number for each agent's district; nothing but `district_norms` depends on them.
-        f: how many agents may be malicious.
-        rule: that can bear f of n, see `RuleSpec.refuse`.
     """
-    verdict = rule(deltas, f)
     labels = np.unique(districts).tolist()
     members = [np.flatnonzero((districts == label) & verdict.kept) for label in labels]
     delta, share, kept, squares = (_rows if verdict.coordinates is None else _entries)(verdict, weights, members)
@@ -81,6 +77,27 @@ def aggregate(deltas: Matrix, weights: Floats, districts: npt.NDArray[np.int64],
         return Aggregate(delta, share, verdict.kept, verdict.scores, norms)
     share = share if verdict.mixing is None else share @ verdict.mixing
     return Aggregate(delta, share, kept >= verdict.kept_share / 2, 1 - kept, norms)
+
+
+def joined(parts: Sequence[tuple[Members, Aggregate]], weights: Floats) -> Aggregate:
+    """The mean of means of several groups of agents, each weighted by what its agents weigh together.
+
+    Args:
+        parts: each group's agents, which are in no other one, and what came of them.
+        weights: (n,) of all agents; those in no group have no share.
+    """
+    if len(parts) == 1 and len(parts[0][0]) == len(weights):
+        return parts[0][1]
+    n, d = len(weights), len(parts[0][1].delta)
+    groups = np.array([weights[members].sum() for members, _ in parts])
+    delta, share, accepted, scores = np.zeros(d), np.zeros(n), np.zeros(n, bool), np.full(n, np.nan)
+    for (members, part), weight in zip(parts, groups / groups.sum(), strict=True):
+        delta += weight * part.delta
+        share[members] = weight * part.share
+        accepted[members] = part.accepted
+        scores[members] = part.scores
+    norms = {label: norm for _, part in parts for label, norm in part.district_norms.items()}
+    return Aggregate(delta.astype(np.float32), share, accepted, scores, norms)
 
 
 def length(vector: npt.NDArray[np.floating]) -> float:

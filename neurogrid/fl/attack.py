@@ -1,6 +1,7 @@
-"""What malicious agents do, for experiments: an attack turns their honest deltas into what they send.
+"""What malicious agents do, for experiments: a backend whose malicious agents send something else than they computed.
 
-Attacks run in the round loop, on what the agents computed, so that every backend sees the same ones.
+It wraps a backend of any kind, so that every kind sees the same attacks. The round loop knows nothing of it; who was
+malicious is the `Truth` that the record compares the rule's decisions with.
 """
 
 from collections.abc import Callable, Sequence
@@ -8,9 +9,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from neurogrid.fl.update import AgentId, Matrix
+from neurogrid.fl.registry import count
+from neurogrid.fl.update import AgentId, Backend, Matrix, RoundPlan, RoundResult, Vector
 from neurogrid.randomness import generator
 
 
@@ -57,43 +58,65 @@ def noise(honest: Matrix, settings: AttackSettings, rngs: Sequence[np.random.Gen
 ATTACKS: dict[str, Attack] = {"scale": scale, "sign_flip": sign_flip, "noise": noise}
 
 
-def count(fraction: float, agents: int) -> int:
-    """How many of `agents` a share of them is; exact for shares like 0.2 that binary cannot hold."""
-    return int(fraction * agents + 1e-9)
+@dataclass(frozen=True)
+class Attackers:
+    """Who is malicious: the `Truth` of an experiment.
 
-
-def malicious(
-    everyone: tuple[AgentId, ...], chosen: tuple[AgentId, ...], round_number: int, seed: int, settings: AttackSettings
-) -> npt.NDArray[np.bool_]:
-    """(chosen,) bool, which of a round's agents are malicious; see `AttackSettings.placement`."""
-    if settings.kind == "none":
-        return np.zeros(len(chosen), bool)
-    if settings.placement == "fixed":
-        pool, rng = everyone, generator(seed, "attackers")
-    else:
-        pool, rng = chosen, generator(seed, "attackers", round_number)
-    attackers = set(rng.choice(np.array(pool), count(settings.fraction, len(pool)), replace=False).tolist())
-    return np.array([agent in attackers for agent in chosen], bool)
-
-
-def attack(
-    deltas: Matrix,
-    agents: Sequence[AgentId],
-    attackers: npt.NDArray[np.bool_],
-    round_number: int,
-    seed: int,
-    settings: AttackSettings,
-) -> None:
-    """Replaces the rows of malicious agents in place; what one draws does not depend on who else has answered.
-
-    Args:
-        deltas: (n, d), honest.
-        agents, attackers: (n,) whose rows they are, and which of them are malicious.
-        round_number, seed: name what is drawn.
-        settings: see there.
+    Attributes:
+        everyone: all agents, in the manifest's order.
+        seed: of the run.
+        settings: see there; an attack of the kind `none` has no attackers.
     """
-    rows = np.flatnonzero(attackers)
-    if rows.size:
-        rngs = [generator(seed, "attack", round_number, agents[row]) for row in rows.tolist()]
-        with np.errstate(over="ignore", invalid="ignore"):
-            deltas[rows] = ATTACKS[settings.kind](deltas[rows], settings, rngs)
+
+    everyone: tuple[AgentId, ...]
+    seed: int
+    settings: AttackSettings
+
+    @property
+    def attack(self) -> str:
+        """What they do, by name."""
+        return self.settings.kind
+
+    def malicious(self, round_number: int, agents: tuple[AgentId, ...]) -> dict[AgentId, bool]:
+        """Of each of a round's agents, whether it is; see `AttackSettings.placement`."""
+        if self.settings.placement == "fixed":
+            pool, rng = self.everyone, generator(self.seed, "attackers")
+        else:
+            pool, rng = agents, generator(self.seed, "attackers", round_number)
+        drawn = set(rng.choice(np.array(pool), count(self.settings.fraction, len(pool)), replace=False).tolist())
+        return {agent: agent in drawn for agent in agents}
+
+    def spoil(self, result: RoundResult, round_number: int, agents: tuple[AgentId, ...]) -> None:
+        """Replaces malicious agents' deltas in place; what one draws does not depend on who else has answered."""
+        malicious = self.malicious(round_number, agents)
+        rows = [row for row, update in enumerate(result.updates) if malicious[update.agent]]
+        if rows:
+            rngs = [generator(self.seed, "attack", round_number, result.updates[row].agent) for row in rows]
+            with np.errstate(over="ignore", invalid="ignore"):
+                result.deltas[rows] = ATTACKS[self.settings.kind](result.deltas[rows], self.settings, rngs)
+
+
+class Attacked:
+    """A backend some of whose agents are malicious."""
+
+    def __init__(self, backend: Backend, attackers: Attackers) -> None:
+        self._backend, self._attackers = backend, attackers
+
+    def run(self, plan: RoundPlan) -> RoundResult:
+        """See Backend."""
+        result = self._backend.run(plan)
+        self._attackers.spoil(result, plan.round, plan.agents)
+        return result
+
+    def evaluate(
+        self, agents: tuple[AgentId, ...], weights: Vector, timeout_s: float
+    ) -> dict[AgentId, dict[str, float]]:
+        """See Backend."""
+        return self._backend.evaluate(agents, weights, timeout_s)
+
+    def __enter__(self) -> "Attacked":
+        self._backend.__enter__()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._backend.__exit__(*exc)

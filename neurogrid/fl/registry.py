@@ -9,7 +9,8 @@ Others register rules of their own as entry points of the group `neurogrid.rules
     my_rule = "my_package.rules:MY_RULE"
 """
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from neurogrid.fl.rules import Rule
 
 GROUP = "neurogrid.rules"
+STAGES = ("admit", "clip", "weigh", "rule", "mean", "server_step")
+"""What happens to a round's updates, in this order, unless the config says otherwise; see stages.py. Before `rule`,
+which is the config's own, other rules may go as `rule:NAME`."""
 
 
 class UnknownRuleError(ValueError):
@@ -79,6 +83,28 @@ class RuleSpec:
             raise TooFewAgentsError(
                 f"{self.words} with f = {plural(f, 'malicious agent')} needs at least {self.least(f)} agents, got {n}"
             )
+
+
+def refuse_stages(names: Sequence[str]) -> None:
+    """Raises ValueError where these stages can't follow one another.
+
+    Clipping and weighing may be left out, and before `rule` others may go that judge whole updates.
+    """
+    if not re.fullmatch(r"admit (clip )?(weigh )?(rule:\S+ )*rule mean server_step", " ".join(names)):
+        raise ValueError(
+            "stages are admit, clip, weigh, rule, mean and server_step in this order; clip and weigh may be left out, "
+            "and before rule others may go as rule:NAME"
+        )
+    for name in names:
+        if name.startswith("rule:") and find_rule(name.removeprefix("rule:")).judges != "rows":
+            raise ValueError(
+                f"{name} judges single weights, so no other rule can follow it; name it in aggregation.rule"
+            )
+
+
+def count(share: float, agents: int) -> int:
+    """How many of `agents` a share of them is; exact for shares like 0.2 that binary cannot hold."""
+    return int(share * agents + 1e-9)
 
 
 def _load(name: str) -> Callable[[], "Rule"]:

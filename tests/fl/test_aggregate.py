@@ -9,8 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neurogrid.fl import aggregate as module
-from neurogrid.fl.aggregate import aggregate, capped_weights, length
+from neurogrid.fl.aggregate import Aggregate, average, capped_weights, length
 from neurogrid.fl.rules import RULES, Verdict
+
+
+def aggregate(deltas, weights, districts, f, rule) -> Aggregate:
+    return average(rule(deltas, f), weights, districts)
 
 
 def draw(n: int, d: int, seed: int = 0) -> np.ndarray:

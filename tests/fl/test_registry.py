@@ -53,6 +53,31 @@ def test_a_rule_that_cannot_run_is_refused_by_the_config_with_the_reason(
         load(f"aggregation: {{rule: {name}}}")
 
 
+@pytest.mark.parametrize(
+    ("stages", "words"),
+    [
+        ("[admit, rule, clip, mean, server_step]", "stages are admit, clip, weigh"),
+        ("[rule, mean, server_step]", "stages are admit, clip, weigh"),
+        ("[admit, rule, mean]", "stages are admit, clip, weigh"),
+        ("[admit, 'rule:median', rule, mean, server_step]", "rule:median judges single weights"),
+        ("[admit, 'rule:nonesuch', rule, mean, server_step]", "there is no rule nonesuch"),
+    ],
+)
+def test_stages_that_cannot_follow_one_another_are_refused(stages: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        load(f"aggregation: {{stages: {stages}}}")
+    assert load("aggregation: {stages: [admit, 'rule:krum', rule, mean, server_step]}").aggregation.stages
+
+
+def test_a_rule_of_districts_too_small_for_their_f_is_refused() -> None:
+    whole = "rounds: {agents_per_round: 15}\nsampling: {districts: 3}\naggregation: {scope: district}"
+    assert load(whole).aggregation.scope == "district"
+    with pytest.raises(ConfigError, match=r"5 agents a round in each of 3 districts cannot .* f = 2 .* 2f \+ 3 = 7"):
+        load(whole, ["aggregation.byzantine_share=0.45"])
+    with pytest.raises(ConfigError, match="trim nobody"):
+        load(whole, ["sampling.districts=5"])
+
+
 def test_a_record_may_name_a_rule_that_is_not_known_here(registered: None) -> None:
     assert known_rule("nonesuch") is None
     with pytest.raises(UnknownRuleError, match="there is no rule nonesuch"):

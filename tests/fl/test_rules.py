@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from neurogrid.fl.aggregate import Aggregate, aggregate
+from neurogrid.fl.aggregate import Aggregate, average
 from neurogrid.fl.registry import BUILT_IN, NothingToTrimError, TooFewAgentsError
 from neurogrid.fl.rules import BLOCK_COLUMNS, RULES
 
@@ -35,6 +35,10 @@ def byzfl() -> types.ModuleType:
 def in_one_district(deltas: np.ndarray, f: int, rule: str) -> Aggregate:
     n = len(deltas)
     return aggregate(deltas, np.ones(n), np.zeros(n, np.int64), f, RULES[rule])
+
+
+def aggregate(deltas, weights, districts, f, rule) -> Aggregate:
+    return average(rule(deltas, f), weights, districts)
 
 
 def draw(n: int, d: int, seed: int = 0) -> np.ndarray:

@@ -9,9 +9,9 @@ import pytest
 import yaml
 from records import evaluation_of, manifest_of, write_evaluation
 
-from neurogrid.fl.attack import AttackSettings
+from neurogrid.fl.attack import Attacked, Attackers, AttackSettings
 from neurogrid.fl.clip import ClipSettings
-from neurogrid.fl.defence import DefenceSettings
+from neurogrid.fl.pipeline import AggregationSettings
 from neurogrid.fl.rounds import Federation, RoundSettings, federate
 from neurogrid.fl.state import State
 from neurogrid.fl.update import Layout, Phases, RoundResult, TensorSpan, Update
@@ -97,14 +97,11 @@ def runs_under(folder: Path) -> MakeRun:
             rounds=rounds if done is None else done,
             agents_per_round=min(agents, 15),
             timeout_s=10,
-            server_momentum=0.5,
-            server_step=0.7,
             panel_agents=5,
             patience_rounds=0,
             min_improvement=0,
             converged_update=0,
-            defence=DefenceSettings(rule, 0.2, 3, 3, ClipSettings("median", "tensor", 1.0)),
-            attack=AttackSettings(attack, 0.2, "fixed", 10, 1.0),
+            aggregation=AggregationSettings(rule, 0.2, 3, 3, ClipSettings("median", "tensor", 1.0), 0.5, 0.7),
         )
         districts = {agent.agent_id: agent.district for agent in manifest.agents}
         federation = Federation(names, districts, LAYOUT, start, 7)
@@ -126,7 +123,12 @@ def runs_under(folder: Path) -> MakeRun:
         late = frozenset({(4, names[1]), (4, names[6])})
         state = State.start(start)
         with Ledger.create(run, genesis, yaml.safe_dump(config), LAYOUT, state) as ledger:
-            finish = federate(state, federation, settings, Pretend(goal, late), [ledger])
+            honest = Pretend(goal, late)
+            attackers = Attackers(names, 7, AttackSettings(attack, 0.2, "fixed", 10, 1.0))
+            if attack == "none":
+                finish = federate(state, federation, settings, honest, [ledger])
+            else:
+                finish = federate(state, federation, settings, Attacked(honest, attackers), [ledger], attackers)
             if done is None:
                 ledger.finish(finish.state, finish.reason, {})
         if known:
