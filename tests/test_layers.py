@@ -30,7 +30,7 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "lock": ({"errors", "storage"}, set()),
     "incluster": ({"errors"}, set()),
     "session": ({"errors", "job_errors"}, {"pyspark", "py4j", "psutil"}),
-    "config": ({"errors"}, {"pydantic", "yaml"}),
+    "config": ({"errors", "fl"}, {"pydantic", "yaml"}),
     "fl": ({"plural", "randomness"}, {"numpy", "torch", "threadpoolctl"}),
     "models": (set(), {"numpy", "torch"}),
     "data": ({"errors", "plural", "randomness", "storage"}, {"numpy", "pyarrow", "pydantic", "pyspark", "py4j"}),
@@ -56,7 +56,7 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
         {"numpy", "pyarrow", "pyspark", "torch"},
     ),
     "report": (
-        {"errors", "plural", "storage", "data", "ledger"},
+        {"errors", "plural", "storage", "data", "fl", "ledger"},
         {"numpy", "pyarrow", "matplotlib", "PIL", "jinja2", "markupsafe", "yaml"},
     ),
     "bench": (
@@ -145,6 +145,14 @@ def test_a_part_imports_only_what_the_table_lets_it(part):
             if "*" not in allowed and name not in allowed:
                 wrong.append(f"{place(path, found.line)} imports {found.module}")
     assert wrong == []
+
+
+def test_the_config_knows_the_rules_and_nothing_else_of_how_models_are_learnt():
+    found = {i.module for path in MODULES if part_of(path) == "config" for i in imports(path)}
+    assert {name for name in found if name.startswith("neurogrid.fl")} == {"neurogrid.fl.registry"}
+    registry = PACKAGE / "fl" / "registry.py"
+    heavy = {node.module for node in tree(registry).body if isinstance(node, ast.ImportFrom)}
+    assert not heavy & {"numpy", "torch", "threadpoolctl", "neurogrid.fl.rules"}
 
 
 def test_only_the_command_line_reads_the_config():

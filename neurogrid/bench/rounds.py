@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -21,10 +22,9 @@ from neurogrid.bench.agents import IdleFactory, LstmFactory, start
 from neurogrid.bench.bare import BareExchange, BareTraining
 from neurogrid.bench.goals import verdicts
 from neurogrid.bench.table import Cell, ResultTable
-from neurogrid.fl.attack import AttackSettings
 from neurogrid.fl.clip import ClipSettings
-from neurogrid.fl.defence import DefenceSettings
 from neurogrid.fl.order import Backend
+from neurogrid.fl.pipeline import AggregationSettings
 from neurogrid.fl.record import Round
 from neurogrid.fl.rounds import Federation, RoundSettings, federate
 from neurogrid.fl.state import State
@@ -185,7 +185,7 @@ class _Turns:
     training: BareTraining
     exchange: BareExchange
     memory: _Memory
-    records: list[Round] = field(default_factory=list)
+    figures: list[dict[str, Any]] = field(default_factory=list)
     persist_s: list[float] = field(default_factory=list)
     exchange_s: list[float] = field(default_factory=list)
     training_s: list[float] = field(default_factory=list)
@@ -200,7 +200,7 @@ class _Turns:
         if record.round_id == WARM_UP_ROUNDS:
             self.memory.stop.set()
         if record.round_id > WARM_UP_ROUNDS:
-            self.records.append(record)
+            self.figures.append(record.figures)
             self.persist_s.append(persisted - began)
             self.exchange_s.append(exchange_s)
             self.training_s.append(training_s)
@@ -211,18 +211,18 @@ class _Turns:
         def median_ms(values: Sequence[float]) -> float:
             return 1e3 * statistics.median(values)
 
-        run_s = [r.send_s + r.train_s + r.collect_s for r in self.records]
-        overhead_ms = median_ms([r.send_s + r.collect_s for r in self.records])
+        run_s = [r["send_s"] + r["train_s"] + r["collect_s"] for r in self.figures]
+        overhead_ms = median_ms([r["send_s"] + r["collect_s"] for r in self.figures])
         exchange_ms = median_ms(self.exchange_s)
         rates: tuple[Cell, ...] = (None, None, None)
         if trains:
             share = statistics.median(b / r for b, r in zip(self.training_s, run_s, strict=True))
             rates = (agents / statistics.median(run_s), agents / statistics.median(self.training_s), share)
         return (
-            median_ms([r.send_s for r in self.records]),
-            median_ms([r.train_s for r in self.records]),
-            median_ms([r.collect_s for r in self.records]),
-            median_ms([r.aggregate_s for r in self.records]),
+            median_ms([r["send_s"] for r in self.figures]),
+            median_ms([r["train_s"] for r in self.figures]),
+            median_ms([r["collect_s"] for r in self.figures]),
+            median_ms([r["aggregate_s"] for r in self.figures]),
             median_ms(self.persist_s),
             overhead_ms,
             exchange_ms,
@@ -258,20 +258,19 @@ def _round_settings(agents: int, rounds: int) -> RoundSettings:
         rounds=rounds,
         agents_per_round=1_000_000,
         timeout_s=600.0,
-        server_momentum=0.9,
-        server_step=1.0,
         panel_agents=0,
         patience_rounds=0,
         min_improvement=0.0,
         converged_update=0.0,
-        defence=DefenceSettings(
+        aggregation=AggregationSettings(
             rule="trimmed_mean" if agents >= 5 else "mean",  # with fewer there is nobody to trim
             byzantine_share=0.2,
             weight_cap=2.0,
             min_agents=1,
             clip=ClipSettings(to="median", per="tensor", norm=1.0),
+            server_momentum=0.9,
+            server_step=1.0,
         ),
-        attack=AttackSettings(kind="none", fraction=0.0, placement="fixed", scale=1.0, noise_std=1.0),
     )
 
 

@@ -8,7 +8,6 @@ import json
 import math
 import sys
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Self
 
 from neurogrid.fl.record import Round
@@ -17,8 +16,6 @@ if TYPE_CHECKING:  # what a federation runs on is not installed everywhere
     from neurogrid.fl.state import State
 
 MARK = "neurogrid"
-# The records of agents stand in the ledger; a line of a log has no room for them.
-_IN_LEDGER = ("agents", "districts")
 
 
 def emit(kind: str, **content: Any) -> None:
@@ -53,8 +50,8 @@ class RoundLines:
 
     def after_round(self, record: Round, state: "State") -> None:
         """Says what happened in the round."""
-        names = [field.name for field in fields(record) if field.name not in _IN_LEDGER]
-        emit("round", **{name: getattr(record, name) for name in names})
+        # The records of agents stand in the ledger; a line of a log has no room for them.
+        emit("round", **record.core)
 
 
 def to_round(content: Mapping[str, Any]) -> Round:
@@ -63,8 +60,12 @@ def to_round(content: Mapping[str, Any]) -> Round:
     Raises:
         TypeError: the line lacks a field, or has one more (another version wrote it).
     """
-    numbers: dict[str, Any] = {name: float("nan") if value is None else value for name, value in content.items()}
-    return Round(**numbers, agents=(), districts=())
+    return Round(**_numbers(content), agents=(), districts=())
+
+
+def _numbers(content: Mapping[str, Any]) -> dict[str, Any]:
+    inner = {name: _numbers(value) if isinstance(value, Mapping) else value for name, value in content.items()}
+    return {name: float("nan") if value is None else value for name, value in inner.items()}
 
 
 def plain(value: Any) -> Any:

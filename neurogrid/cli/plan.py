@@ -7,7 +7,7 @@ from neurogrid.config import Config
 from neurogrid.data.grid import check_cadence
 from neurogrid.data.manifest import Manifest
 from neurogrid.data.sources import Source
-from neurogrid.fl.attack import count
+from neurogrid.fl.registry import count, find_rule
 from neurogrid.plural import plural
 
 
@@ -72,14 +72,15 @@ def _training(config: Config, size: Size) -> list[tuple[str, str]]:
     section, clip, local = config.rounds, config.aggregation.clip, config.local
     asked = min(section.agents_per_round, size.agents)
     clipped = "not clipped" if clip.to == "none" else f"clipped to the {clip.to} norm of each {clip.per}"
-    rule = config.aggregation.rule
-    tolerated = "no malicious agent" if rule == "mean" else f"f = {plural(_borne(config, asked), 'malicious agent')}"
+    rule = find_rule(config.aggregation.rule)
+    borne = f"f = {plural(_borne(config, asked), 'malicious agent')}" if rule.tolerates else "no malicious agent"
+    where = " in each district" if config.aggregation.scope == "district" else ""
     minutes = config.model.horizon_slots * size.cadence_minutes
     return [
         ("model", f"{config.model.name}, {size.weights:,} weights, {minutes} min ahead"),
         ("rounds", f"{section.count}, with {asked} of {plural(size.agents, 'agent')} in each"),
         ("each agent", f"{plural(local.steps, 'step')} of {plural(local.batch_size, 'window')}, loss {local.loss}"),
-        ("updates", f"{clipped}, then {rule}, which tolerates {tolerated}"),
+        ("updates", f"{clipped}, then {rule.name}{where}, which tolerates {borne}"),
         *_attack(config, size.agents, asked),
     ]
 
@@ -106,4 +107,6 @@ def _attack(config: Config, agents: int, asked: int) -> list[tuple[str, str]]:
 
 def _borne(config: Config, asked: int) -> int:
     """How many malicious agents among `asked` the rule tolerates."""
-    return 0 if config.aggregation.rule == "mean" else count(config.aggregation.byzantine_share, asked)
+    section = config.aggregation
+    judged = asked // config.sampling.districts if section.scope == "district" else asked
+    return count(section.byzantine_share, judged) if find_rule(section.rule).tolerates else 0

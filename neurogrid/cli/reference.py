@@ -5,6 +5,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 
 from neurogrid.config import keys
+from neurogrid.fl.registry import find_rule, rule_names
 
 
 def reference() -> str:
@@ -20,6 +21,8 @@ def reference() -> str:
     for section, field in sections:
         inner = [(name, f) for name, f in keys() if name.rpartition(".")[0] == section and not _is_section(f)]
         lines += ["", f"## {section}", "", f"{_sentence(field.description)}", "", *_table(inner)]
+        if section == "aggregation":
+            lines += ["", *_rules()]
     return "\n".join(lines) + "\n"
 
 
@@ -32,6 +35,24 @@ def _table(rows: list[tuple[str, Any]]) -> list[str]:
     for name, field in rows:
         table.append(f"| `{name}` | `{_yaml(field.default)}` | {_values(field)} | {field.description} |")
     return table
+
+
+def _rules() -> list[str]:
+    lines = [
+        "The rules. Another package adds its own as entry points of the group `neurogrid.rules`, as "
+        "`neurogrid/fl/registry.py` says.",
+        "",
+        "| rule | what it is | keeps or drops | agents needed for f malicious | drops as many whoever attacks |",
+        "|---|---|---|---|---|",
+    ]
+    for spec in map(find_rule, rule_names()):
+        judges = "updates" if spec.judges == "rows" else "single weights"
+        needed = (
+            (f"{spec.least_formula}, f > 0" if spec.needs_f else spec.least_formula) if spec.tolerates else "no defence"
+        )
+        fixed = "yes" if spec.fixed_rejections else "no"
+        lines.append(f"| `{spec.name}` | {spec.words} | {judges} | {needed} | {fixed} |")
+    return lines
 
 
 def _sentence(text: str) -> str:
@@ -48,8 +69,9 @@ def _yaml(value: Any) -> str:
 
 def _values(field: Any) -> str:
     kind = field.annotation
-    if get_origin(kind) is Literal:
-        return ", ".join(f"`{choice}`" for choice in get_args(kind))
+    choices = get_args(kind) if get_origin(kind) is Literal else field.examples
+    if choices:
+        return ", ".join(f"`{choice}`" for choice in choices)
     limits = []
     for rule in field.metadata:
         for attribute, words in (("gt", "above"), ("ge", "from"), ("lt", "below"), ("le", "to")):

@@ -8,10 +8,10 @@ from neurogrid.config import Config
 from neurogrid.data.sampling import SamplingSettings
 from neurogrid.data.windows import WindowSettings
 from neurogrid.evaluation import CentralSettings, EvaluationSettings
-from neurogrid.fl.attack import AttackSettings
+from neurogrid.fl.attack import Attackers, AttackSettings
 from neurogrid.fl.clip import ClipSettings
-from neurogrid.fl.defence import DefenceSettings
 from neurogrid.fl.local import LocalSettings
+from neurogrid.fl.pipeline import AggregationSettings
 from neurogrid.fl.rounds import RoundSettings
 from neurogrid.models import LossSettings, ModelSettings
 from neurogrid.teacher.settings import Device, Precision, TeacherSettings
@@ -67,21 +67,29 @@ def rounds(config: Config) -> RoundSettings:
         rounds=section.count,
         agents_per_round=section.agents_per_round,
         timeout_s=section.timeout_s,
-        server_momentum=section.server_momentum,
-        server_step=section.server_step,
         panel_agents=section.panel_agents,
         patience_rounds=section.patience_rounds,
         min_improvement=section.min_improvement,
         converged_update=section.converged_update,
-        defence=DefenceSettings(
+        aggregation=AggregationSettings(
             rule=aggregation.rule,
             byzantine_share=aggregation.byzantine_share,
             weight_cap=aggregation.weight_cap,
             min_agents=section.min_agents,
             clip=ClipSettings(**aggregation.clip.model_dump()),
+            server_momentum=section.server_momentum,
+            server_step=section.server_step,
+            scope=aggregation.scope,
+            stages=tuple(aggregation.stages),
         ),
-        attack=AttackSettings(**config.attack.model_dump()),
     )
+
+
+def attackers(config: Config, everyone: tuple[str, ...]) -> Attackers | None:
+    """Who of `everyone` is malicious; None where no attack is to be simulated."""
+    if config.attack.kind == "none":
+        return None
+    return Attackers(everyone, config.seed, AttackSettings(**config.attack.model_dump()))
 
 
 def exchange(config: Config) -> ExchangeSettings:

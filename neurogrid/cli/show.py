@@ -164,18 +164,19 @@ def round_words(record: "Round") -> str:
 
 
 def _cells(record: "Round") -> tuple[str, ...]:
-    attackers = record.byzantine_agents_n
-    caught = "-" if not attackers else f"{round(attackers * record.rejection_recall)}/{attackers}"
+    figures = record.figures
+    attackers = figures["byzantine_agents_n"]
+    caught = "-" if not attackers else f"{round(attackers * figures['rejection_recall'])}/{attackers}"
     return (
         str(record.round_id),
         number(record.held_out_loss),
-        number(record.loss_mean),
-        f"{record.n_accepted_agents}/{record.n_total_agents}" if record.aggregated else "void",
+        number(figures["loss_mean"]),
+        f"{figures['n_accepted_agents']}/{figures['n_total_agents']}" if record.aggregated else "void",
         caught,
-        str(record.n_late_agents + record.n_lost_agents),
+        str(figures["n_late_agents"] + figures["n_lost_agents"]),
         f"{record.wallclock_s:.2f}",
         number(record.relative_update),
-        str(record.executors),
+        str(figures["executors"]),
     )
 
 

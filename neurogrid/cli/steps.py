@@ -26,6 +26,7 @@ from neurogrid.data.sources import Source
 from neurogrid.data.tables import refuse_missing
 from neurogrid.errors import InputError, RunError
 from neurogrid.evaluation import evaluate
+from neurogrid.fl.attack import Attacked
 from neurogrid.fl.order import Backend
 from neurogrid.fl.record import weights_sha256
 from neurogrid.fl.rounds import Federation, Finish, Observer, VoidRoundsError, federate
@@ -183,6 +184,9 @@ def do_train(
     else:
         assert spark is not None
         backend = SparkBackend(spark, factory, federation.layout.size, settings.exchange(config), pods)
+    attackers = settings.attackers(config, federation.agents)
+    if attackers:
+        backend = Attacked(backend, attackers)
     with (
         traced(run_id) as traces,
         open_ledger(
@@ -198,7 +202,8 @@ def do_train(
                 table = stack.enter_context(watch(config.rounds.count, state.round))
                 # Before the ledger, whose records name the traces.
                 observers: list[Observer] = [*filter(None, [traces]), ledger, table]
-                finish = federate(state, replace(federation, start=started_from), rounds, backend, observers)
+                federation = replace(federation, start=started_from)
+                finish = federate(state, federation, rounds, backend, observers, attackers)
         except VoidRoundsError as error:
             raise RunError(
                 str(error), fix="lower rounds.min_agents, or see why updates were rejected in the run's audit"

@@ -1,6 +1,7 @@
 """The one YAML config. Only the command line reads it."""
 
+from neurogrid.config.federation import AttackSection
 from neurogrid.config.reading import given, keys, load, refuse_guide_without_teacher, to_yaml, values
-from neurogrid.config.sections import AttackSection, Config
+from neurogrid.config.sections import Config
 
 __all__ = ["AttackSection", "Config", "given", "keys", "load", "refuse_guide_without_teacher", "to_yaml", "values"]

@@ -5,8 +5,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from neurogrid.config.federation import AggregationSection, AttackSection, Count, RoundsSection, Seconds
 from neurogrid.config.section import Section
 from neurogrid.config.source import SourceSection
+from neurogrid.fl.registry import count, find_rule
 
 
 def _name(value: Any) -> str:
@@ -30,8 +32,6 @@ def _master(value: str) -> str:
 
 
 Share = Annotated[float, Field(ge=0, lt=1)]
-Count = Annotated[int, Field(ge=1)]
-Seconds = Annotated[float, Field(gt=0)]
 Name = Annotated[str, BeforeValidator(_name)]
 Master = Annotated[str, AfterValidator(_master)]
 
@@ -153,78 +153,6 @@ class LocalSection(Section):
     )
 
 
-class RoundsSection(Section):
-    """The rounds."""
-
-    count: Count = Field(60, description="number of rounds (--rounds)")
-    teacher: str = Field(
-        "", description="id or path of a teacher to start from or, with local.distill_weight, to learn from (--teacher)"
-    )
-    agents_per_round: Count = Field(15, description="agents that train in a round; all, if there are fewer")
-    min_agents: Count = Field(
-        1, description="usable updates that a round needs; with fewer it is void, and the model does not change"
-    )
-    timeout_s: Seconds = Field(
-        120.0, description="the update of an agent that has not answered by then is lost, seconds"
-    )
-    server_momentum: float = Field(
-        0.9, ge=0, lt=1, description="share of earlier changes that the server adds to a new one; 0 is FedAvg"
-    )
-    server_step: float = Field(0.5, gt=0, description="step size: share of this sum that is applied to the model")
-    panel_agents: int = Field(
-        16, ge=0, description="agents on whose validation windows each round's model is evaluated"
-    )
-    panel_windows: Count = Field(64, description="validation windows of each of these agents")
-    patience_rounds: int = Field(0, ge=0, description="stop after this many rounds without improvement; 0 never stops")
-    min_improvement: float = Field(
-        0.001, ge=0, lt=1, description="relative fall of the held-out loss that counts as improvement"
-    )
-    converged_update: float = Field(
-        0.0,
-        ge=0,
-        description="stop when the relative change of the weights stays below this for patience_rounds; 0 never stops",
-    )
-
-
-class ClipSection(Section):
-    """How updates are clipped before anything else."""
-
-    to: Literal["median", "fixed", "none"] = Field(
-        "median", description="clip to the round's median norm, to `norm`, or not at all"
-    )
-    per: Literal["tensor", "update"] = Field(
-        "tensor", description="clip each tensor by itself (stops concentrated updates), or the whole update"
-    )
-    norm: float = Field(1.0, gt=0, description="L2 norm to clip to, if `to` is fixed")
-
-
-class AggregationSection(Section):
-    """How updates become one change of the model."""
-
-    rule: Literal["mean", "median", "trimmed_mean", "krum", "multi_krum", "nnm_trimmed_mean"] = Field(
-        "trimmed_mean", description="robust rule over all updates, applied before the district and city means"
-    )
-    byzantine_share: float = Field(
-        0.2, ge=0, lt=0.5, description="tolerated share of malicious agents in a round; f is their number, rounded down"
-    )
-    weight_cap: float = Field(2.0, ge=1, description="largest weight of an agent, as a multiple of the median agent's")
-    clip: ClipSection = Field(ClipSection(), description="clipping of updates")
-
-
-class AttackSection(Section):
-    """Malicious agents, for experiments."""
-
-    kind: Literal["none", "scale", "sign_flip", "noise"] = Field(
-        "none", description="attack to simulate (--byzantine-attack)"
-    )
-    fraction: float = Field(0.2, ge=0, lt=1, description="share of agents that attack (--byzantine-fraction)")
-    placement: Literal["fixed", "per_round"] = Field(
-        "fixed", description="fixed: the same agents attack in all rounds; per_round: others are drawn in each round"
-    )
-    scale: float = Field(10.0, description="factor of the scale attack")
-    noise_std: float = Field(1.0, gt=0, description="standard deviation of the noise attack, in the weights' unit")
-
-
 class BackendSection(Section):
     """Where a round's agents run. Changes no result."""
 
@@ -330,7 +258,7 @@ class Config(Section):
     def byzantine_f(self) -> int:
         """How many malicious agents the rule has to tolerate in a round."""
         asked = min(self.rounds.agents_per_round, self.sampling.agents)
-        return int(self.aggregation.byzantine_share * asked + 1e-9)
+        return count(self.aggregation.byzantine_share, asked)
 
     @model_validator(mode="before")
     @classmethod
@@ -350,17 +278,7 @@ class Config(Section):
                 f"{self.etl.train_share} + {self.etl.validation_share} is not below 1"
             )
         asked = min(self.rounds.agents_per_round, self.sampling.agents)
-        f, rule = self.byzantine_f, self.aggregation.rule
-        if rule in ("trimmed_mean", "nnm_trimmed_mean") and f == 0:
-            raise ValueError(
-                f"aggregation.rule {rule} would trim nobody: aggregation.byzantine_share "
-                f"{self.aggregation.byzantine_share} of {asked} agents is f = 0; raise it, or use the rule mean"
-            )
-        if rule != "mean" and asked < 2 * f + 3:
-            raise ValueError(
-                f"{asked} agents a round cannot tolerate f = {f} malicious: {rule} needs 2f + 3 = {2 * f + 3}; "
-                "lower aggregation.byzantine_share, or raise rounds.agents_per_round and sampling.agents"
-            )
+        self._refuse_rules(asked)
         if self.rounds.min_agents > asked:
             raise ValueError(f"rounds.min_agents {self.rounds.min_agents} is more than the {asked} agents of a round")
         if self.sampling.districts > self.sampling.agents:
@@ -368,3 +286,25 @@ class Config(Section):
                 f"sampling.districts {self.sampling.districts} is more than sampling.agents {self.sampling.agents}"
             )
         return self
+
+    def _refuse_rules(self, asked: int) -> None:
+        """Refuses rules that cannot bear their f of those whom they judge at once."""
+        section, where = self.aggregation, ""
+        if section.scope == "district":
+            asked //= self.sampling.districts
+            where = f" in each of {self.sampling.districts} districts"
+        f = count(section.byzantine_share, asked)
+        before = [name.removeprefix("rule:") for name in section.stages if name.startswith("rule:")]
+        rules = [find_rule(name) for name in (*before, section.rule)]
+        for rule in rules:
+            if rule.needs_f and f == 0:
+                raise ValueError(
+                    f"aggregation.rule {rule.name} would trim nobody: aggregation.byzantine_share "
+                    f"{section.byzantine_share} of {asked} agents{where} is f = 0; raise it, or use the rule mean"
+                )
+        if asked < rules[0].least(f):
+            raise ValueError(
+                f"{asked} agents a round{where} cannot tolerate f = {f} malicious: {rules[0].name} needs "
+                f"{rules[0].least_formula} = {rules[0].least(f)}; "
+                "lower aggregation.byzantine_share, or raise rounds.agents_per_round and sampling.agents"
+            )

@@ -1,27 +1,31 @@
-"""From the agents' deltas to one change of the model: robust filter over all agents, district means, city mean.
+"""From the agents' deltas and what a robust rule made of them to one change of the model: one weighted mean.
 
-The filter comes first and sees everybody: applied inside districts of five with f = 1 it breaks as soon as two
-malicious agents share a district. Every sum is made in agent order, so the result has the same bits however updates
-arrived.
+A mean over districts of their means, each weighted by what its agents weigh together, is the
+weighted mean over all agents, so districts are only what the report counts by. Every sum is made in agent order, so the
+result has the same bits however updates arrived.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial, reduce
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from neurogrid.fl.rules import BLOCK_COLUMNS, Rule, Verdict
+from neurogrid.fl.rules import Verdict
 from neurogrid.fl.update import Floats, Matrix, Vector
 
-BLOCK_ROWS = 8
-"""Rows made float64 at once where whole rows are summed."""
-
-
+BLOCK_ENTRIES = 2**17
+"""Entries that are judged at once, all rows of some columns: they and what is made of them stay in the cache."""
+SUMMED_ROWS, SUMMED_COLUMNS = 16, 2**14
+"""Rows and columns made float64 at once where whole rows are summed."""
 AGENTS_WORTH_THREADS = 50
 """With fewer, threads wait for each other longer than they work."""
+
+Members = npt.NDArray[np.int64]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -29,19 +33,20 @@ class Aggregate:
     """What came of a round's deltas.
 
     Attributes:
-        delta: (d,) float32, the city mean.
+        delta: (d,) float32, the weighted mean of what the rule kept.
         share: (n,), each agent's share in `delta`, averaged over coordinates; sums to 1.
         accepted: (n,) bool. Rules that judge whole updates: kept or not. Coordinate-wise rules: whether the agent kept
             at least half as many of its coordinates as an average agent does.
         scores: (n,), the rule's score, or the share of coordinates that was cut; higher is further out.
-        district_norms: (districts,), L2 norm of each district's mean; 0 where a district has no accepted agent.
+        district_norms: L2 norm of the weighted mean of each district's agents alone, by district; 0 where none of them
+            was accepted.
     """
 
     delta: Vector
     share: Floats
     accepted: npt.NDArray[np.bool_]
     scores: Floats
-    district_norms: Floats
+    district_norms: Mapping[int, float]
 
 
 def capped_weights(windows: npt.NDArray[np.int64], cap: float) -> Floats:
@@ -56,25 +61,43 @@ def capped_weights(windows: npt.NDArray[np.int64], cap: float) -> Floats:
     return capped
 
 
-def aggregate(deltas: Matrix, weights: Floats, districts: npt.NDArray[np.int64], f: int, rule: Rule) -> Aggregate:
-    """Filters, then averages within districts and over the city.
+def average(verdict: Verdict, weights: Floats, districts: npt.NDArray[np.int64]) -> Aggregate:
+    """The weighted mean of what a rule kept.
 
     Args:
-        deltas: (n, d) float32, finite, already clipped.
+        verdict: on (n, d) deltas, finite and already clipped.
         weights: (n,) positive, see `capped_weights`.
-        districts: (n,) number of each agent's district, from 0.
-        f: how many agents may be malicious.
-        rule: of rules.RULES.
-
-    Raises:
-        TooFewAgentsError, NothingToTrimError: see the rule.
+        districts: (n,), any number for each agent's district; nothing but `district_norms` depends on them.
     """
-    verdict = rule(deltas, f)
-    members = [np.flatnonzero((districts == k) & verdict.kept) for k in range(int(districts.max()) + 1)]
+    labels = np.unique(districts).tolist()
+    members = [np.flatnonzero((districts == label) & verdict.kept) for label in labels]
+    delta, share, kept, squares = (_rows if verdict.coordinates is None else _entries)(verdict, weights, members)
+    norms = dict(zip(labels, np.sqrt(squares).tolist(), strict=True))
     if verdict.coordinates is None:
-        delta, share, norms = _whole_rows(verdict.rows, weights, members)
         return Aggregate(delta, share, verdict.kept, verdict.scores, norms)
-    return _by_coordinate(verdict, weights, members)
+    share = share if verdict.mixing is None else share @ verdict.mixing
+    return Aggregate(delta, share, kept >= verdict.kept_share / 2, 1 - kept, norms)
+
+
+def joined(parts: Sequence[tuple[Members, Aggregate]], weights: Floats) -> Aggregate:
+    """The mean of means of several groups of agents, each weighted by what its agents weigh together.
+
+    Args:
+        parts: each group's agents, which are in no other one, and what came of them.
+        weights: (n,) of all agents; those in no group have no share.
+    """
+    if len(parts) == 1 and len(parts[0][0]) == len(weights):
+        return parts[0][1]
+    n, d = len(weights), len(parts[0][1].delta)
+    groups = np.array([weights[members].sum() for members, _ in parts])
+    delta, share, accepted, scores = np.zeros(d), np.zeros(n), np.zeros(n, bool), np.full(n, np.nan)
+    for (members, part), weight in zip(parts, groups / groups.sum(), strict=True):
+        delta += weight * part.delta
+        share[members] = weight * part.share
+        accepted[members] = part.accepted
+        scores[members] = part.scores
+    norms = {label: norm for _, part in parts for label, norm in part.district_norms.items()}
+    return Aggregate(delta.astype(np.float32), share, accepted, scores, norms)
 
 
 def length(vector: npt.NDArray[np.floating]) -> float:
@@ -82,78 +105,86 @@ def length(vector: npt.NDArray[np.floating]) -> float:
     return float(np.sqrt(np.square(vector, dtype=np.float64).sum()))
 
 
-def _whole_rows(rows: Matrix, weights: Floats, members: list[npt.NDArray[np.int64]]) -> tuple[Vector, Floats, Floats]:
-    """District means of whole rows, and their mean weighted by what each district's agents weigh together."""
-    d = rows.shape[1]
-    total = np.zeros(d)
-    norms = np.zeros(len(members))
-    share = np.zeros(len(rows))
-    everyone = float(sum(weights[i] for m in members for i in m))
-    for k, district in enumerate(members):
-        if district.size == 0:
-            continue
-        weight = float(sum(weights[i] for i in district))
-        mean = _weighted_sum(rows, district, weights[district] / weight)
-        share[district] = weights[district] / everyone
-        norms[k] = length(mean)
-        total += mean * (weight / everyone)
-    return total.astype(np.float32), share, norms
+_Means = tuple[Vector, Floats, Floats, Floats]
+"""(d,) the mean; (n,) each row's share in it and the share of its entries that was kept; (districts,) squared norms."""
 
 
-def _weighted_sum(rows: Matrix, chosen: npt.NDArray[np.int64], weights: Floats) -> Floats:
-    """(d,) sum of `chosen` rows, each times its weight, in float64 and in order; a few rows at once stay in cache."""
-    total = np.zeros(rows.shape[1])
-    for start in range(0, len(chosen), BLOCK_ROWS):
-        part = rows[chosen[start : start + BLOCK_ROWS]].astype(np.float64)
-        total += np.einsum("i,ij->j", weights[start : start + BLOCK_ROWS], part)
+def _rows(verdict: Verdict, weights: Floats, members: list[Members]) -> _Means:
+    """The weighted mean of the rows that were kept."""
+    kept = np.flatnonzero(verdict.kept)
+    share = np.zeros(len(weights))
+    share[kept] = weights[kept] / weights[kept].sum()
+
+    def block(start: int) -> tuple[Vector, Floats]:
+        columns = verdict.rows[:, start : start + SUMMED_COLUMNS]
+        means = [_weighted_sum(columns, own, weights[own] / weights[own].sum()) for own in members]
+        return _weighted_sum(columns, kept, share[kept]).astype(np.float32), _squares(means)
+
+    blocks = _over_columns(verdict.rows, SUMMED_COLUMNS, block)
+    squares = sum_in_order(squares for _, squares in blocks)
+    return np.concatenate([mean for mean, _ in blocks]), share, verdict.kept.astype(np.float64), squares
+
+
+def _weighted_sum(columns: Matrix, chosen: Members, weights: Floats) -> Floats:
+    """(columns,) sum of the `chosen` rows, each times its weight, in float64 and in order."""
+    total = np.zeros(columns.shape[1])
+    room = np.empty((SUMMED_ROWS, columns.shape[1]))
+    for start in range(0, len(chosen), SUMMED_ROWS):
+        some = chosen[start : start + SUMMED_ROWS]
+        part = room[: len(some)]
+        part[:] = columns[some]
+        total += np.einsum("i,ij->j", weights[start : start + SUMMED_ROWS], part)
     return total
+
+
+def _entries(verdict: Verdict, weights: Floats, members: list[Members]) -> _Means:
+    """The same for rules that keep or cut each entry: the mean of a coordinate is over the entries kept."""
+    n, d = verdict.rows.shape
+    width = max(1, BLOCK_ENTRIES // n)
+    blocks = _over_columns(verdict.rows, width, partial(_block, verdict, weights, members, width))
+    delta = np.concatenate([block.delta for block in blocks])
+    share = weights * sum_in_order(block.share for block in blocks) / d
+    kept = sum_in_order(block.kept for block in blocks) / d
+    return delta, share, kept, sum_in_order(block.squares for block in blocks)
 
 
 @dataclass(frozen=True)
 class _Block:
-    """What came of some columns; the sums are over these columns alone."""
+    """What came of some columns; the sums are over these columns alone, `share` is still without the row's weight."""
 
     delta: Vector
-    kept_entries: Floats
     share: Floats
+    kept: Floats
     squares: Floats
 
 
-def _by_coordinate(verdict: Verdict, weights: Floats, members: list[npt.NDArray[np.int64]]) -> Aggregate:
-    """The same for rules that keep or cut each entry: a district's mean of a coordinate is over the entries kept."""
-    d = verdict.rows.shape[1]
-    starts = range(0, d, BLOCK_COLUMNS)
-    work = partial(_block, verdict, weights, members)
-    if len(weights) < AGENTS_WORTH_THREADS:
-        blocks = list(map(work, starts))
-    else:
-        # Blocks know nothing of each other and are summed in their order, so threads change no bit.
-        with ThreadPoolExecutor() as threads:
-            blocks = list(threads.map(work, starts))
-    row_share = sum_in_order(block.share for block in blocks) / d
-    share = row_share if verdict.mixing is None else row_share @ verdict.mixing
-    kept = sum_in_order(block.kept_entries for block in blocks) / d
-    squares = sum_in_order(block.squares for block in blocks)
-    delta = np.concatenate([block.delta for block in blocks])
-    return Aggregate(delta, share, kept >= verdict.kept_share / 2, 1 - kept, np.sqrt(squares))
-
-
-def _block(verdict: Verdict, weights: Floats, members: list[npt.NDArray[np.int64]], start: int) -> _Block:
+def _block(verdict: Verdict, weights: Floats, members: list[Members], width: int, start: int) -> _Block:
     assert verdict.coordinates is not None
-    block = verdict.rows[:, start : start + BLOCK_COLUMNS]
-    inside = verdict.coordinates(block)
-    entry_weights = inside * weights[:, None]
-    everyone = entry_weights.sum(axis=0)
-    total = np.zeros(block.shape[1])
-    squares = np.zeros(len(members))
-    for k, district in enumerate(members):
-        weight = entry_weights[district].sum(axis=0)
-        weighted = (entry_weights[district] * block[district]).sum(axis=0)
-        mean = np.divide(weighted, weight, out=np.zeros_like(weight), where=weight > 0)
-        squares[k] = np.square(mean).sum()
-        total += mean * (weight / everyone)
-    share = np.einsum("ij,j->i", entry_weights, 1 / everyone)
-    return _Block(total.astype(np.float32), inside.sum(axis=1).astype(np.float64), share, squares)
+    rows = np.ascontiguousarray(verdict.rows[:, start : start + width])
+    entries = verdict.coordinates(rows).astype(np.float64)
+    values = entries * rows
+    everyone = np.einsum("i,ij->j", weights, entries)
+    delta = np.einsum("i,ij->j", weights, values) / everyone
+    means = []
+    for own in members:
+        weight = np.einsum("i,ij->j", weights[own], entries.take(own, axis=0))
+        total = np.einsum("i,ij->j", weights[own], values.take(own, axis=0))
+        means.append(np.divide(total, weight, out=np.zeros_like(weight), where=weight > 0))
+    share = np.einsum("ij,j->i", entries, 1 / everyone)
+    return _Block(delta.astype(np.float32), share, np.einsum("ij->i", entries), _squares(means))
+
+
+def _squares(means: list[Floats]) -> Floats:
+    return np.array([np.square(mean).sum() for mean in means])
+
+
+def _over_columns(rows: Matrix, width: int, work: Callable[[int], T]) -> list[T]:
+    """What `work` makes of each `width` columns, from the first; blocks know nothing of each other."""
+    starts = range(0, rows.shape[1], width)
+    if len(rows) < AGENTS_WORTH_THREADS:
+        return list(map(work, starts))
+    with ThreadPoolExecutor() as threads:
+        return list(threads.map(work, starts))
 
 
 def sum_in_order(parts: Iterable[Floats]) -> Floats:

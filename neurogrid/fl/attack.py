@@ -1,16 +1,18 @@
-"""What malicious agents do, for experiments: an attack turns their honest deltas into what they send.
+"""What malicious agents do, for experiments: a backend whose malicious agents send something else than they computed.
 
-Attacks run in the round loop, on what the agents computed, so that every backend sees the same ones.
+It wraps a backend of any kind, so that every kind sees the same attacks. The round loop knows nothing of it; who was
+malicious is the `Truth` that the record compares the rule's decisions with.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from neurogrid.fl.update import AgentId, Matrix
+from neurogrid.fl.order import Answer, Backend, Order, Traffic, Update
+from neurogrid.fl.registry import count
+from neurogrid.fl.update import AgentId, Matrix, Vector
 from neurogrid.randomness import generator
 
 
@@ -57,43 +59,96 @@ def noise(honest: Matrix, settings: AttackSettings, rngs: Sequence[np.random.Gen
 ATTACKS: dict[str, Attack] = {"scale": scale, "sign_flip": sign_flip, "noise": noise}
 
 
-def count(fraction: float, agents: int) -> int:
-    """How many of `agents` a share of them is; exact for shares like 0.2 that binary cannot hold."""
-    return int(fraction * agents + 1e-9)
+@dataclass(frozen=True)
+class Attackers:
+    """Who is malicious: the `Truth` of an experiment.
 
-
-def malicious(
-    everyone: tuple[AgentId, ...], chosen: tuple[AgentId, ...], round_number: int, seed: int, settings: AttackSettings
-) -> npt.NDArray[np.bool_]:
-    """(chosen,) bool, which of a round's agents are malicious; see `AttackSettings.placement`."""
-    if settings.kind == "none":
-        return np.zeros(len(chosen), bool)
-    if settings.placement == "fixed":
-        pool, rng = everyone, generator(seed, "attackers")
-    else:
-        pool, rng = chosen, generator(seed, "attackers", round_number)
-    attackers = set(rng.choice(np.array(pool), count(settings.fraction, len(pool)), replace=False).tolist())
-    return np.array([agent in attackers for agent in chosen], bool)
-
-
-def attack(
-    deltas: Matrix,
-    agents: Sequence[AgentId],
-    attackers: npt.NDArray[np.bool_],
-    round_number: int,
-    seed: int,
-    settings: AttackSettings,
-) -> None:
-    """Replaces the rows of malicious agents in place; what one draws does not depend on who else has answered.
-
-    Args:
-        deltas: (n, d), honest.
-        agents, attackers: (n,) whose rows they are, and which of them are malicious.
-        round_number, seed: name what is drawn.
-        settings: see there.
+    Attributes:
+        everyone: all agents, in the manifest's order.
+        seed: of the run.
+        settings: see there; an attack of the kind `none` has no attackers.
     """
-    rows = np.flatnonzero(attackers)
-    if rows.size:
-        rngs = [generator(seed, "attack", round_number, agents[row]) for row in rows.tolist()]
+
+    everyone: tuple[AgentId, ...]
+    seed: int
+    settings: AttackSettings
+
+    @property
+    def attack(self) -> str:
+        """What they do, by name."""
+        return self.settings.kind
+
+    def malicious(self, round_number: int, agents: tuple[AgentId, ...]) -> dict[AgentId, bool]:
+        """Of each of a round's agents, whether it is; see `AttackSettings.placement`."""
+        if self.settings.placement == "fixed":
+            pool, rng = self.everyone, generator(self.seed, "attackers")
+        else:
+            pool, rng = agents, generator(self.seed, "attackers", round_number)
+        drawn = set(rng.choice(np.array(pool), count(self.settings.fraction, len(pool)), replace=False).tolist())
+        return {agent: agent in drawn for agent in agents}
+
+    def spoilt(self, round_number: int, agents: Sequence[AgentId], honest: Matrix) -> Matrix:
+        """What malicious agents send for their honest deltas; what one draws does not depend on who else has answered.
+
+        Args:
+            round_number: of the round.
+            agents: (m,) malicious ones.
+            honest: (m, d), what each has computed.
+        """
+        rngs = [generator(self.seed, "attack", round_number, agent) for agent in agents]
         with np.errstate(over="ignore", invalid="ignore"):
-            deltas[rows] = ATTACKS[settings.kind](deltas[rows], settings, rngs)
+            return ATTACKS[self.settings.kind](honest, self.settings, rngs)
+
+
+class Attacked:
+    """A backend some of whose agents are malicious.
+
+    Their answers are held back until all others of the round are there, since attackers may act together.
+    """
+
+    def __init__(self, backend: Backend, attackers: Attackers) -> None:
+        self._backend, self._attackers = backend, attackers
+        self._malicious: set[int] = set()
+
+    def publish(self, version: int, weights: Vector) -> None:
+        """See Backend."""
+        self._backend.publish(version, weights)
+
+    def submit(self, orders: Sequence[Order], deadline_s: float) -> None:
+        """See Backend. The orders to train are those of one round."""
+        training = [order for order in orders if order.kind == "train"]
+        if training:
+            asked = tuple(order.agent for order in training)
+            malicious = self._attackers.malicious(training[0].round, asked)
+            self._malicious = {order.id for order in training if malicious[order.agent]}
+        self._backend.submit(orders, deadline_s)
+
+    def answers(self, until_s: float) -> Iterator[Answer]:
+        """See Backend."""
+        held: list[Update] = []
+        for answer in self._backend.answers(until_s):
+            if isinstance(answer, Update) and answer.order.id in self._malicious:
+                held.append(replace(answer, delta=answer.delta.copy()))
+            else:
+                yield answer
+        if not held:
+            return
+        held.sort(key=lambda answer: answer.order.id)
+        agents, honest = [answer.order.agent for answer in held], np.array([answer.delta for answer in held])
+        for answer, delta in zip(held, self._attackers.spoilt(held[0].order.round, agents, honest), strict=True):
+            yield replace(answer, delta=delta)
+
+    def cancel(self, order_ids: Iterable[int]) -> None:
+        """See Backend."""
+        self._backend.cancel(order_ids)
+
+    def traffic(self) -> Traffic:
+        """See Backend."""
+        return self._backend.traffic()
+
+    def __enter__(self) -> "Attacked":
+        self._backend.__enter__()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._backend.__exit__(*exc)

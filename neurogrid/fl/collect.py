@@ -34,7 +34,7 @@ def run_round(backend: Backend, plan: RoundPlan, rows: Rows) -> RoundResult:
     deltas = rows.take(len(plan.agents), plan.weights.size)
     version = plan.round - 1
     missing = {agent: LOST for agent in plan.agents if agent in plan.left_alone}
-    asked = orders([a for a in plan.agents if a not in missing], "train", plan.round, version, plan.attempts)
+    asked = orders(plan.asked, "train", plan.round, version, plan.attempts)
     began = time.perf_counter()
     backend.publish(version, plan.weights)
     backend.submit(asked, plan.timeout_s)

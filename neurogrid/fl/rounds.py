@@ -7,19 +7,27 @@ the durations it reports, no config and no environment, and writes nothing: obse
 import math
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from neurogrid.fl import lost
 from neurogrid.fl.aggregate import length
-from neurogrid.fl.attack import AttackSettings, attack, count, malicious
+from neurogrid.fl.audit import (
+    Truth,
+    audit_agents,
+    audit_districts,
+    audit_report,
+    exchange_report,
+    truth_report,
+)
 from neurogrid.fl.collect import Rows, run_round, score
-from neurogrid.fl.defence import DefenceSettings, defend
 from neurogrid.fl.order import Backend
 from neurogrid.fl.panel import held_out_loss
-from neurogrid.fl.record import Round, summarise
+from neurogrid.fl.pipeline import AggregationSettings, assumed_f, make_stages, run_stages
+from neurogrid.fl.record import Figures, Round, weights_sha256
+from neurogrid.fl.stages import Asked, Stage
 from neurogrid.fl.state import State
 from neurogrid.fl.update import AgentId, Layout, RoundPlan, Vector
 from neurogrid.randomness import generator
@@ -38,14 +46,11 @@ class RoundSettings:
     rounds: int
     agents_per_round: int
     timeout_s: float
-    server_momentum: float
-    server_step: float
     panel_agents: int
     patience_rounds: int
     min_improvement: float
     converged_update: float
-    defence: DefenceSettings
-    attack: AttackSettings
+    aggregation: AggregationSettings
 
 
 @dataclass(frozen=True)
@@ -83,21 +88,47 @@ class Finish:
     reason: str
 
 
+@dataclass(frozen=True)
+class _Run:
+    """What is the same in every round of a run."""
+
+    federation: Federation
+    settings: RoundSettings
+    stages: tuple[Stage, ...]
+    backend: Backend
+    panel: tuple[AgentId, ...]
+    truth: Truth | None
+    rows: Rows
+
+
 def federate(
-    state: State, federation: Federation, settings: RoundSettings, backend: Backend, observers: Iterable[Observer]
+    state: State,
+    federation: Federation,
+    settings: RoundSettings,
+    backend: Backend,
+    observers: Iterable[Observer],
+    truth: Truth | None = None,
 ) -> Finish:
     """Runs rounds from `state` until all are done or the run stops early.
+
+    Args:
+        state: after the last round done.
+        federation: who takes part.
+        settings: see there.
+        backend: entered.
+        observers: told after each round, in this order.
+        truth: who is malicious, where that is known; no weight depends on it.
 
     Raises:
         VoidRoundsError: three rounds in a row gave too few usable updates, or all rounds did.
         NothingToTrimError: the rule asks for f > 0 and there is none.
     """
     watchers = tuple(observers)
-    panel = choose_panel(federation, settings)
+    stages = make_stages(settings.aggregation)
+    run = _Run(federation, settings, stages, backend, choose_panel(federation, settings), truth, Rows())
     last_void = ""
-    rows = Rows()
     while state.round < settings.rounds and not stop_reason(state, settings):
-        state, record = _one_round(state, federation, settings, backend, panel, rows)
+        state, record = _one_round(state, run)
         for watcher in watchers:
             watcher.after_round(record, state)
         void = state.progress.void_in_a_row
@@ -142,16 +173,9 @@ def stop_reason(state: State, settings: RoundSettings) -> str:
     return ""
 
 
-def _one_round(
-    state: State,
-    federation: Federation,
-    settings: RoundSettings,
-    backend: Backend,
-    panel: tuple[AgentId, ...],
-    rows: Rows,
-) -> tuple[State, Round]:
+def _one_round(state: State, run: "_Run") -> tuple[State, Round]:
     began = time.perf_counter()
-    number = state.round + 1
+    federation, settings, number = run.federation, run.settings, state.round + 1
     before = state.json("lost/agents")
     plan = RoundPlan(
         round=number,
@@ -161,48 +185,43 @@ def _one_round(
         attempts=lost.attempts(before),
         left_alone=lost.left_alone(before, number),
     )
-    result = run_round(backend, plan, rows)
+    result = run_round(run.backend, plan, run.rows)
     returned = time.perf_counter()
-    attackers = malicious(federation.agents, plan.agents, number, federation.seed, settings.attack)
-    sent = dict(zip(plan.agents, attackers.tolist(), strict=True))
-    answered = [update.agent for update in result.updates]
-    lying = np.array([sent[agent] for agent in answered], bool)
-    attack(result.deltas, answered, lying, number, federation.seed, settings.attack)
-    outcome = defend(result, plan, federation.districts, federation.layout, settings.defence)
-    weights, momentum = state.weights, state.array("server/momentum")
-    if outcome.aggregate is not None:
-        momentum = (settings.server_momentum * momentum + outcome.aggregate.delta).astype(np.float32)
-        weights = (weights + settings.server_step * momentum).astype(np.float32)
+    asked = Asked(plan.agents, federation.districts, federation.layout)
+    outcome = run_stages(run.stages, result, asked, state)
+    after = state.with_(outcome.slots, round=number)
     aggregated = time.perf_counter()
-    held_out = held_out_loss(score(backend, panel, number, weights, settings.timeout_s), len(panel))
+    held_out = held_out_loss(score(run.backend, run.panel, number, after.weights, settings.timeout_s), len(run.panel))
     ended = time.perf_counter()
 
-    change = length(weights.astype(np.float64) - state.weights)
+    change = length(after.weights.astype(np.float64) - state.weights)
     relative = change / max(length(state.weights), 1e-12)
-    progress = state.progress.after(held_out, relative, void=outcome.aggregate is None)
-    slots = {
-        "model": weights,
-        "server/momentum": momentum,
-        "progress": progress.to_json(),
-        "lost/agents": lost.after_round(before, result, number),
+    progress = state.progress.after(held_out, relative, void=bool(outcome.void))
+    after = after.with_({"progress": progress.to_json(), "lost/agents": lost.after_round(before, result, number)})
+    malicious = run.truth.malicious(number, plan.asked) if run.truth else {}
+    agents = audit_agents(number, asked, result, outcome, malicious)
+    reports: dict[str, Figures] = {
+        "asked": {"n_total_agents": len(plan.agents), "assumed_f": assumed_f(settings.aggregation, asked)},
+        "exchange": exchange_report(result),
+        **outcome.reports,
+        "server": {"aggregate_s": aggregated - returned, "evaluate_s": ended - aggregated},
+        "audit": audit_report(agents),
     }
-    after = state.with_(slots, round=number)
-    record = summarise(
-        number=number,
-        agents=tuple(replace(agent, malicious=sent[agent.agent_id]) for agent in outcome.agents),
-        result=result,
-        f=count(settings.defence.byzantine_share, len(plan.agents)),
-        attack=settings.attack.kind,
-        void_reason=outcome.void_reason,
-        district_norms=() if outcome.aggregate is None else tuple(outcome.aggregate.district_norms.tolist()),
-        weights=weights,
+    if run.truth:
+        reports["truth"] = truth_report(agents, run.truth)
+    record = Round(
+        round_id=number,
+        wallclock_s=ended - began,
+        aggregated=not outcome.void,
+        void_reason=outcome.void,
+        held_out_loss=held_out,
         update_norm=change,
         relative_update=relative,
-        drift=length(weights.astype(np.float64) - federation.start),
-        held_out_loss=held_out,
+        w_drift=length(after.weights.astype(np.float64) - federation.start),
         converged=stop_reason(after, settings) == "converged",
-        aggregate_s=aggregated - returned,
-        evaluate_s=ended - aggregated,
-        wallclock_s=ended - began,
+        w_global_sha256=weights_sha256(after.weights),
+        reports=reports,
+        agents=agents,
+        districts=audit_districts(agents, outcome.mean.district_norms if outcome.mean else {}),
     )
     return after, record

@@ -1,7 +1,8 @@
 """Robust rules: which updates, or which coordinates of them, may enter a mean when up to f of n agents are malicious.
 
-A rule looks at all agents' deltas at once and answers with a `Verdict`; aggregate.py makes the means. Rules are found
-by name in RULES. They see no weights: what an agent claims about itself must not buy it a better verdict.
+A rule looks at all agents' deltas at once and answers with a `Verdict`; aggregate.py makes the means. What each needs
+stands in registry.py, whose `RuleSpec.refuse` is asked first. Rules see no weights: what an agent claims about itself
+must not buy it a better verdict.
 """
 
 from collections.abc import Callable
@@ -12,18 +13,9 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from neurogrid.fl.update import Floats, Matrix
-from neurogrid.plural import plural
 
 BLOCK_COLUMNS = 4096
 """Columns handled at once, so that no copy of the deltas larger than n x 4096 is ever made."""
-
-
-class TooFewAgentsError(ValueError):
-    """n agents cannot bear f malicious ones under this rule."""
-
-
-class NothingToTrimError(ValueError):
-    """A trimmed mean was asked to trim nobody; that is the mean, and has to be asked for by that name."""
 
 
 Mask = npt.NDArray[np.bool_]
@@ -54,13 +46,6 @@ class Verdict:
 Rule = Callable[[Matrix, int], Verdict]
 
 
-def _require(n: int, f: int, least: int, rule: str) -> None:
-    if n < least:
-        raise TooFewAgentsError(
-            f"{rule} with f = {plural(f, 'malicious agent')} needs at least {least} agents, got {n}"
-        )
-
-
 def _everything(deltas: Matrix, kept: Mask, scores: Floats) -> Verdict:
     return Verdict(rows=deltas, kept=kept, coordinates=None, kept_share=1.0, mixing=None, scores=scores)
 
@@ -78,11 +63,14 @@ def _between(block: Matrix, lowest: int) -> Mask | Floats:
     everybody left alone speaks for one agent or against another.
     """
     n = len(block)
-    columns = np.sort(np.ascontiguousarray(block.T), axis=1)
+    if lowest == 0:
+        return np.ones(block.shape, np.bool_)
+    columns = np.array(block.T, order="C")  # a copy even of a single column, since it is sorted in place
+    columns.sort(axis=1)
     # Contiguous, since every row is compared with them.
     low, high = columns[:, lowest].copy(), columns[:, n - 1 - lowest].copy()
     inside: Mask = (block >= low) & (block <= high)
-    tied = np.flatnonzero(np.count_nonzero(inside, axis=0) != n - 2 * lowest)
+    tied = np.flatnonzero((columns[:, lowest - 1] == low) | (columns[:, n - lowest] == high))
     if tied.size == 0:
         return inside
     entries = inside.astype(np.float64)
@@ -99,7 +87,6 @@ def _between(block: Matrix, lowest: int) -> Mask | Floats:
 def median(deltas: Matrix, f: int) -> Verdict:
     """Keeps the middle one (n odd) or two (n even) of each coordinate (Yin et al. 2018, arXiv:1803.01498)."""
     n = len(deltas)
-    _require(n, f, 2 * f + 1, "median")
     lowest = (n - 1) // 2
     return Verdict(
         rows=deltas,
@@ -112,16 +99,8 @@ def median(deltas: Matrix, f: int) -> Verdict:
 
 
 def trimmed_mean(deltas: Matrix, f: int) -> Verdict:
-    """Drops the f largest and f smallest values of each coordinate (Yin et al. 2018, arXiv:1803.01498).
-
-    Raises:
-        NothingToTrimError: f is 0.
-        TooFewAgentsError: n < 2f + 3.
-    """
+    """Drops the f largest and f smallest values of each coordinate (Yin et al. 2018, arXiv:1803.01498)."""
     n = len(deltas)
-    if f == 0:
-        raise NothingToTrimError("a trimmed mean with f = 0 trims nothing: use the rule mean instead")
-    _require(n, f, 2 * f + 3, "trimmed mean")
     return Verdict(
         rows=deltas,
         kept=np.ones(n, bool),
@@ -153,7 +132,6 @@ def krum_scores(deltas: Matrix, f: int) -> Floats:
     The form of Allouah et al. 2023 (arXiv:2302.01772); Blanchard et al. 2017 counted one neighbour fewer.
     """
     n = len(deltas)
-    _require(n, f, 2 * f + 3, "Krum")
     nearest = np.sort(squared_distances(deltas), axis=1)
     scores: Floats = nearest[:, 1 : n - f].sum(axis=1)
     return scores
@@ -166,13 +144,13 @@ def _lowest(scores: Floats, count: int) -> Mask:
 
 
 def krum(deltas: Matrix, f: int) -> Verdict:
-    """Keeps the one update with the lowest Krum score (Blanchard et al. 2017, NeurIPS). Raises when n < 2f + 3."""
+    """Keeps the one update with the lowest Krum score (Blanchard et al. 2017, NeurIPS)."""
     scores = krum_scores(deltas, f)
     return _everything(deltas, _lowest(scores, 1), scores)
 
 
 def multi_krum(deltas: Matrix, f: int) -> Verdict:
-    """Keeps the n - f updates with the lowest Krum scores (Blanchard et al. 2017). Raises when n < 2f + 3."""
+    """Keeps the n - f updates with the lowest Krum scores (Blanchard et al. 2017)."""
     scores = krum_scores(deltas, f)
     return _everything(deltas, _lowest(scores, len(deltas) - f), scores)
 
@@ -181,10 +159,9 @@ def nnm_trimmed_mean(deltas: Matrix, f: int) -> Verdict:
     """Nearest-neighbour mixing, then the trimmed mean of the mixtures (Allouah et al. 2023, arXiv:2302.01772).
 
     Each row becomes the mean of its n - f nearest rows, itself among them: a mask times the deltas, so memory stays at
-    one more (n, d). Raises when n < 2f + 3 or f is 0.
+    one more (n, d).
     """
     n = len(deltas)
-    _require(n, f, 2 * f + 3, "NNM + trimmed mean")
     order = np.argsort(squared_distances(deltas), axis=1, kind="stable")[:, : n - f]
     mixing = np.zeros((n, n))
     np.put_along_axis(mixing, order, 1 / (n - f), axis=1)
@@ -208,3 +185,4 @@ RULES: dict[str, Rule] = {
     "multi_krum": multi_krum,
     "nnm_trimmed_mean": nnm_trimmed_mean,
 }
+"""What the registry's own specs load."""

@@ -55,6 +55,11 @@ class RoundPlan:
     attempts: Mapping[AgentId, int] = field(default_factory=dict)
     left_alone: frozenset[AgentId] = frozenset()
 
+    @property
+    def asked(self) -> tuple[AgentId, ...]:
+        """The agents that are asked, in the plan's order."""
+        return tuple(agent for agent in self.agents if agent not in self.left_alone)
+
 
 @dataclass(frozen=True)
 class Phases:

@@ -11,6 +11,7 @@ from statistics import median
 from typing import Any
 
 from neurogrid.errors import UsageError
+from neurogrid.fl.record import flat
 from neurogrid.ledger.chain import Record, is_intact, parse, plain
 from neurogrid.ledger.records import changed, round_name
 from neurogrid.ledger.summary import PHASES
@@ -28,7 +29,7 @@ class Followed:
 
     Attributes:
         genesis: what the run was made from.
-        rounds: its durable rounds' records, in order.
+        rounds: its durable rounds' figures, see `record.flat`, in order.
         end: the last record of its chain; None while it has not ended.
         released: whether the process that wrote to it has let go of it.
         newest_at: when the newest record was written, by the storage's clock; None where it does not say.
@@ -125,7 +126,7 @@ class Follower:
         found = self._found
         found.released = is_released(self._run)  # before its end, which is written first
         while found.end is None and (record := _read(self._place(len(found.rounds) + 1))) is not None:
-            found.rounds.append(record)
+            found.rounds.append(flat(record))
             found.newest_at = _written(self._place(len(found.rounds)))
         if found.end is None:
             found.end = _read(self._run / "end.json")

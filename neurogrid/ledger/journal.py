@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -24,7 +24,7 @@ from neurogrid.ledger.checkpoint import FINAL, pack_state, pack_weights, read_st
 from neurogrid.ledger.made_with import MadeWith, newest
 from neurogrid.ledger.records import changed, command, read_chain, read_named, refuse_begun, refuse_ended, round_name
 from neurogrid.ledger.summary import summarise_run, to_markdown
-from neurogrid.ledger.table import AGENT_AUDIT, DISTRICT_AUDIT, ROUND_METRICS, read_round_metrics, to_parquet
+from neurogrid.ledger.table import AGENT_AUDIT, DISTRICT_AUDIT, metrics_table, read_round_metrics, to_parquet
 from neurogrid.ledger.tally import tally
 from neurogrid.lock import FolderLock
 from neurogrid.plural import plural
@@ -216,12 +216,11 @@ class Ledger:
         }
         for path, content in contents.items():
             (self._run / path).write(content)
-        figures = {f.name: getattr(record, f.name) for f in fields(record) if f.name not in ("agents", "districts")}
         persist_s = time.perf_counter() - began
         self._append(
             f"rounds/{name}.json",
             {
-                **figures,
+                **record.core,
                 **tally(record),
                 "persist_s": persist_s,
                 "recorded": _now(),
@@ -268,7 +267,7 @@ class Ledger:
         self._rows, self._new = len(self._records) - 1, 0
 
     def _metrics(self) -> bytes:
-        return to_parquet(map(metrics_row, self._records[1:]), ROUND_METRICS)
+        return metrics_table(self._records[1:])
 
     def finish(self, state: State, reason: str, facts: Mapping[str, Any]) -> Record:
         """Closes the chain: final weights, metrics, summary.
@@ -336,11 +335,3 @@ def table_is_due(rows: int, rounds: int) -> bool:
     It is written whole. After each round that would cost the square of the rounds; so after a sixteenth more of them.
     """
     return rounds - rows >= max(1, rows // 16)
-
-
-def metrics_row(record: Record) -> dict[str, Any]:
-    """A round's record as its row of round_metrics; what JSON could not hold is NaN again."""
-    row = {name: record.get(name) for name in ROUND_METRICS.names}
-    row["record_sha256"] = record["sha256"]
-    floats = {f.name for f in ROUND_METRICS if str(f.type) == "double"}
-    return {name: float("nan") if value is None and name in floats else value for name, value in row.items()}

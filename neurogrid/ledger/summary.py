@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
+from neurogrid.fl.record import flat
 from neurogrid.ledger.chain import Record, plain
 from neurogrid.plural import plural
 
@@ -16,6 +17,7 @@ def summarise_run(
     genesis: Record, rounds: Sequence[Record], reason: str, w_final_sha256: str, facts: Mapping[str, Any]
 ) -> RunSummary:
     """Totals and medians over the run's rounds, JSON-able; None where a figure does not exist."""
+    rounds = [flat(record) for record in rounds]
     losses = [r["held_out_loss"] for r in rounds if r["held_out_loss"] is not None]
     asked = sum(r["n_total_agents"] for r in rounds)
     accepted = sum(r["n_accepted_agents"] for r in rounds)

@@ -29,7 +29,7 @@ the sum of it."""
 
 def tally(record: Round) -> dict[str, Any]:
     """The columns of `TALLY`."""
-    rejected = Counter((reason_kind(a.reason), a.malicious) for a in record.agents if not a.accepted)
+    rejected = Counter((reason_kind(a.reason), a.malicious is True) for a in record.agents if not a.accepted)
     trained_s = [a.train_s for a in record.agents if math.isfinite(a.train_s)]
     return {
         "rejections": [

@@ -9,6 +9,7 @@ import yaml
 
 from neurogrid.data.manifest import Manifest, read_manifest
 from neurogrid.errors import RunError, UsageError
+from neurogrid.fl.record import flat
 from neurogrid.ledger import read_agent_audit
 from neurogrid.ledger.chain import is_intact
 from neurogrid.ledger.records import changed, read_chain, read_end
@@ -75,7 +76,8 @@ def read_run(run: Place, warehouse: Place) -> RunFacts:
     if end is not None and (end["previous_sha256"] != [genesis, *rounds][-1]["sha256"]):
         raise changed(run, f"records of run {run.name} are missing: its last one follows another than is there")
     try:
-        agents = read_agent_audit(run).to_pylist()
+        # Of a run without a simulated attack nobody knows, see `knows_attackers`.
+        agents = [{**row, "malicious": row["malicious"] is True} for row in read_agent_audit(run).to_pylist()]
     except (ValueError, pa.ArrowException) as error:
         raise changed(run, f"an audit of run {run.name} was modified: {error}") from error
     config = yaml.safe_load((run / "config.yaml").read_text()) if (run / "config.yaml").exists() else {}
@@ -83,7 +85,7 @@ def read_run(run: Place, warehouse: Place) -> RunFacts:
     return RunFacts(
         run_id=str(genesis["run_id"]),
         genesis=genesis,
-        rounds=tuple(rounds),
+        rounds=tuple(map(flat, rounds)),
         agents=tuple(agents),
         end=end,
         evaluation=_evaluation(run, end),

@@ -4,6 +4,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
+from neurogrid.fl.registry import known_rule
 from neurogrid.plural import plural
 from neurogrid.report.by_round import acceptance, column, rejections, traffic
 from neurogrid.report.charts import Cell as MapCell
@@ -18,14 +19,6 @@ PHASES = (
     ("aggregate", "defend and average", "violet"),
     ("evaluate", "held-out loss", "grey"),
 )
-RULES = {
-    "mean": "the mean, which rejects no update,",
-    "median": "the median of each weight",
-    "trimmed_mean": "the trimmed mean of each weight",
-    "krum": "Krum",
-    "multi_krum": "Multi-Krum",
-    "nnm_trimmed_mean": "nearest-neighbour mixing and the trimmed mean",
-}
 ATTACKS = {
     "scale": "they send a multiple of their update",
     "sign_flip": "they reverse the sign of their update",
@@ -154,7 +147,8 @@ def trust(facts: RunFacts) -> Section:
     if not facts.agents:
         return Section("trust", title, missing=NO_ROUNDS)
     rule, attack = facts.genesis.get("rule", "?"), facts.genesis.get("attack", "none")
-    rule, attack = RULES.get(rule, rule), ATTACKS.get(attack, attack)
+    spec, attack = known_rule(rule), ATTACKS.get(attack, attack)
+    rule = spec.words if spec else rule
     lead = f"Each round, every update is checked, clipped and judged by {rule} over all agents at once. "
     lead += (
         f"In this experiment it is known which agents attack ({attack}), so each decision can be checked."

@@ -11,7 +11,7 @@ from typing import Any
 
 from prometheus_client.samples import Exemplar
 
-from neurogrid.fl.record import REASON_KINDS, TRAIN_S_BOUNDS, suspected
+from neurogrid.fl.record import REASON_KINDS, TRAIN_S_BOUNDS, flat, suspected
 from neurogrid.telemetry.catalogue import PHASES
 from neurogrid.telemetry.readings import Histogram, Readings, Values
 from neurogrid.telemetry.records import Record, count, number, text
@@ -142,6 +142,7 @@ class RoundFigures:
     @classmethod
     def parse(cls, record: Mapping[str, Any]) -> "RoundFigures":
         """Raises ValueError, KeyError or TypeError on what is no round's record."""
+        record = flat(record)
         train_counts = tuple(record.get("agent_train_counts") or _NO_COUNTS)
         if len(train_counts) != len(TRAIN_S_BOUNDS) + 1 or not all(isinstance(n, int) for n in train_counts):
             raise ValueError("agents' training times are counted by other bounds")

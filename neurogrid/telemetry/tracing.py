@@ -119,17 +119,18 @@ class RoundTraces:
         self._worker.submit(make)
 
     def _of_round(self, record: Round) -> dict[str, AttributeValue]:
+        figures = record.figures
         attributes: dict[str, AttributeValue] = {
             "neurogrid.run": self._run_id,
             "neurogrid.round": record.round_id,
-            "neurogrid.agents.asked": record.n_total_agents,
-            "neurogrid.agents.answered": record.n_answered_agents,
-            "neurogrid.agents.accepted": record.n_accepted_agents,
-            "neurogrid.executors": record.executors,
-            "neurogrid.bytes.down": record.bytes_down,
-            "neurogrid.bytes.up": record.bytes_up,
+            "neurogrid.agents.asked": figures["n_total_agents"],
+            "neurogrid.agents.answered": figures["n_answered_agents"],
+            "neurogrid.agents.accepted": figures["n_accepted_agents"],
+            "neurogrid.executors": figures["executors"],
+            "neurogrid.bytes.down": figures["bytes_down"],
+            "neurogrid.bytes.up": figures["bytes_up"],
         }
-        for name, value in (("held_out", record.held_out_loss), ("training", record.loss_mean)):
+        for name, value in (("held_out", record.held_out_loss), ("training", figures["loss_mean"])):
             if math.isfinite(value):
                 attributes[f"neurogrid.loss.{name}"] = value
         return attributes
@@ -146,7 +147,7 @@ class RoundTraces:
     def _children(self, record: Round, parent: Context, began: int) -> None:
         at = began
         for phase in PHASES[:-1]:
-            until = at + round(float(getattr(record, f"{phase}_s")) * _S)
+            until = at + round(record.figures[f"{phase}_s"] * _S)
             if phase == "train":
                 self._train(record, parent, began, at, until)
             else:

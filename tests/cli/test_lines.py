@@ -12,7 +12,10 @@ from neurogrid.fl.record import Round
 from neurogrid.fl.state import State
 
 KINDS = {int: 3, float: 0.1234567890123, str: "a1", bool: True}
-ROUND = Round(**{f.name: KINDS[f.type] for f in fields(Round) if f.type in KINDS}, agents=(), districts=())
+REPORTS = {"rule": {"assumed_f": 3}, "truth": {"rejection_recall": 0.5}}
+ROUND = Round(
+    **{f.name: KINDS[f.type] for f in fields(Round) if f.type in KINDS}, reports=REPORTS, agents=(), districts=()
+)
 STATE = State.start(np.zeros(2, np.float32))
 
 
@@ -27,10 +30,13 @@ def test_a_round_comes_back_from_its_line_as_it_was(capsys: pytest.CaptureFixtur
 
 
 def test_a_figure_that_was_not_measured_stays_unmeasured(capsys: pytest.CaptureFixture[str]) -> None:
-    lines.RoundLines(10, 0).after_round(replace(ROUND, held_out_loss=float("nan"), rejection_recall=math.inf), STATE)
+    reports = {"truth": {"rejection_recall": math.inf}}
+    lines.RoundLines(10, 0).after_round(replace(ROUND, held_out_loss=float("nan"), reports=reports), STATE)
     last = capsys.readouterr().out.splitlines()[-1]
     assert json.loads(last, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))["held_out_loss"] is None
-    assert math.isnan(lines.to_round(lines.parse(last)[1]).held_out_loss)  # type: ignore[index]
+    back = lines.to_round(lines.parse(last)[1])  # type: ignore[index]
+    assert math.isnan(back.held_out_loss)
+    assert math.isnan(back.figures["rejection_recall"])
 
 
 def test_inner_figures_that_are_not_finite_make_no_line_that_is_not_json(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,12 +1,20 @@
-"""District and city means: shares, capped weights, a slow oracle."""
+"""The weighted mean of what a rule kept: shares, capped weights, districts as a report, a slow oracle."""
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neurogrid.fl.aggregate import aggregate, capped_weights, length
-from neurogrid.fl.rules import BLOCK_COLUMNS, RULES, Verdict
+from neurogrid.fl import aggregate as module
+from neurogrid.fl.aggregate import Aggregate, average, capped_weights, length
+from neurogrid.fl.rules import RULES, Verdict
+
+
+def aggregate(deltas, weights, districts, f, rule) -> Aggregate:
+    return average(rule(deltas, f), weights, districts)
 
 
 def draw(n: int, d: int, seed: int = 0) -> np.ndarray:
@@ -37,14 +45,15 @@ def test_the_city_mean_is_the_weighted_mean_of_the_district_means():
     of_1 = (3 * deltas[2].astype(float) + 4 * deltas[3]) / 7
     of_3 = (5 * deltas[4].astype(float) + 7 * deltas[6]) / 12
     np.testing.assert_allclose(result.delta, (1 * of_0 + 7 * of_1 + 12 * of_3) / 20, rtol=1e-6, atol=1e-7)
-    expected = [np.sqrt((m**2).sum()) for m in (of_0, of_1, np.zeros(11), of_3)]
-    np.testing.assert_allclose(result.district_norms, expected)
+    expected = {k: np.sqrt((m**2).sum()) for k, m in ((0, of_0), (1, of_1), (3, of_3))}
+    assert result.district_norms == pytest.approx(expected)
     np.testing.assert_allclose(result.share, np.array([1, 0, 3, 4, 5, 0, 7]) / 20)
 
 
-@pytest.mark.parametrize("d", [23, BLOCK_COLUMNS + 5])
-def test_the_trimmed_city_mean_is_that_of_a_loop_over_entries(d):
-    n, f = 9, 2
+@pytest.mark.parametrize("columns_at_once", [7, 100])
+def test_the_trimmed_city_mean_is_that_of_a_loop_over_entries(columns_at_once, monkeypatch):
+    n, f, d = 9, 2, 23
+    monkeypatch.setattr(module, "BLOCK_ENTRIES", columns_at_once * n)
     deltas, districts = draw(n, d), np.arange(n) % 3
     weights = np.random.default_rng(1).uniform(1, 4, n)
     result = aggregate(deltas, weights, districts, f, RULES["trimmed_mean"])
@@ -63,7 +72,7 @@ def test_the_trimmed_city_mean_is_that_of_a_loop_over_entries(d):
             shares[i] += weights[i] / total / d
         assert result.delta[column] == pytest.approx(city, rel=1e-5, abs=1e-6)
     np.testing.assert_allclose(result.share, shares)
-    np.testing.assert_allclose(result.district_norms, np.sqrt(squares))
+    np.testing.assert_allclose([result.district_norms[k] for k in range(3)], np.sqrt(squares))
 
 
 @pytest.mark.parametrize("rule", sorted(RULES))
@@ -73,6 +82,30 @@ def test_the_shares_are_those_with_which_the_deltas_make_the_mean(rule):
     deltas, weights = draw(11, d), np.random.default_rng(2).uniform(1, 4, 11)
     result = aggregate(deltas, weights, np.arange(11) % 2, 2, RULES[rule])
     np.testing.assert_allclose(result.share @ deltas, result.delta, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("rule", sorted(RULES))
+@pytest.mark.parametrize("odd", [-1, 10**9])
+def test_a_district_is_a_label_and_no_bit_of_the_mean_depends_on_it(rule, odd):
+    deltas, weights = draw(11, 300), np.random.default_rng(3).uniform(1, 4, 11)
+    labelled = np.arange(11) % 3
+    labelled[4:6] = odd
+    one = aggregate(deltas, weights, np.zeros(11, np.int64), 2, RULES[rule])
+    other = aggregate(deltas, weights, labelled, 2, RULES[rule])
+    assert (one.delta.tobytes(), one.share.tobytes()) == (other.delta.tobytes(), other.share.tobytes())
+    assert set(other.district_norms) == {0, 1, 2, odd}
+
+
+@pytest.mark.parametrize("rule", sorted(RULES))
+def test_the_same_updates_give_the_same_bits_whatever_the_number_of_threads(rule, monkeypatch):
+    deltas, found = draw(60, 700), set()
+    monkeypatch.setattr(module, "BLOCK_ENTRIES", 60 * 100)
+    monkeypatch.setattr(module, "SUMMED_COLUMNS", 100)
+    for threads in (1, 2, 5):
+        monkeypatch.setattr(module, "ThreadPoolExecutor", partial(ThreadPoolExecutor, threads))
+        result = aggregate(deltas, np.ones(60), np.arange(60) % 3, 12, RULES[rule])
+        found.add((result.delta.tobytes(), result.share.tobytes(), str(result.district_norms)))
+    assert len(found) == 1
 
 
 def test_two_attackers_in_one_district_are_filtered_as_if_they_were_apart():
@@ -123,6 +156,6 @@ def test_the_same_updates_give_the_same_bits_whatever_the_number_of_blas_threads
         with threadpool_limits(threads):
             for rule in sorted(RULES):
                 result = aggregate(deltas, np.ones(15), np.arange(15) % 3, 3, RULES[rule])
-                found.add((rule, result.delta.tobytes(), result.district_norms.tobytes(), result.scores.tobytes()))
+                found.add((rule, result.delta.tobytes(), str(result.district_norms), result.scores.tobytes()))
             found.add(("length", length(deltas[0])))
     assert len(found) == len(RULES) + 1

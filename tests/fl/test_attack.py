@@ -5,7 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from neurogrid.fl.attack import ATTACKS, AttackSettings, attack, count, malicious
+from neurogrid.fl.attack import ATTACKS, Attacked, Attackers, AttackSettings
+from neurogrid.fl.claims import Claims
+from neurogrid.fl.collect import Rows, run_round
+from neurogrid.fl.order import Missing, Traffic, Update
+from neurogrid.fl.registry import count
+from neurogrid.fl.update import RoundPlan, Worked
 
 EVERYONE = tuple(f"A{i:04}" for i in range(60))
 NONE = AttackSettings(kind="none", fraction=0.2, placement="fixed", scale=10.0, noise_std=0.5)
@@ -15,12 +20,38 @@ def honest(n: int = 6, d: int = 5000) -> np.ndarray:
     return np.random.default_rng(0).standard_normal((n, d)).astype(np.float32)
 
 
-def attacked(kind: str, who: list[int], round_number: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    before = honest()
-    after = before.copy()
-    agents = [f"A{row}" for row in range(len(before))]
-    attack(after, agents, np.isin(np.arange(len(before)), who), round_number, 7, replace(NONE, kind=kind))
-    return before, after
+class Honest:
+    """A backend of six agents; those in `missing` are late."""
+
+    def __init__(self, missing=()):
+        self.missing = missing
+
+    def publish(self, version, weights):
+        pass
+
+    def submit(self, orders, deadline_s):
+        self.orders = orders
+
+    def answers(self, until_s):
+        for order, delta in zip(self.orders, honest(), strict=True):
+            late = order.agent in self.missing
+            yield Missing(order, "late") if late else Update(order, delta, Claims(9, {}), Worked(0, 0.0))
+
+    def traffic(self):
+        return Traffic()
+
+
+class These(Attackers):
+    """Attackers that are named."""
+
+    def malicious(self, round_number, agents):
+        return {agent: agent in self.everyone for agent in agents}
+
+
+def attacked(kind: str, who: list[int], round_number: int = 1, missing=()) -> tuple[np.ndarray, np.ndarray]:
+    attackers = These(tuple(f"A{row}" for row in who), 7, replace(NONE, kind=kind))
+    plan = RoundPlan(round_number, tuple(f"A{row}" for row in range(6)), np.zeros(5000, np.float32), 1.0)
+    return honest(), run_round(Attacked(Honest(missing), attackers), plan, Rows()).deltas
 
 
 def test_scale_sends_ten_times_the_honest_delta():
@@ -55,22 +86,27 @@ def test_noise_is_the_same_again_in_the_same_round_and_other_in_the_next():
     assert (one[2] != later[2]).any()
 
 
-def test_no_attack_means_nobody_is_malicious():
-    assert not malicious(EVERYONE, EVERYONE[:15], 1, 3, NONE).any()
+def test_what_an_attacker_draws_does_not_depend_on_who_else_has_answered():
+    whole, without = attacked("noise", [1, 4])[1], attacked("noise", [1, 4], missing=("A0", "A1"))[1]
+    assert (whole[2:] == without).all()
+
+
+def drawn_of(chosen, round_number: int, settings: AttackSettings) -> np.ndarray:
+    return np.array(list(Attackers(EVERYONE, 3, settings).malicious(round_number, chosen).values()))
 
 
 def test_fixed_placement_makes_the_same_agents_malicious_in_every_round():
     settings = replace(NONE, kind="scale")
-    whole = malicious(EVERYONE, EVERYONE, 1, 3, settings)
+    whole = drawn_of(EVERYONE, 1, settings)
     assert whole.sum() == 12
     for number in range(2, 10):
         chosen = EVERYONE[number : number + 15]
-        assert (malicious(EVERYONE, chosen, number, 3, settings) == whole[number : number + 15]).all()
+        assert (drawn_of(chosen, number, settings) == whole[number : number + 15]).all()
 
 
 def test_placement_per_round_makes_as_many_malicious_in_every_round_but_not_the_same():
     settings = replace(NONE, kind="scale", placement="per_round")
-    drawn = [malicious(EVERYONE, EVERYONE[:15], number, 3, settings) for number in range(1, 9)]
+    drawn = [drawn_of(EVERYONE[:15], number, settings) for number in range(1, 9)]
     assert [d.sum() for d in drawn] == [3] * 8
     assert len({d.tobytes() for d in drawn}) > 1
 

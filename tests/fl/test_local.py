@@ -86,6 +86,21 @@ def test_the_proximal_term_pulls_towards_the_start() -> None:
     assert lengths[0] > lengths[1] > lengths[2]
 
 
+@pytest.mark.parametrize("mu", [0.0, 2.0])
+def test_fedprox_adds_mu_times_the_distance_from_the_start_to_the_gradient(mu: float) -> None:
+    # The loss's own gradient is 1 throughout: from 3 to 2.5, then by half of 1 + mu * (2.5 - 3).
+    model = nn.Linear(1, 1, bias=False)
+    result = train(
+        FlatModel(model),
+        np.array([3.0], np.float32),
+        [torch.ones(1, 1)] * 2,
+        lambda b: model(b).sum(),
+        settings=with_(optimiser="sgd", proximal_mu=mu, gradient_clip_norm=0.0),
+        rates=repeat(0.5),
+    )
+    assert result.delta.tolist() == [-0.5 - 0.5 * (1 - mu / 2)]
+
+
 def test_training_leaves_its_start_alone_and_takes_read_only_memory() -> None:
     model = net()
     weights = flatten(model)

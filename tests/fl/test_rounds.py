@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from neurogrid.backends.inline import InlineBackend
-from neurogrid.fl.attack import AttackSettings
+from neurogrid.fl.attack import Attacked, Attackers, AttackSettings
 from neurogrid.fl.clip import ClipSettings
-from neurogrid.fl.defence import DefenceSettings
 from neurogrid.fl.order import Missing
 from neurogrid.fl.order import Update as Answered
+from neurogrid.fl.pipeline import AggregationSettings
 from neurogrid.fl.rounds import (
     Federation,
     RoundSettings,
@@ -34,14 +34,11 @@ SETTINGS = RoundSettings(
     rounds=6,
     agents_per_round=15,
     timeout_s=30.0,
-    server_momentum=0.9,
-    server_step=0.5,
     panel_agents=4,
     patience_rounds=0,
     min_improvement=0.0,
     converged_update=0.0,
-    defence=DefenceSettings("trimmed_mean", 0.2, 3.0, 5, ClipSettings("median", "tensor", 1.0)),
-    attack=AttackSettings("none", 0.2, "fixed", 10.0, 0.1),
+    aggregation=AggregationSettings("trimmed_mean", 0.2, 3.0, 5, ClipSettings("median", "tensor", 1.0), 0.9, 0.5),
 )
 
 
@@ -95,17 +92,17 @@ class Watch:
         self.states.append(state)
 
 
-def run(settings=SETTINGS, backend=None, state=None, federation=FEDERATION):
+def run(settings=SETTINGS, backend=None, state=None, federation=FEDERATION, truth=None):
     watch = Watch()
     with backend or InlineBackend(Trainer) as entered:
-        finish = federate(state or State.start(START), federation, settings, entered, [watch])
+        finish = federate(state or State.start(START), federation, settings, entered, [watch], truth)
     return finish, watch
 
 
 def without_times(record):
     agents = tuple(replace(agent, task=0, ended_s=0.0) for agent in record.agents)
-    times = dict.fromkeys(("wallclock_s", "send_s", "train_s", "collect_s", "aggregate_s", "evaluate_s"), 0)
-    return repr(replace(record, agents=agents, **times))
+    untimed = {name: value for name, value in record.figures.items() if not name.endswith("_s")}
+    return repr((agents, record.districts, untimed))
 
 
 def test_the_weights_are_the_same_bits_in_whatever_order_agents_are_trained():
@@ -131,8 +128,8 @@ def test_a_federation_comes_closer_to_what_its_agents_want():
 
 
 def test_server_momentum_is_the_running_sum_that_its_formula_says():
-    plain = replace(SETTINGS, rounds=1, defence=replace(SETTINGS.defence, rule="mean", weight_cap=100.0))
-    plain = replace(plain, defence=replace(plain.defence, clip=ClipSettings("none", "tensor", 1.0)))
+    plain = replace(SETTINGS, rounds=1, aggregation=replace(SETTINGS.aggregation, rule="mean", weight_cap=100.0))
+    plain = replace(plain, aggregation=replace(plain.aggregation, clip=ClipSettings("none", "tensor", 1.0)))
     weights, momentum = START.astype(np.float64), np.zeros(D)
     for number in range(1, 5):
         chosen = choose_agents(FEDERATION, SETTINGS, number)
@@ -172,11 +169,12 @@ def test_late_and_lost_agents_are_counted_and_cost_their_update_only():
     _, seen = run(backend=Scrambled(Trainer, lose=lose))
     for record in seen.records:
         asked = {a.agent_id for a in record.agents}
-        assert (record.n_late_agents, record.n_lost_agents) == ("A03" in asked, "A04" in asked)
-        assert record.n_answered_agents == 15 - len(asked & {"A03", "A04", "A05"})
+        said = record.figures
+        assert (said["n_late_agents"], said["n_lost_agents"]) == ("A03" in asked, "A04" in asked)
+        assert said["n_answered_agents"] == 15 - len(asked & {"A03", "A04", "A05"})
         assert record.aggregated
-        accepted = record.n_accepted_agents + record.n_late_agents + record.n_lost_agents + record.n_refused_agents
-        assert accepted == record.n_total_agents == 15
+        kinds = ("n_accepted_agents", "n_late_agents", "n_lost_agents", "n_refused_agents")
+        assert sum(said[kind] for kind in kinds) == said["n_total_agents"] == 15
 
 
 def test_a_void_round_leaves_weights_and_momentum_and_the_next_goes_on():
@@ -190,7 +188,7 @@ def test_a_void_round_leaves_weights_and_momentum_and_the_next_goes_on():
     assert [s.progress.void_in_a_row for s in seen.states[:3]] == [0, 1, 0]
     assert seen.records[1].void_reason == "0 usable updates of 15 requested, rounds.min_agents is 5"
     assert seen.records[1].update_norm == 0
-    assert math.isnan(seen.records[1].loss_mean)
+    assert math.isnan(seen.records[1].figures["loss_mean"])
 
 
 def test_three_void_rounds_in_a_row_end_the_run_and_each_is_on_record():
@@ -211,42 +209,44 @@ def test_a_run_of_void_rounds_only_does_not_end_well_however_few_they_are(rounds
 
 
 def test_a_federation_too_small_for_its_f_changes_nothing_and_says_the_numbers():
-    settings = replace(SETTINGS, agents_per_round=8, defence=replace(SETTINGS.defence, byzantine_share=0.4))
+    settings = replace(SETTINGS, agents_per_round=8, aggregation=replace(SETTINGS.aggregation, byzantine_share=0.4))
     with pytest.raises(VoidRoundsError, match="f = 3 malicious agents needs at least 9 agents, got 8"):
         run(settings)
 
 
 @pytest.mark.parametrize("placement", ["fixed", "per_round"])
 def test_attackers_are_on_record_and_precision_and_recall_are_counted_from_it(placement):
-    attack = AttackSettings("scale", 0.2, placement, -30.0, 0.1)
-    settings = replace(SETTINGS, attack=attack, defence=replace(SETTINGS.defence, rule="multi_krum"))
-    settings = replace(settings, defence=replace(settings.defence, clip=ClipSettings("none", "tensor", 1.0)))
-    _, seen = run(settings, Scrambled(Trainer, lose=lambda number, agent: "late" if agent == "A07" else ""))
+    attackers = Attackers(AGENTS, SEED, AttackSettings("scale", 0.2, placement, -30.0, 0.1))
+    no_clip = ClipSettings("none", "tensor", 1.0)
+    settings = replace(SETTINGS, aggregation=replace(SETTINGS.aggregation, rule="multi_krum", clip=no_clip))
+    backend = Scrambled(Trainer, lose=lambda number, agent: "late" if agent == "A07" else "")
+    _, seen = run(settings, Attacked(backend, attackers), truth=attackers)
     for record in seen.records:
+        said = record.figures
         bad = {a.agent_id for a in record.agents if a.malicious}
         out = {a.agent_id for a in record.agents if not a.accepted}
-        assert record.byzantine_agents_n == len(bad)
-        assert record.byzantine_attack == "scale"
-        assert record.assumed_f == 3
+        assert said["byzantine_agents_n"] == len(bad)
+        assert said["byzantine_attack"] == "scale"
+        assert said["assumed_f"] == 3
         if bad:
-            assert record.rejection_recall == len(bad & out) / len(bad)
+            assert said["rejection_recall"] == len(bad & out) / len(bad)
         else:
-            assert math.isnan(record.rejection_recall)
-        assert record.rejection_precision == len(bad & out) / len(out)
-        assert record.acceptance_rate == (15 - len(out)) / 15
+            assert math.isnan(said["rejection_recall"])
+        assert said["rejection_precision"] == len(bad & out) / len(out)
+        assert said["acceptance_rate"] == (15 - len(out)) / 15
         if placement == "per_round":
             assert len(bad) == 3
     if placement == "fixed":
         everywhere = {a.agent_id for r in seen.records for a in r.agents if a.malicious}
         assert len(everywhere) == 4
-    assert np.nanmean([r.rejection_recall for r in seen.records]) > 0.7
+    assert np.nanmean([r.figures["rejection_recall"] for r in seen.records]) > 0.7
 
 
 def test_the_districts_of_a_round_add_up_to_its_agents():
     _, seen = run()
     for record in seen.records:
         assert sum(d.asked for d in record.districts) == 15
-        assert sum(d.accepted for d in record.districts) == record.n_accepted_agents
+        assert sum(d.accepted for d in record.districts) == record.figures["n_accepted_agents"]
         assert sum(d.share for d in record.districts) == pytest.approx(1)
         assert sum(a.share for a in record.agents) == pytest.approx(1)
 
@@ -285,7 +285,8 @@ def test_a_run_has_converged_when_the_last_three_updates_were_small_and_not_void
 
 
 def test_a_converged_run_ends_early_with_the_word_in_its_last_record():
-    finish, seen = run(replace(SETTINGS, rounds=500, server_momentum=0.0, server_step=1.0, converged_update=0.05))
+    plain = replace(SETTINGS.aggregation, server_momentum=0.0, server_step=1.0)
+    finish, seen = run(replace(SETTINGS, rounds=500, aggregation=plain, converged_update=0.05))
     assert finish.reason == "converged"
     assert len(seen.records) < 500
     assert [r.converged for r in seen.records] == [False] * (len(seen.records) - 1) + [True]

@@ -11,8 +11,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from neurogrid.fl.aggregate import Aggregate, aggregate
-from neurogrid.fl.rules import BLOCK_COLUMNS, RULES, NothingToTrimError, TooFewAgentsError
+from neurogrid.fl.aggregate import Aggregate, average
+from neurogrid.fl.registry import BUILT_IN, NothingToTrimError, TooFewAgentsError
+from neurogrid.fl.rules import BLOCK_COLUMNS, RULES
 
 SHAPES = [(9, 3, 7), (15, 3, 500), (11, 4, 64), (25, 1, 30), (13, 5, BLOCK_COLUMNS + 37)]
 ROBUST = sorted(set(RULES) - {"mean"})
@@ -34,6 +35,10 @@ def byzfl() -> types.ModuleType:
 def in_one_district(deltas: np.ndarray, f: int, rule: str) -> Aggregate:
     n = len(deltas)
     return aggregate(deltas, np.ones(n), np.zeros(n, np.int64), f, RULES[rule])
+
+
+def aggregate(deltas, weights, districts, f, rule) -> Aggregate:
+    return average(rule(deltas, f), weights, districts)
 
 
 def draw(n: int, d: int, seed: int = 0) -> np.ndarray:
@@ -132,19 +137,22 @@ def test_krum_scores_are_highest_for_far_updates_and_far_updates_are_dropped(rul
 @pytest.mark.parametrize("rule", ["trimmed_mean", "krum", "multi_krum", "nnm_trimmed_mean"])
 def test_fewer_than_2f_plus_3_agents_are_refused_with_the_numbers(rule):
     with pytest.raises(TooFewAgentsError, match=r"f = 4 malicious agents needs at least 11 agents, got 10"):
-        RULES[rule](draw(10, 3), 4)
-    RULES[rule](draw(11, 3), 4)
+        BUILT_IN[rule].refuse(10, 4)
+    BUILT_IN[rule].refuse(11, 4)
 
 
 def test_a_median_without_an_honest_majority_is_refused_with_the_numbers():
-    with pytest.raises(TooFewAgentsError, match=r"median with f = 4 malicious agents needs at least 9 agents, got 8"):
-        RULES["median"](draw(8, 3), 4)
+    with pytest.raises(
+        TooFewAgentsError, match=r"the median of each weight with f = 4 malicious agents needs .* 9 agents"
+    ):
+        BUILT_IN["median"].refuse(8, 4)
+    BUILT_IN["median"].refuse(9, 4)
 
 
 @pytest.mark.parametrize("rule", ["trimmed_mean", "nnm_trimmed_mean"])
 def test_trimming_nobody_is_never_a_silent_mean(rule):
     with pytest.raises(NothingToTrimError, match="use the rule mean instead"):
-        RULES[rule](draw(9, 3), 0)
+        BUILT_IN[rule].refuse(9, 0)
 
 
 @pytest.mark.parametrize("rule", sorted(RULES))

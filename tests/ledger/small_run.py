@@ -8,9 +8,9 @@ import numpy as np
 
 from neurogrid.backends.inline import InlineBackend
 from neurogrid.errors import UsageError
-from neurogrid.fl.attack import AttackSettings
+from neurogrid.fl.attack import Attacked, Attackers, AttackSettings
 from neurogrid.fl.clip import ClipSettings
-from neurogrid.fl.defence import DefenceSettings
+from neurogrid.fl.pipeline import AggregationSettings
 from neurogrid.fl.rounds import Federation, RoundSettings, federate
 from neurogrid.fl.state import State
 from neurogrid.fl.update import Layout, TensorSpan, Update
@@ -27,15 +27,13 @@ SETTINGS = RoundSettings(
     rounds=ROUNDS,
     agents_per_round=7,
     timeout_s=60.0,
-    server_momentum=0.9,
-    server_step=0.5,
     panel_agents=2,
     patience_rounds=0,
     min_improvement=0.0,
     converged_update=0.0,
-    defence=DefenceSettings("trimmed_mean", 0.15, 3.0, 3, ClipSettings("median", "tensor", 1.0)),
-    attack=AttackSettings("noise", 0.2, "fixed", 10.0, 0.5),
+    aggregation=AggregationSettings("trimmed_mean", 0.15, 3.0, 3, ClipSettings("median", "tensor", 1.0), 0.9, 0.5),
 )
+ATTACKERS = Attackers(AGENTS, SEED, AttackSettings("noise", 0.2, "fixed", 10.0, 0.5))
 GENESIS = Genesis(
     run_id="r1",
     manifest_id="m1",
@@ -82,12 +80,17 @@ def begin_or_resume(run):
     return ledger, resumed.state
 
 
-def train(folder: Path, *, pause_s: float = 0.0, settings: RoundSettings = SETTINGS, observers=()):
+def attacked() -> Attacked:
+    """Where the small run's agents train, some of whom attack."""
+    return Attacked(InlineBackend(Trainer), ATTACKERS)
+
+
+def train(folder: Path, *, pause_s: float = 0.0, settings: RoundSettings = SETTINGS, observers=(), attackers=ATTACKERS):
     """Runs to the end, from wherever the folder stands."""
     run = place(str(folder))
     ledger, state = begin_or_resume(run)
-    with ledger, InlineBackend(lambda: Trainer(pause_s)) as backend:
-        finish = federate(state, FEDERATION, settings, backend, [ledger, *observers])
+    with ledger, Attacked(InlineBackend(lambda: Trainer(pause_s)), attackers) as backend:
+        finish = federate(state, FEDERATION, settings, backend, [ledger, *observers], attackers)
         ledger.finish(finish.state, finish.reason, {"fact": 1})
     return finish.state
 

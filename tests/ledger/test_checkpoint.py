@@ -11,7 +11,6 @@ import small_run
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
-from neurogrid.backends.inline import InlineBackend
 from neurogrid.errors import UsageError
 from neurogrid.fl.rounds import federate
 from neurogrid.fl.state import State
@@ -130,8 +129,8 @@ def test_void_rounds_of_an_old_run_are_counted_on(old_run):
     records = read_chain(run)
     records = [records[0], *({**record, "aggregated": number == 1} for number, record in enumerate(records[1:], 1))]
     assert read_state(run, records, small_run.LAYOUT).progress.void_in_a_row == 2
-    void = replace(small_run.SETTINGS, defence=replace(small_run.SETTINGS.defence, min_agents=99), rounds=5)
+    void = replace(small_run.SETTINGS, aggregation=replace(small_run.SETTINGS.aggregation, min_agents=99), rounds=5)
     ledger, resumed = Ledger.resume(run, small_run.LAYOUT)
-    with ledger, InlineBackend(small_run.Trainer) as backend:
+    with ledger, small_run.attacked() as backend:
         state = federate(resumed.state, small_run.FEDERATION, void, backend, [ledger]).state
     assert state.progress.void_in_a_row == 2

@@ -23,7 +23,7 @@ NOW = datetime.now(UTC) + timedelta(days=1)
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("w") / "runs" / "r1"
-    train(folder, settings=replace(SETTINGS, defence=replace(SETTINGS.defence, rule="multi_krum")))
+    train(folder, settings=replace(SETTINGS, aggregation=replace(SETTINGS.aggregation, rule="multi_krum")))
     return folder
 
 

@@ -11,9 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 import small_run
 
-from neurogrid.backends.inline import InlineBackend
 from neurogrid.errors import RunError, UsageError
-from neurogrid.fl.record import weights_sha256
+from neurogrid.fl.record import flat, weights_sha256
 from neurogrid.fl.rounds import federate
 from neurogrid.fl.state import State
 from neurogrid.fl.update import Layout, TensorSpan
@@ -39,7 +38,7 @@ def bits(state):
 def unfinished(folder, rounds):
     """A run of which `rounds` rounds are durable and the end is not written."""
     ledger, state = small_run.begin_or_resume(place(str(folder)))
-    with ledger, InlineBackend(small_run.Trainer) as backend:
+    with ledger, small_run.attacked() as backend:
         return federate(state, small_run.FEDERATION, rounds_of(rounds), backend, [ledger]).state
 
 
@@ -89,9 +88,9 @@ def test_figures_that_json_has_no_word_for_come_back_as_nan(tmp_path):
 
 def test_void_rounds_in_a_row_are_counted_on_after_a_resume(tmp_path):
     unfinished(tmp_path / "r1", 1)
-    void = replace(rounds_of(3), defence=replace(small_run.SETTINGS.defence, min_agents=99))
+    void = replace(rounds_of(3), aggregation=replace(small_run.SETTINGS.aggregation, min_agents=99))
     ledger, state = small_run.begin_or_resume(place(str(tmp_path / "r1")))
-    with ledger, InlineBackend(small_run.Trainer) as backend:
+    with ledger, small_run.attacked() as backend:
         before = federate(state, small_run.FEDERATION, void, backend, [ledger]).state
     ledger, resumed = Ledger.resume(place(str(tmp_path / "r1")), small_run.LAYOUT)
     ledger.close()
@@ -198,7 +197,7 @@ def test_a_round_that_cannot_be_written_ends_the_run_in_words(tmp_path, part):
     shutil.rmtree(tmp_path / "r1" / part, ignore_errors=True)
     (tmp_path / "r1" / part).write_text("in the way")
     with pytest.raises(RunError, match="a round of run r1 could not be written") as error, ledger:
-        federate(state, small_run.FEDERATION, rounds_of(1), InlineBackend(small_run.Trainer).__enter__(), [ledger])
+        federate(state, small_run.FEDERATION, rounds_of(1), small_run.attacked().__enter__(), [ledger])
     assert "neurogrid train --resume r1" in str(error.value)
 
 
@@ -252,7 +251,8 @@ def test_the_head_is_the_newest_records_hash_and_each_follows_the_one_before(who
 def test_the_table_of_rounds_is_the_records(whole):
     table = pq.read_table(whole[0] / "round_metrics.parquet").to_pylist()
     for row in table:
-        record = json.loads((whole[0] / "rounds" / f"round={row['round_id']:04d}.json").read_text())
+        record = flat(json.loads((whole[0] / "rounds" / f"round={row['round_id']:04d}.json").read_text()))
+        assert {"assumed_f", "clip.clipped_agents"} < set(row)
         assert row.pop("record_sha256") == record["sha256"]
         assert {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()} == {
             k: record[k] for k in row
@@ -271,8 +271,8 @@ def test_a_state_is_not_changed_by_the_rounds_after_it(tmp_path):
 
 
 def test_a_rounds_record_says_in_sum_what_the_audits_say_agent_by_agent(tmp_path):
-    attack = replace(small_run.SETTINGS.attack, fraction=0.3, noise_std=1e6)
-    small_run.train(tmp_path / "r1", settings=replace(small_run.SETTINGS, attack=attack))
+    attack = replace(small_run.ATTACKERS.settings, fraction=0.3, noise_std=1e6)
+    small_run.train(tmp_path / "r1", attackers=replace(small_run.ATTACKERS, settings=attack))
     run = place(str(tmp_path / "r1"))
     agents = read_agent_audit(run).to_pylist()
     for row in read_round_metrics(run).to_pylist():
@@ -307,7 +307,7 @@ def test_a_run_that_is_stopped_in_order_has_all_its_rounds_in_its_table(tmp_path
     assert verify(place(str(tmp_path / "r1"))).problems == ()
 
 
-HUGE = {"wallclock_s": 1e308, "train_s": math.inf, "held_out_loss": math.inf}
+HUGE = {"wallclock_s": 1e308, "held_out_loss": math.inf}
 
 
 def test_no_figure_keeps_a_round_from_being_durable_or_a_run_from_ending(tmp_path):
@@ -318,9 +318,10 @@ def test_no_figure_keeps_a_round_from_being_durable_or_a_run_from_ending(tmp_pat
 
         def after_round(self, record, state):
             agents = tuple(replace(agent, train_s=1e308, train_loss=-math.inf) for agent in record.agents)
-            ledger.after_round(replace(record, agents=agents, **HUGE), state)
+            reports = {**record.reports, "exchange": {**record.reports["exchange"], "train_s": math.inf}}
+            ledger.after_round(replace(record, agents=agents, reports=reports, **HUGE), state)
 
-    with ledger, InlineBackend(small_run.Trainer) as backend:
+    with ledger, small_run.attacked() as backend:
         state = federate(state, small_run.FEDERATION, rounds_of(2), backend, [Spoilt()]).state
         ledger.flush()
         followed = Follower(place(str(tmp_path / "r1"))).look()
@@ -349,7 +350,7 @@ def test_a_run_that_goes_on_with_other_versions_says_from_which_round_on(tmp_pat
     for rounds, torch in ((1, "2.5"), (3, "2.6"), (4, "2.6"), (4, "2.7")):
         ledger, found = Ledger.resume(run, small_run.LAYOUT)
         now = {"torch": torch, "numpy": "1", "python": "3"}
-        with ledger, InlineBackend(small_run.Trainer) as backend:
+        with ledger, small_run.attacked() as backend:
             if differences(found.made_with, now):
                 ledger.goes_on_with(now)
             state = federate(found.state, small_run.FEDERATION, rounds_of(rounds), backend, [ledger]).state

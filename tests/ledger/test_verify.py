@@ -166,8 +166,8 @@ def test_a_chain_that_was_rewritten_whole_has_another_head(run, whole):
     for path in [*sorted((run / "rounds").glob("round=*.json"))[2:], run / "end.json"]:
         record = json.loads(path.read_text())
         content = {k: v for k, v in record.items() if k not in ("sha256", "previous_sha256")}
-        if "loss_mean" in content:
-            content["loss_mean"] = 0.0
+        if "reports" in content:
+            content["reports"]["audit"]["loss_mean"] = 0.0
         sealed = seal(content, previous)
         path.write_text(to_text(sealed))
         previous = sealed["sha256"]

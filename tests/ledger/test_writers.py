@@ -10,7 +10,6 @@ import small_run
 from pyarrow import fs
 
 from neurogrid import lock
-from neurogrid.backends.inline import InlineBackend
 from neurogrid.errors import RunError, UsageError
 from neurogrid.fl.rounds import federate
 from neurogrid.ledger import Ledger, journal, read_round_metrics, verify
@@ -47,7 +46,7 @@ def files(folder):
 def two_rounds(tmp_path):
     """A ledger of two rounds, the state after them, and what comes of one more."""
     ledger, state = small_run.begin_or_resume(place(str(tmp_path / "r1")))
-    with InlineBackend(small_run.Trainer) as backend:
+    with small_run.attacked() as backend:
         state = federate(state, small_run.FEDERATION, rounds_of(2), backend, [ledger]).state
         ledger.flush()
         seen = []
@@ -167,7 +166,7 @@ def test_of_two_processes_that_begin_one_run_on_a_store_one_writes_it(tmp_path, 
         together.wait()
         try:
             ledger, state = small_run.begin_or_resume(run)
-            with ledger, InlineBackend(small_run.Trainer) as backend:
+            with ledger, small_run.attacked() as backend:
                 finish = federate(state, small_run.FEDERATION, rounds_of(2), backend, [ledger])
                 ledger.finish(finish.state, finish.reason, {})
                 said.append("finished")

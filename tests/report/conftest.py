@@ -9,12 +9,14 @@ import pytest
 import yaml
 from records import evaluation_of, manifest_of, write_evaluation
 
-from neurogrid.fl.attack import AttackSettings
+from neurogrid.fl.attack import Attacked, Attackers, AttackSettings
+from neurogrid.fl.claims import Claims
 from neurogrid.fl.clip import ClipSettings
-from neurogrid.fl.defence import DefenceSettings
+from neurogrid.fl.order import Missing, Scores, Traffic, Update
+from neurogrid.fl.pipeline import AggregationSettings
 from neurogrid.fl.rounds import Federation, RoundSettings, federate
 from neurogrid.fl.state import State
-from neurogrid.fl.update import Layout, Phases, RoundResult, TensorSpan, Update
+from neurogrid.fl.update import Layout, TensorSpan, Worked
 from neurogrid.ledger import Genesis, Ledger
 from neurogrid.randomness import generator
 from neurogrid.report.page import render_report
@@ -46,28 +48,27 @@ class Pretend:
     def __init__(self, goal: np.ndarray, late: frozenset[tuple[int, str]]) -> None:
         self.goal, self.late = goal, late
 
-    def run(self, plan):
-        updates = []
-        for agent in plan.agents:
-            if (plan.round, agent) not in self.late:
-                noise = generator(1, plan.round, agent).normal(0, 0.1, len(self.goal))
-                delta = (0.3 * (self.goal - plan.weights) + noise).astype(np.float32)
-                loss = float(np.abs(self.goal - plan.weights).mean() * 0.9)
-                updates.append(Update(agent, delta, 900, {"loss": loss, "train_s": 0.02}))
-        missing = {agent: "late" for agent in plan.agents if (plan.round, agent) in self.late}
-        first = 9.0 if plan.round == 1 else 1.0
-        phases = Phases(0.004, first * 0.21 + 0.01 * (plan.round % 3), 0.012)
-        deltas = np.stack([update.delta for update in updates])
-        return RoundResult(tuple(updates), deltas, missing, phases, 320_000, 640_000, 2, reassigned=0)
+    def publish(self, version, weights):
+        self.weights = weights
 
-    def evaluate(self, agents, weights, timeout_s):
-        return {agent: {"loss": float(np.abs(self.goal - weights).mean()), "windows": 64} for agent in agents}
+    def submit(self, orders, deadline_s):
+        self.orders = orders
 
-    def __enter__(self):
-        return self
+    def answers(self, until_s):
+        distance = float(np.abs(self.goal - self.weights).mean())
+        for order in self.orders:
+            if order.kind == "score":
+                yield Scores(order, Claims(64, {"loss": distance}))
+            elif (order.round, order.agent) in self.late:
+                yield Missing(order, "late")
+            else:
+                noise = generator(1, order.round, order.agent).normal(0, 0.1, len(self.goal))
+                delta = (0.3 * (self.goal - self.weights) + noise).astype(np.float32)
+                yield Update(order, delta, Claims(900, {"loss": distance * 0.9, "train_s": 0.02}), Worked(0, 0.1))
 
-    def __exit__(self, *exc: object) -> None:
-        pass
+    def traffic(self):
+        first = 9.0 if self.orders[0].round == 1 else 1.0
+        return Traffic(0.004, first * 0.21 + 0.01 * (self.orders[0].round % 3), 320_000, 640_000, 2)
 
 
 MakeRun = Callable[..., tuple[Place, Place]]
@@ -97,14 +98,11 @@ def runs_under(folder: Path) -> MakeRun:
             rounds=rounds if done is None else done,
             agents_per_round=min(agents, 15),
             timeout_s=10,
-            server_momentum=0.5,
-            server_step=0.7,
             panel_agents=5,
             patience_rounds=0,
             min_improvement=0,
             converged_update=0,
-            defence=DefenceSettings(rule, 0.2, 3, 3, ClipSettings("median", "tensor", 1.0)),
-            attack=AttackSettings(attack, 0.2, "fixed", 10, 1.0),
+            aggregation=AggregationSettings(rule, 0.2, 3, 3, ClipSettings("median", "tensor", 1.0), 0.5, 0.7),
         )
         districts = {agent.agent_id: agent.district for agent in manifest.agents}
         federation = Federation(names, districts, LAYOUT, start, 7)
@@ -126,7 +124,12 @@ def runs_under(folder: Path) -> MakeRun:
         late = frozenset({(4, names[1]), (4, names[6])})
         state = State.start(start)
         with Ledger.create(run, genesis, yaml.safe_dump(config), LAYOUT, state) as ledger:
-            finish = federate(state, federation, settings, Pretend(goal, late), [ledger])
+            honest = Pretend(goal, late)
+            attackers = Attackers(names, 7, AttackSettings(attack, 0.2, "fixed", 10, 1.0))
+            if attack == "none":
+                finish = federate(state, federation, settings, honest, [ledger])
+            else:
+                finish = federate(state, federation, settings, Attacked(honest, attackers), [ledger], attackers)
             if done is None:
                 ledger.finish(finish.state, finish.reason, {})
         if known:

@@ -11,6 +11,7 @@ from pages import Page, said_of
 from records import evaluation_of, rewrite_round, write_evaluation
 
 from neurogrid.errors import RunError, UsageError
+from neurogrid.fl.record import flat
 from neurogrid.report.by_round import acceptance, rejections, traffic
 from neurogrid.report.charts import heat_map
 from neurogrid.report.facts import read_run
@@ -44,7 +45,7 @@ def test_a_report_says_the_figures_that_the_run_has(finished, finished_html):
     assert "0.1175 kWh a slot, the median 0.1254; 95% interval" in words
     assert "79%" in words
     assert "Better than its 0.1175 kWh a slot: same model, readings pooled (0.1166)." in words
-    audit = [json.loads((run / "rounds" / f"round={n:04d}.json").read_text()) for n in range(1, 11)]
+    audit = [flat(json.loads((run / "rounds" / f"round={n:04d}.json").read_text())) for n in range(1, 11)]
     attacks = sum(r["byzantine_agents_n"] for r in audit)
     caught = sum(round(r["byzantine_agents_n"] * r["rejection_recall"]) for r in audit)
     assert f"recall: {caught} of {attacks}" in words

@@ -9,9 +9,9 @@ import numpy as np
 
 from neurogrid.backends.inline import InlineBackend
 from neurogrid.data.quality import TIERS
-from neurogrid.fl.attack import AttackSettings
+from neurogrid.fl.attack import Attacked, Attackers, AttackSettings
 from neurogrid.fl.clip import ClipSettings
-from neurogrid.fl.defence import DefenceSettings
+from neurogrid.fl.pipeline import AggregationSettings
 from neurogrid.fl.rounds import Federation, RoundSettings, federate
 from neurogrid.fl.state import State
 from neurogrid.fl.update import Layout, TensorSpan, Update
@@ -30,15 +30,13 @@ SETTINGS = RoundSettings(
     rounds=6,
     agents_per_round=15,
     timeout_s=60.0,
-    server_momentum=0.0,
-    server_step=1.0,
     panel_agents=3,
     patience_rounds=0,
     min_improvement=0.0,
     converged_update=0.0,
-    defence=DefenceSettings("multi_krum", 0.2, 3.0, 3, ClipSettings("median", "tensor", 1.0)),
-    attack=AttackSettings("noise", 0.2, "fixed", 10.0, 50.0),
+    aggregation=AggregationSettings("multi_krum", 0.2, 3.0, 3, ClipSettings("median", "tensor", 1.0), 0.0, 1.0),
 )
+ATTACKERS = Attackers(AGENTS, SEED, AttackSettings("noise", 0.2, "fixed", 10.0, 50.0))
 EXPORTER = ExporterSettings(every_s=0.1, stuck_after_s=60.0, runs=20, per_agent=False, namespace="")
 
 REPORT = {
@@ -108,12 +106,12 @@ def train(
     """Runs `rounds` rounds in all, from wherever the run stands; `end` closes it."""
     run = place(str(warehouse)) / "runs" / run_id
     settings = replace(SETTINGS, rounds=rounds)
-    if given.get("attack") == "none":
-        settings = replace(settings, attack=replace(settings.attack, kind="none", fraction=0.0))
+    attackers = None if given.get("attack") == "none" else ATTACKERS
     ledger, state = begin(run, **given)
-    with ledger, InlineBackend(trainer) as backend:
+    inline = InlineBackend(trainer)
+    with ledger, Attacked(inline, attackers) if attackers else inline as backend:
         ledger.traced_by(trace)
-        finish = federate(state, FEDERATION, settings, backend, [*filter(None, [trace]), ledger])
+        finish = federate(state, FEDERATION, settings, backend, [*filter(None, [trace]), ledger], attackers)
         if end:
             ledger.finish(finish.state, finish.reason, {})
     return finish.state

@@ -1,0 +1,174 @@
+"""The robust rules by name: what each needs and what may be said of it.
+
+The config's choices, refusals and documentation, a plan's words and the report's are made of this; so it imports
+neither numpy nor a rule before that rule is to run.
+
+Others register rules of their own as entry points of the group `neurogrid.rules`, each a `RuleSpec` of the same name:
+
+    [project.entry-points."neurogrid.rules"]
+    my_rule = "my_package.rules:MY_RULE"
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Literal
+
+from neurogrid.plural import plural
+
+if TYPE_CHECKING:
+    from neurogrid.fl.rules import Rule
+
+GROUP = "neurogrid.rules"
+STAGES = ("admit", "clip", "weigh", "rule", "mean", "server_step")
+"""What happens to a round's updates, in this order, unless the config says otherwise; see stages.py. Before `rule`,
+which is the config's own, other rules may go as `rule:NAME`."""
+
+
+class UnknownRuleError(ValueError):
+    """No rule is called that, or what is registered under the name is none."""
+
+
+class TooFewAgentsError(ValueError):
+    """n agents cannot bear f malicious ones under this rule."""
+
+
+class NothingToTrimError(ValueError):
+    """A trimmed mean was asked to trim nobody; that is the mean, and has to be asked for by that name."""
+
+
+@dataclass(frozen=True)
+class RuleSpec:
+    """A robust rule.
+
+    Attributes:
+        name: in the config and in records.
+        words: what it is called in a sentence.
+        load: gives the rule itself; called where it is to run.
+        judges: whether it keeps or drops whole updates (`rows`), or each weight of each update (`entries`).
+        least_per_f, least_more: it needs least_per_f * f + least_more agents.
+        tolerates: whether it is a defence at all; the f that one without a defence tolerates is 0.
+        needs_f: whether it refuses f = 0.
+        needs_clear: whether it has to see each update; a rule that does not can be used on their sum alone.
+        fixed_rejections: whether it drops as many updates whoever attacks, so that their number says nothing.
+    """
+
+    name: str
+    words: str
+    load: Callable[[], "Rule"]
+    judges: Literal["rows", "entries"]
+    least_per_f: int = 2
+    least_more: int = 3
+    tolerates: bool = True
+    needs_f: bool = False
+    needs_clear: bool = True
+    fixed_rejections: bool = False
+
+    def least(self, f: int) -> int:
+        """How many agents it takes to bear f malicious ones."""
+        return self.least_per_f * f + self.least_more if self.tolerates else 1
+
+    @property
+    def least_formula(self) -> str:
+        """The same for people: `2f + 3`."""
+        return f"{self.least_per_f}f + {self.least_more}" if self.tolerates else "1"
+
+    def refuse(self, n: int, f: int) -> None:
+        """Raises TooFewAgentsError or NothingToTrimError where it can't judge `n` agents with `f` malicious."""
+        if self.needs_f and f == 0:
+            raise NothingToTrimError(f"{self.words} with f = 0 trims nothing: use the rule mean instead")
+        if n < self.least(f):
+            raise TooFewAgentsError(
+                f"{self.words} with f = {plural(f, 'malicious agent')} needs at least {self.least(f)} agents, got {n}"
+            )
+
+
+def refuse_stages(names: Sequence[str]) -> None:
+    """Raises ValueError where these stages can't follow one another.
+
+    Clipping and weighing may be left out, and before `rule` others may go that judge whole updates.
+    """
+    if not re.fullmatch(r"admit (clip )?(weigh )?(rule:\S+ )*rule mean server_step", " ".join(names)):
+        raise ValueError(
+            "stages are admit, clip, weigh, rule, mean and server_step in this order; clip and weigh may be left out, "
+            "and before rule others may go as rule:NAME"
+        )
+    for name in names:
+        if name.startswith("rule:") and find_rule(name.removeprefix("rule:")).judges != "rows":
+            raise ValueError(
+                f"{name} judges single weights, so no other rule can follow it; name it in aggregation.rule"
+            )
+
+
+def count(share: float, agents: int) -> int:
+    """How many of `agents` a share of them is; exact for shares like 0.2 that binary cannot hold."""
+    return int(share * agents + 1e-9)
+
+
+def _load(name: str) -> Callable[[], "Rule"]:
+    def load() -> "Rule":
+        from neurogrid.fl.rules import RULES  # noqa: PLC0415 - numpy only where a rule runs
+
+        return RULES[name]
+
+    return load
+
+
+BUILT_IN = {
+    spec.name: spec
+    for spec in (
+        RuleSpec("mean", "the mean", _load("mean"), "rows", tolerates=False, needs_clear=False),
+        RuleSpec("median", "the median of each weight", _load("median"), "entries", least_more=1),
+        RuleSpec("trimmed_mean", "the trimmed mean of each weight", _load("trimmed_mean"), "entries", needs_f=True),
+        RuleSpec("krum", "Krum", _load("krum"), "rows", fixed_rejections=True),
+        RuleSpec("multi_krum", "Multi-Krum", _load("multi_krum"), "rows", fixed_rejections=True),
+        RuleSpec(
+            "nnm_trimmed_mean",
+            "nearest-neighbour mixing and the trimmed mean",
+            _load("nnm_trimmed_mean"),
+            "entries",
+            needs_f=True,
+        ),
+    )
+}
+
+
+def rule_names() -> tuple[str, ...]:
+    """All that can be named: those built in, then others' in the order of their names."""
+    return (*BUILT_IN, *sorted(set(_registered()) - set(BUILT_IN)))
+
+
+def find_rule(name: str) -> RuleSpec:
+    """The rule of this name.
+
+    Raises:
+        UnknownRuleError: there is none, or what another package registered is none; the message names that package.
+    """
+    if name in BUILT_IN:
+        return BUILT_IN[name]
+    entry = _registered().get(name)
+    if entry is None:
+        raise UnknownRuleError(f"there is no rule {name}; there are {', '.join(rule_names())}")
+    whose = f"rule {name}, registered by {entry.dist.name if entry.dist else 'a package'} as {entry.value},"
+    try:
+        spec = entry.load()
+    except Exception as error:
+        raise UnknownRuleError(f"{whose} cannot be loaded: {type(error).__name__}: {error}") from error
+    if not isinstance(spec, RuleSpec) or spec.name != name:
+        raise UnknownRuleError(f"{whose} is not a RuleSpec of that name, but {spec!r:.80}")
+    return spec
+
+
+def known_rule(name: str) -> RuleSpec | None:
+    """The rule of this name, or None where it is not known here: a record may come from elsewhere."""
+    try:
+        return find_rule(name)
+    except UnknownRuleError:
+        return None
+
+
+@cache
+def _registered() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=GROUP)}

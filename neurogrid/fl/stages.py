@@ -1,0 +1,311 @@
+"""What happens to a round's updates on their way to the model, one stage after another; pipeline.py runs them.
+
+A stage takes a batch of updates and passes one on, with figures for the round's record, with what it found of each
+agent, and with the slots of the state that it changes. It knows nothing of who is malicious.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from neurogrid.fl.aggregate import Aggregate, average, capped_weights, joined
+from neurogrid.fl.clip import ClipSettings, clip, tensor_norms
+from neurogrid.fl.record import Figures
+from neurogrid.fl.registry import NothingToTrimError, RuleSpec, TooFewAgentsError, count
+from neurogrid.fl.rules import Verdict
+from neurogrid.fl.state import Slot, State
+from neurogrid.fl.update import AgentId, Floats, Layout, Matrix, RoundResult
+from neurogrid.plural import plural
+
+MOST_WINDOWS = 2**31
+Scope = Literal["all", "district"]
+Ints = npt.NDArray[np.int64]
+Findings = Mapping[str, Mapping[AgentId, Any]]
+"""By field of `AgentRecord`, what was found of each agent."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Who was asked in a round, in the order of every sum; each agent's district; where the model's tensors lie."""
+
+    agents: tuple[AgentId, ...]
+    districts: Mapping[AgentId, int]
+    layout: Layout
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a rule made of some of a batch's updates: all of them, or a district's."""
+
+    members: Ints
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Updates on their way: `agents[i]` sent row i of `deltas`.
+
+    Attributes:
+        agents: whose updates are left, in the order of the plan.
+        deltas: (n, d) float32; stages may change it in place.
+        norms: (n, tensors), L2 norms of each tensor as it was sent.
+        windows: (n,) training windows that the agents claim.
+        weights: (n,) of each agent in the mean; 1 until they are weighed.
+        judged: what the last rule decided; empty before it.
+        mean: what came of them all; None before the mean.
+    """
+
+    agents: tuple[AgentId, ...]
+    deltas: Matrix
+    norms: Floats
+    windows: Ints
+    weights: Floats
+    judged: tuple[Judged, ...] = ()
+    mean: Aggregate | None = None
+
+    @classmethod
+    def of(cls, result: RoundResult, layout: Layout) -> Self:
+        """All that came back from a round, the same memory."""
+        return cls(
+            agents=tuple(update.agent for update in result.updates),
+            deltas=result.deltas,
+            norms=tensor_norms(result.deltas, layout),
+            windows=np.array([update.windows for update in result.updates], np.int64),
+            weights=np.ones(len(result.updates)),
+        )
+
+    def only(self, rows: Ints) -> Self:
+        """These rows of it; a copy of the deltas only where some are left out."""
+        if len(rows) == len(self.agents):
+            return self
+        return replace(
+            self,
+            agents=tuple(self.agents[row] for row in rows.tolist()),
+            deltas=self.deltas[rows],
+            norms=self.norms[rows],
+            windows=self.windows[rows],
+            weights=self.weights[rows],
+        )
+
+    def by_agent(self, values: npt.NDArray[Any]) -> dict[AgentId, Any]:
+        """(n,) values, each agent's."""
+        return dict(zip(self.agents, values.tolist(), strict=True))
+
+
+@dataclass(frozen=True)
+class Passed:
+    """What a stage passes on. `void` is why the round changes nothing; no stage follows then."""
+
+    batch: Batch
+    figures: Figures = field(default_factory=dict)
+    findings: Findings = field(default_factory=dict)
+    slots: Mapping[str, Slot] = field(default_factory=dict)
+    void: str = ""
+
+
+class Stage(Protocol):
+    """One step of what the server does with a round's updates."""
+
+    @property
+    def name(self) -> str:
+        """As in the config, and in the record's `reports`."""
+        ...
+
+    def __call__(self, batch: Batch, asked: Asked, state: State) -> Passed:
+        """Depends on its arguments only; `state` is the one before the round."""
+        ...
+
+
+@dataclass(frozen=True)
+class Admit:
+    """Refuses what is no update: not finite, or impossible claims. With fewer than `min_agents` the round is void."""
+
+    min_agents: int
+    name: str = "admit"
+
+    def __call__(self, batch: Batch, asked: Asked, state: State) -> Passed:
+        """See Stage."""
+        reasons = {
+            agent: reason
+            for agent, windows, norms in zip(batch.agents, batch.windows.tolist(), batch.norms, strict=True)
+            if (reason := refusal(windows, norms))
+        }
+        whole = np.sqrt(np.square(batch.norms).sum(axis=1))
+        finite = whole[np.isfinite(whole)]
+        usable = batch.only(np.flatnonzero([agent not in reasons for agent in batch.agents]))
+        void = ""
+        if len(usable.agents) < self.min_agents:
+            void = (
+                f"{plural(len(usable.agents), 'usable update')} of {len(asked.agents)} requested, "
+                f"rounds.min_agents is {self.min_agents}"
+            )
+        return Passed(
+            usable,
+            {"median_norm": float(np.median(finite)) if finite.size else np.nan, "refused_agents": len(reasons)},
+            {"norm": batch.by_agent(whole), "reason": reasons},
+            void=void,
+        )
+
+
+def refusal(windows: int, norms: Floats) -> str:
+    """Why an update may reach no rule, or an empty string. `norms` are those of its tensors, (tensors,)."""
+    if not np.isfinite(norms).all():
+        return "not finite"
+    if not 0 < windows < MOST_WINDOWS:
+        return f"claims {windows} windows"
+    return ""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Clips each update, see clip.py."""
+
+    settings: ClipSettings
+    name: str = "clip"
+
+    def __call__(self, batch: Batch, asked: Asked, state: State) -> Passed:
+        """See Stage."""
+        factors = clip(batch.deltas, batch.norms, asked.layout, self.settings)
+        return Passed(batch, {"clipped_agents": int((factors < 1).sum())}, {"clip_factor": batch.by_agent(factors)})
+
+
+@dataclass(frozen=True)
+class Weigh:
+    """Weighs each agent by its windows, none more than `cap` times the median agent."""
+
+    cap: float
+    name: str = "weigh"
+
+    def __call__(self, batch: Batch, asked: Asked, state: State) -> Passed:
+        """See Stage."""
+        weights = capped_weights(batch.windows, self.cap)
+        return Passed(replace(batch, weights=weights), {"capped_agents": int((weights < batch.windows).sum())})
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A robust rule over all updates, or over those of each district with an f of its own.
+
+    Attributes:
+        rule: see registry.py.
+        byzantine_share: share of the agents asked that may be malicious; f is its whole part, of those asked and not of
+            those that came, so that missing honest agents give attackers nothing.
+        scope: whom it judges at once.
+        last: whether the mean is made of what it keeps; what another one drops is gone, and it has to judge rows.
+        first: whether it is the first rule; a later one judges what is left, and needs more than 2f of them.
+        name: `rule`, or `rule:` and the rule's name where others follow.
+    """
+
+    rule: RuleSpec
+    byzantine_share: float
+    scope: Scope
+    first: bool = True
+    last: bool = True
+    name: str = "rule"
+
+    def __call__(self, batch: Batch, asked: Asked, state: State) -> Passed:
+        """See Stage."""
+        rule = self.rule.load()
+        judged: list[Judged] = []
+        why: dict[int, str] = {}
+        for label, members in _groups(batch, asked, self.scope).items():
+            f = self._f(asked, label)
+            try:
+                self._refuse(len(members), f)
+            except (TooFewAgentsError, NothingToTrimError) as error:
+                if self.scope == "all" and isinstance(error, NothingToTrimError):
+                    raise
+                why[label] = str(error)
+                continue
+            judged.append(Judged(members, rule(batch.deltas if self.scope == "all" else batch.deltas[members], f)))
+        scores: dict[AgentId, float] = {}
+        reasons: dict[AgentId, str] = {}
+        for own in judged:
+            scores |= {batch.agents[i]: s for i, s in zip(own.members, own.verdict.scores.tolist(), strict=True)}
+        figures = {"judged_groups": len(judged), "groups_too_small": len(why)}
+        if self.scope == "district":
+            of = asked.districts
+            reasons = {a: f"round void in district {of[a]}: {why[of[a]]}" for a in batch.agents if of[a] in why}
+        if not judged:
+            return Passed(batch, figures, {"reason": reasons}, void="; ".join(dict.fromkeys(why.values())))
+        if self.last:
+            return Passed(replace(batch, judged=tuple(judged)), figures, {"score": scores, "reason": reasons})
+        kept = np.sort(np.concatenate([own.members[own.verdict.kept] for own in judged]))
+        left = batch.only(kept)
+        dropped = set(batch.agents) - set(left.agents) - set(reasons)
+        reasons |= dict.fromkeys(dropped, f"filtered by {self.rule.name}")
+        return Passed(left, {**figures, "dropped_agents": len(dropped)}, {"score": scores, "reason": reasons})
+
+    def _f(self, asked: Asked, label: int) -> int:
+        if self.scope == "all":
+            return count(self.byzantine_share, len(asked.agents))
+        return count(self.byzantine_share, sum(asked.districts[agent] == label for agent in asked.agents))
+
+    def _refuse(self, n: int, f: int) -> None:
+        self.rule.refuse(n if self.first else max(n, self.rule.least(f)), f)
+        if n <= 2 * f:
+            raise TooFewAgentsError(
+                f"{self.rule.words} with f = {f} after another rule needs more than 2f agents, got {n}"
+            )
+
+
+def _groups(batch: Batch, asked: Asked, scope: Scope) -> dict[int, Ints]:
+    """Rows that are judged together, by a label."""
+    if scope == "all":
+        return {0: np.arange(len(batch.agents))}
+    districts = _districts(batch, asked)
+    return {label: np.flatnonzero(districts == label) for label in np.unique(districts).tolist()}
+
+
+def _districts(batch: Batch, asked: Asked) -> Ints:
+    return np.array([asked.districts[agent] for agent in batch.agents], np.int64)
+
+
+@dataclass(frozen=True)
+class Mean:
+    """The weighted mean of what the rule kept; where districts were judged by themselves, of their means."""
+
+    rule: RuleSpec
+    name: str = "mean"
+
+    def __call__(self, batch: Batch, asked: Asked, state: State) -> Passed:
+        """See Stage."""
+        districts = _districts(batch, asked)
+        mean = joined(
+            [
+                (own.members, average(own.verdict, batch.weights[own.members], districts[own.members]))
+                for own in batch.judged
+            ],
+            batch.weights,
+        )
+        accepted = batch.by_agent(mean.accepted)
+        in_judgement = {batch.agents[i] for own in batch.judged for i in own.members}
+        return Passed(
+            replace(batch, mean=mean),
+            {"effective_agents": float(1 / np.square(mean.share).sum())},
+            {
+                "accepted": accepted,
+                "share": batch.by_agent(mean.share),
+                "score": batch.by_agent(mean.scores),
+                "reason": {a: f"filtered by {self.rule.name}" for a in in_judgement if not accepted[a]},
+            },
+        )
+
+
+@dataclass(frozen=True)
+class ServerStep:
+    """Adds to the model `step` times the running sum of changes, of which `momentum` is kept each round."""
+
+    momentum: float
+    step: float
+    name: str = "server_step"
+
+    def __call__(self, batch: Batch, asked: Asked, state: State) -> Passed:
+        """See Stage."""
+        assert batch.mean is not None
+        momentum = (self.momentum * state.array("server/momentum") + batch.mean.delta).astype(np.float32)
+        weights = (state.weights + self.step * momentum).astype(np.float32)
+        return Passed(batch, slots={"model": weights, "server/momentum": momentum})
