@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from neurogrid.errors import InputError
-from neurogrid.storage import place, refuse_unwritable
+from neurogrid.storage import WritesBehind, place, refuse_unwritable
 
 
 def names(folder):
@@ -157,3 +157,26 @@ def test_many_starts_at_once_find_that_a_warehouse_can_be_written(tmp_path):
 def test_a_store_that_is_unknown_or_shows_half_written_files_is_refused(uri):
     with pytest.raises(InputError, match=rf'cannot use "{uri}" as a place[\s\S]*a path, an s3:// or a gs:// URI'):
         place(uri)
+
+
+def test_files_that_are_written_behind_the_work_are_all_there_at_its_end(tmp_path):
+    folder = place(str(tmp_path))
+    with WritesBehind() as behind:
+        for n in range(5):
+            behind.write(folder / f"{n}", bytes([n]))
+    assert [(tmp_path / name).read_bytes() for name in names(tmp_path)] == [bytes([n]) for n in range(5)]
+
+
+def test_a_file_that_cannot_be_written_behind_the_work_ends_it(tmp_path):
+    (tmp_path / "file").touch()
+    folder = place(str(tmp_path))
+
+    def work(files):
+        with WritesBehind() as behind:
+            for name in files:
+                behind.write(folder / name, b"1")
+
+    for files in (["file/below"], ["file/below", "next"]):
+        with pytest.raises(OSError, match="file"):
+            work(files)
+    assert names(tmp_path) == ["file"]

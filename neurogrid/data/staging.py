@@ -9,8 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-
-from pyspark.sql import SparkSession
+from typing import TYPE_CHECKING
 
 from neurogrid.data.faults import Fault, FaultLog
 from neurogrid.data.folder import BEYOND_LIMIT, Listing, MeterFile
@@ -27,6 +26,9 @@ from neurogrid.errors import RunError
 from neurogrid.plural import plural
 from neurogrid.storage import Place
 
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
 PIECE_BYTES = 64 << 20
 """A large plain table is cut into pieces of this size, each a task's."""
 LONG_BUCKET_BYTES, WIDE_BUCKET_BYTES = 64 << 20, 6 << 20
@@ -37,7 +39,7 @@ MOST_BUCKETS = 4096
 
 @contextmanager
 def staged(
-    spark: SparkSession,
+    spark: "SparkSession",
     source: Source,
     listing: Listing,
     folder: Place,
