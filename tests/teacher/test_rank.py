@@ -144,6 +144,17 @@ def test_each_row_group_is_read_by_one_rank_once(root: Path, two: RankTask) -> N
     assert [rank["row_groups"] for rank in data] == [sum(groups[f] for f in rank["fingerprints"]) for rank in data]
 
 
+def test_a_teacher_notes_how_far_in_time_it_learnt_of_each_household(two: RankTask, households: Households) -> None:
+    """By this a federation that tests on that time refuses it."""
+    ranks = json.loads((Path(two.folder.path) / "data.json").read_text())["ranks"]
+    noted = {name: ends for rank in ranks for name, ends in rank["periods"].items()}
+    own = {taught.household_id: small_teacher.an_agent(taught.household_id, "A") for taught in households}
+    assert noted == {
+        name: {"train_end": agent.train_end.isoformat(), "validation_end": agent.validation_end.isoformat()}
+        for name, agent in own.items()
+    }
+
+
 class Counting(fs.FileSystemHandler):
     """A local filesystem that counts what is opened."""
 
