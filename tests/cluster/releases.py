@@ -17,6 +17,8 @@ from typing import Any
 
 import yaml
 
+from neurogrid.fl.record import flat
+
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "helm" / "neurogrid"
 IMAGE = os.environ.get("NEUROGRID_IMAGE", "neurogrid/spark:dev")
@@ -198,8 +200,8 @@ class Release:
         return [line for line in said if kind in ("", line["neurogrid"])]
 
     def rounds(self, job: str) -> list[dict[str, Any]]:
-        """The job's rounds so far."""
-        return self.lines(job, "round")
+        """The figures of the job's rounds so far."""
+        return [flat(line) for line in self.lines(job, "round")]
 
     def state(self, job: str) -> str:
         """The state of the job's SparkApplication."""

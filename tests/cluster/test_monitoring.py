@@ -19,6 +19,8 @@ from typing import Any
 import pytest
 from releases import Release, kubectl, merged
 
+from neurogrid.fl.record import flat
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(ROOT / "monitoring" / "source"), str(ROOT / "tests" / "monitoring")]
 from panel_queries import queries  # noqa: E402
@@ -132,7 +134,8 @@ def trained(prometheus: Prometheus, kubelet: None, install: Callable[..., Releas
     ):
         until(f"{ended} in Prometheus", lambda query=ended: bool(prometheus.now(query)), 180)
     shown = release.kubectl("exec", "deploy/watched-exporter", "--", "sh", "-c", READ)
-    genesis, *rounds = [json.loads(part) for part in shown.split("\x1e") if part.strip()]
+    genesis, *records = [json.loads(part) for part in shown.split("\x1e") if part.strip()]
+    rounds = [flat(record) for record in records]
     return Trained(release, genesis["run_id"], rounds, began, time.time())
 
 
