@@ -12,6 +12,7 @@ from neurogrid.cli.options import (
     ConfigFile,
     DataDir,
     Fraction,
+    FromOption,
     Json,
     ManifestOption,
     Resume,
@@ -41,6 +42,7 @@ def run(
     byzantine_fraction: Fraction = None,
     byzantine_attack: AttackOption = None,
     teacher: TeacherOption = None,
+    start_from: FromOption = None,
     resume: Resume = None,
     accept_break: AcceptBreak = False,
     warehouse: Warehouse = None,
@@ -49,7 +51,7 @@ def run(
     """Run all steps: ETL, sampling, rounds, evaluation, report. With --resume, continue from where a run stopped."""
     from neurogrid.cli import ingest, runs, steps  # noqa: PLC0415 - torch and Spark load in seconds; --help must not wait for them
 
-    flags = _training_flags(warehouse, manifest, rounds, byzantine_fraction, byzantine_attack, teacher)
+    flags = _training_flags(warehouse, manifest, rounds, byzantine_fraction, byzantine_attack, teacher, start_from)
     flags |= {"source.path": data_dir, "sampling.agents": agents}
     settings = load_config(config, sets, flags)
     settings = runs.with_id(settings) if resume is None else _resumed(settings, resume, config, sets, flags)
@@ -85,6 +87,7 @@ def _training_flags(
     fraction: float | None,
     attack: str | None,
     teacher: str | None,
+    start_from: str | None,
 ) -> dict[str, Any]:
     """The keys that flags of both `run` and `train` set."""
     return {
@@ -94,6 +97,7 @@ def _training_flags(
         "attack.fraction": fraction,
         "attack.kind": attack,
         "rounds.teacher": teacher,
+        "rounds.start_from": start_from,
     }
 
 
@@ -184,6 +188,7 @@ def train(
     byzantine_fraction: Fraction = None,
     byzantine_attack: AttackOption = None,
     teacher: TeacherOption = None,
+    start_from: FromOption = None,
     resume: Resume = None,
     accept_break: AcceptBreak = False,
     warehouse: Warehouse = None,
@@ -192,7 +197,7 @@ def train(
     """Train a model in rounds of federated learning."""
     from neurogrid.cli import ingest, preflight, runs, steps  # noqa: PLC0415
 
-    flags = _training_flags(warehouse, manifest, rounds, byzantine_fraction, byzantine_attack, teacher)
+    flags = _training_flags(warehouse, manifest, rounds, byzantine_fraction, byzantine_attack, teacher, start_from)
     settings = load_config(config, sets, flags)
     settings = runs.with_id(settings) if resume is None else _resumed(settings, resume, config, sets, flags)
     drawn = steps.find_manifest(settings)

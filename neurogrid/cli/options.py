@@ -56,6 +56,10 @@ TeacherOption = Annotated[
     str | None,
     typer.Option("--teacher", metavar="ID", help="Id or path of a teacher to start from.", autocompletion=teacher_ids),
 ]
+FromOption = Annotated[
+    str | None,
+    typer.Option("--from", metavar="RUN_ID", help="Start from a run's last weights.", autocompletion=run_ids),
+]
 Rounds = Annotated[int | None, typer.Option(help="Number of rounds.")]
 Agents = Annotated[int | None, typer.Option(help="Number of agents.")]
 Fraction = Annotated[float | None, typer.Option(help="Share of agents that attack, from 0 to 1.")]
@@ -85,6 +89,7 @@ _FLAGS = {
     "sampling.agents": "--agents",
     "rounds.count": "--rounds",
     "rounds.teacher": "--teacher",
+    "rounds.start_from": "--from",
     "attack.fraction": "--byzantine-fraction",
     "attack.kind": "--byzantine-attack",
     "teacher.ranks": "--ranks",

@@ -4,7 +4,8 @@ import os
 import re
 from datetime import timedelta
 
-from neurogrid.cli import runs, settings, teachers
+from neurogrid.cli import earlier, runs, settings, teachers
+from neurogrid.cli.earlier import Earlier
 from neurogrid.config import Config, load, to_yaml
 from neurogrid.data.manifest import Manifest
 from neurogrid.data.sources import Source
@@ -21,9 +22,13 @@ def refuse_run(config: Config, source: Source) -> None:
     """Refuses a whole run, from raw readings on, as far as can be told before they are read.
 
     Raises:
-        UsageError: the run exists already, its teacher does not fit, or there are too few files.
+        UsageError: the run exists already, its teacher does not fit, the run to start from has not ended, or there are
+            too few files.
     """
     refuse_begun(runs.folder(config, config.run_id))
+    if config.rounds.start_from:
+        runs.refuse_missing(config.warehouse, config.rounds.start_from)
+        read_end(runs.folder(config, config.rounds.start_from))
     teacher = teachers.named(config)
     if teacher is not None:
         cadence = config.etl.cadence_minutes or source.cadence_minutes
@@ -44,12 +49,13 @@ def refuse_evaluation(config: Config, run_id: str) -> None:
     read_end(runs.folder(config, run_id))
 
 
-def refuse_training(config: Config, manifest: Manifest, resume: str = "") -> Teacher | None:
-    """Refuses a training that its manifest or its folder makes impossible; returns the teacher that it starts from.
+def refuse_training(config: Config, manifest: Manifest, resume: str = "") -> tuple[Teacher | None, Earlier | None]:
+    """Refuses a training that its manifest or its folder makes impossible; returns the teacher and the run that it
+    starts from. A run that goes on has its own start on record, and does without the run that it started from.
 
     Raises:
         UsageError: the run exists already, or has ended where it is to be gone on with; the rule cannot bear what is
-            asked of so few agents; nobody has a window to train on; the teacher does not fit.
+            asked of so few agents; nobody has a window to train on; the teacher or the run to start from does not fit.
         InputError: the warehouse lacks tables that the manifest names.
     """
     run = runs.folder(config, resume or config.run_id)
@@ -62,10 +68,11 @@ def refuse_training(config: Config, manifest: Manifest, resume: str = "") -> Tea
         fewer = config.sampling.model_copy(update={"agents": len(manifest.agents)})
         load(to_yaml(config.model_copy(update={"sampling": fewer})), where="config with this manifest's agents")
     refuse_missing(manifest, place(config.warehouse))
+    before = None if resume else earlier.find(config, manifest)
     teacher = teachers.find(config, manifest)
     _refuse_more_tasks_than_cores(config)
     _refuse_without_windows(config, manifest)
-    return teacher
+    return teacher, before
 
 
 def _refuse_more_tasks_than_cores(config: Config) -> None:

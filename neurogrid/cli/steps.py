@@ -18,6 +18,7 @@ from neurogrid.backends.inline import InlineBackend
 from neurogrid.backends.pods import LostPods
 from neurogrid.backends.spark import SparkBackend
 from neurogrid.cli import ingest, plan, preflight, runs, settings, show, teachers
+from neurogrid.cli.earlier import Earlier
 from neurogrid.cli.telemetry import traced
 from neurogrid.config import Config, to_yaml
 from neurogrid.data.manifest import Manifest, keep, read_manifest
@@ -159,14 +160,14 @@ def do_train(
     """
     warehouse = place(config.warehouse)
     run_id = resume or runs.with_id(config).run_id
-    teacher = preflight.refuse_training(config, manifest, resume)
+    teacher, before = preflight.refuse_training(config, manifest, resume)
     if not resume:
         # The run's first record names its manifest by id, and this one may lie elsewhere.
         keep(manifest, warehouse)
     training, rounds = settings.training(config), settings.rounds(config)
     model = new_model(training)
     show.heading(f"Training, run {run_id}")
-    start = teachers.start(config, teacher, model)
+    start = teachers.start(config, teacher, model) if before is None else before.weights
     federation = Federation(
         agents=tuple(agent.agent_id for agent in manifest.agents),
         districts={agent.agent_id: agent.district for agent in manifest.agents},
@@ -190,7 +191,7 @@ def do_train(
     with (
         traced(run_id) as traces,
         open_ledger(
-            run, config, manifest, federation, teacher, resumed=bool(resume), accept_break=accept_break
+            run, config, manifest, federation, teacher, before, resumed=bool(resume), accept_break=accept_break
         ) as begun,
     ):
         ledger, state, started_from = begun
@@ -220,6 +221,7 @@ def open_ledger(
     manifest: Manifest,
     federation: Federation,
     teacher: Teacher | None = None,
+    before: Earlier | None = None,
     *,
     resumed: bool,
     accept_break: bool = False,
@@ -233,7 +235,7 @@ def open_ledger(
     """
     if not resumed:
         state = State.start(federation.start)
-        begun = _genesis(config, run, manifest, federation, teacher)
+        begun = _genesis(config, run, manifest, federation, teacher, before)
         with Ledger.create(run, begun, to_yaml(config), federation.layout, state) as ledger:
             yield ledger, state, federation.start
         return
@@ -251,7 +253,12 @@ def open_ledger(
 
 
 def _genesis(
-    config: Config, run: Place, manifest: Manifest, federation: Federation, teacher: Teacher | None
+    config: Config,
+    run: Place,
+    manifest: Manifest,
+    federation: Federation,
+    teacher: Teacher | None,
+    before: Earlier | None,
 ) -> Genesis:
     """What a new run's first record says."""
     return Genesis(
@@ -269,6 +276,8 @@ def _genesis(
         started=datetime.now(UTC).isoformat(timespec="seconds"),
         teacher=teacher.id if teacher else "",
         teacher_sha256=teacher.head_sha256 if teacher else "",
+        start_run=before.id if before else "",
+        start_run_sha256=before.head_sha256 if before else "",
         made_with=made_with(),
     )
 

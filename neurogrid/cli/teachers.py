@@ -54,13 +54,13 @@ def find(config: Config, manifest: Manifest) -> Teacher | None:
     """
     teacher = named(config)
     if teacher is not None:
-        refuse_leaks(teacher.taught, manifest, teacher.id)
+        refuse_leaks(teacher.taught, manifest, f"teacher {teacher.id}")
         refuse_other_windows(teacher, settings.windows(config), manifest.cadence_minutes)
     return teacher
 
 
 def start(config: Config, teacher: Teacher | None, model: Forecaster) -> Vector:
-    """The weights before round 1: the teacher's where they fit, else the model's own."""
+    """The weights that a teacher gives round 1: its own where they fit, else the model's."""
     if teacher is None:
         return flatten(model)
     fits = teacher.model == settings.model(config)

@@ -26,6 +26,10 @@ class RoundsSection(Section):
     teacher: str = Field(
         "", description="id or path of a teacher to start from or, with local.distill_weight, to learn from (--teacher)"
     )
+    start_from: str = Field(
+        "",
+        description="id of a run whose last weights this one starts from, e.g. to retrain on newer readings (--from)",
+    )
     agents_per_round: Count = Field(15, description="agents that train in a round; all, if there are fewer")
     min_agents: Count = Field(
         1, description="usable updates that a round needs; with fewer it is void, and the model does not change"

@@ -39,6 +39,7 @@ class Genesis:
     """What a run is made from: the first record of its chain, without the hashes of what lies beside it.
 
     `teacher` is the id of the teacher it starts or learns from, `teacher_sha256` that teacher's last record's hash.
+    `start_run` is the id of the run whose last weights it starts from, `start_run_sha256` its last record's hash.
     `made_with` is what else its bits depend on, see `made_with.py`.
     """
 
@@ -56,6 +57,8 @@ class Genesis:
     started: str
     teacher: str = ""
     teacher_sha256: str = ""
+    start_run: str = ""
+    start_run_sha256: str = ""
     made_with: MadeWith = field(default_factory=dict)
 
 

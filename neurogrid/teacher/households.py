@@ -105,8 +105,13 @@ class Taught:
     validation_end: datetime | None
 
 
-def refuse_leaks(taught: Mapping[str, Taught], manifest: Manifest, teacher: str) -> None:
-    """Refuses a teacher that knows what a federation is tested with: households held out, or time that it tests on.
+def refuse_leaks(taught: Mapping[str, Taught], manifest: Manifest, model: str) -> None:
+    """Refuses a model that knows what a federation is tested with: households held out, or time that it tests on.
+
+    Args:
+        taught: what the model learnt from, by household.
+        manifest: the federation's.
+        model: the teacher or the run that it is of, in words.
 
     Raises:
         UsageError: names the households.
@@ -114,9 +119,9 @@ def refuse_leaks(taught: Mapping[str, Taught], manifest: Manifest, teacher: str)
     both = sorted({part.household_id for agent in manifest.held_out for part in agent.parts} & set(taught))
     if both:
         raise UsageError(
-            f"teacher {teacher} learnt from households that this manifest holds out, so they would prove nothing",
+            f"{model} learnt from households that this manifest holds out, so they would prove nothing",
             found=_few(both),
-            fix="use the manifest that the teacher was made with, or teach another one",
+            fix="use the manifest that it was made with, or start from another model",
         )
     later = [
         said
@@ -126,9 +131,9 @@ def refuse_leaks(taught: Mapping[str, Taught], manifest: Manifest, teacher: str)
     ]
     if later:
         raise UsageError(
-            f"teacher {teacher} learnt from time that this federation tunes or tests on, so that would prove nothing",
+            f"{model} learnt from time that this federation tunes or tests on, so that would prove nothing",
             found=_few(later),
-            fix="use the manifest that the teacher was made with, or teach another one",
+            fix="use the manifest that it was made with, or start from another model",
         )
 
 
@@ -139,7 +144,7 @@ def _later(taught: Taught, manifest: Manifest, agent: Agent, part: Part) -> str:
     whose = f"household {part.household_id}"
     # A manifest has the periods of an agent's first household alone.
     if taught.train_end is None or taught.validation_end is None or part != agent.parts[0]:
-        return f"{whose} has another table by now, and when the teacher's training time ended is not known"
+        return f"{whose} has another table by now, and until when it was taught is not known"
     if taught.train_end > agent.train_end:
         return f"{whose} was taught until {taught.train_end}, its training here ends {agent.train_end}"
     if taught.validation_end > agent.validation_end:
