@@ -119,7 +119,7 @@ WRONG = {
     "unknown config key": ({"config": {"rounds": {"cuont": 1}}}, "'/config/rounds': additional properties 'cuont'"),
     "config out of range": ({"config": {"rounds": {"count": 0}}}, "'/config/rounds/count': minimum: got 0, want 1"),
     "config of a wrong type": ({"config": {"seed": "x"}}, "'/config/seed': got string, want integer"),
-    "config not in the list": ({"config": {"aggregation": {"rule": "magic"}}}, "'/config/aggregation/rule'"),
+    "config not in the list": ({"config": {"aggregation": {"scope": "magic"}}}, "'/config/aggregation/scope'"),
     "a job's config": ({"jobs": {"train": {"config": {"model": {"hidden": -1}}}}}, "'/jobs/train/config/model/hidden'"),
     "a job's unknown key": ({"jobs": {"train": {"executors": 3}}}, "additional properties 'executors' not allowed"),
     "no cores": ({"jobs": {"train": {"executor": {"cores": 0}}}}, "'/jobs/train/executor/cores': minimum"),
