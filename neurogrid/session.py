@@ -32,6 +32,7 @@ _JVM_ENDED = re.compile(r"^(?:Error: |Exception in thread \"main\" )(.+)")
 _NO_JAVA = re.compile(r"JAVA_HOME is not set|/java: No such file|java: command not found|UnsupportedClassVersionError")
 _FEWEST_FILES = 1024
 _LOOPBACK = "127.0.0.1"
+_AGAIN_S = 0.1
 _LOCAL = re.compile(r"local(\[(?P<cores>\d+|\*)\])?$")
 
 
@@ -81,7 +82,8 @@ def spark_session(
     _accumulate_quietly(spark.sparkContext)
     try:
         try:
-            yield spark
+            with _no_interrupt_lost():
+                yield spark
         finally:
             spark.stop()
     except Exception as error:
@@ -202,6 +204,30 @@ def _stop_quietly_on_ctrl_c(interrupted: threading.Event) -> None:
     root = logging.getLogger()
     if _not_py4j not in root.filters:
         root.addFilter(_not_py4j)
+
+
+@contextmanager
+def _no_interrupt_lost() -> Iterator[None]:
+    """Raises a Ctrl-C again that came while an object was ended, where Python only reports what is raised.
+
+    py4j's objects are ended anywhere, with a call to the JVM; a training would go on as if nobody had stopped it.
+    """
+    before = sys.unraisablehook
+
+    def hook(unraisable: "sys.UnraisableHookArgs") -> None:
+        if issubclass(unraisable.exc_type, KeyboardInterrupt):
+            # Not from here, where it would be lost as well; a true signal also ends a wait for the JVM.
+            again = threading.Timer(_AGAIN_S, os.kill, (os.getpid(), signal.SIGINT))
+            again.daemon = True
+            again.start()
+        else:
+            before(unraisable)
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 def _accumulate_quietly(context: SparkContext) -> None:

@@ -163,7 +163,7 @@ def test_stopping_with_ctrl_c_says_how_to_go_on(root: Path) -> None:
     ranks = pids(root, "stopped", 1)
     os.killpg(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=PATIENCE_S)
-    assert process.returncode == 130
+    assert process.returncode == 130, err[-3000:]
     assert "Traceback" not in err
     assert "teach --resume stopped" in err
     assert not any(map(psutil.pid_exists, ranks))

@@ -1,0 +1,33 @@
+"""Ctrl-C stops a session's work wherever it comes."""
+
+import signal
+import threading
+import time
+
+import pytest
+
+from neurogrid.session import _no_interrupt_lost
+
+
+class Ended:
+    """Takes a signal while it is ended, as an object of py4j does whose end is told to the JVM."""
+
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGINT)
+        time.sleep(0)  # the interrupt is raised here at the latest
+
+
+def _end(what: list[Ended]) -> None:
+    what.clear()
+    time.sleep(2)
+
+
+@pytest.mark.skipif(threading.current_thread() is not threading.main_thread(), reason="signals are the main thread's")
+def test_a_ctrl_c_that_comes_while_an_object_is_ended_is_not_lost() -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    ended = [Ended()]
+    try:
+        with _no_interrupt_lost(), pytest.raises(KeyboardInterrupt):
+            _end(ended)
+    finally:
+        signal.signal(signal.SIGINT, before)
