@@ -16,6 +16,7 @@ from neurogrid.errors import InputError
 
 _SCHEMES = {"s3": "s3", "gcs": "gs"}
 """Of object stores, whose paths begin with a bucket, by pyarrow's name for them: they show an object whole or not."""
+_OFFERED = ("file", "s3", "gs", "gcs")
 _FIX = "give a path, an s3:// or a gs:// URI"
 
 
@@ -153,14 +154,16 @@ def place(uri: str) -> Place:
         InputError: the URI cannot be read, or names a store that shows half-written files (HDFS), so that a run which
             is killed there could not be continued.
     """
-    if "://" not in uri:
+    scheme, separator, _ = uri.partition("://")
+    if not separator:
         return Place(fs.LocalFileSystem(), str(Path(uri).expanduser().absolute()))
+    # Before pyarrow sees it: for HDFS it would look for libraries that are not there, and say so at length.
+    if scheme not in _OFFERED:
+        raise InputError(f'cannot use "{uri}" as a place', found=f"a {scheme}:// store", fix=_FIX)
     try:
         filesystem, path = fs.FileSystem.from_uri(uri)
     except (ValueError, OSError) as error:
         raise InputError(f'cannot use "{uri}" as a place', found=str(error), fix=_FIX) from error
-    if not isinstance(filesystem, fs.LocalFileSystem) and filesystem.type_name not in _SCHEMES:
-        raise InputError(f'cannot use "{uri}" as a place', found=f"a {filesystem.type_name} store", fix=_FIX)
     return Place(filesystem, path.rstrip("/"))
 
 
