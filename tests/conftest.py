@@ -1,7 +1,8 @@
 """Fixtures that more than one folder of tests needs."""
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,22 @@ def pytest_runtest_makereport() -> Generator[None, Any, Any]:
 
 
 @pytest.fixture(scope="session")
-def spark() -> Iterator[SparkSession]:
-    with spark_session("tests", "local[2,4]", {}) as session:
+def open_session() -> Iterator[Callable[[], SparkSession]]:
+    """A session for all modules, opened again after a module that has closed it: one that runs a whole command."""
+    with ExitStack() as sessions:
+        opened: list[SparkSession] = []
+
+        def session() -> SparkSession:
+            if not opened or opened[-1].sparkContext._jsc is None:
+                opened.append(sessions.enter_context(spark_session("tests", "local[2,4]", {})))
+            return opened[-1]
+
         yield session
+
+
+@pytest.fixture(scope="module")
+def spark(open_session: Callable[[], SparkSession]) -> SparkSession:
+    return open_session()
 
 
 @pytest.fixture(scope="session")
