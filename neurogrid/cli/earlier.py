@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from neurogrid.agent import new_model
 from neurogrid.cli import runs, settings
 from neurogrid.config import Config
 from neurogrid.data.manifest import Manifest, read_manifest
@@ -13,6 +12,7 @@ from neurogrid.ledger.checkpoint import read_final
 from neurogrid.ledger.records import changed, read_chain, read_end
 from neurogrid.storage import place
 from neurogrid.teacher.households import Taught, refuse_leaks
+from neurogrid.workloads.meters.agent import new_model
 
 
 @dataclass(frozen=True)

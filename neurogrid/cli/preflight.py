@@ -10,12 +10,12 @@ from neurogrid.config import Config, load, to_yaml
 from neurogrid.data.manifest import Manifest
 from neurogrid.data.sources import Source
 from neurogrid.data.tables import current_tables, refuse_missing
-from neurogrid.data.windows import reach_slots
 from neurogrid.errors import UsageError
 from neurogrid.ledger.records import read_end, refuse_begun, refuse_ended
 from neurogrid.plural import plural
 from neurogrid.storage import place
 from neurogrid.teacher.store import Teacher, refuse_other_windows
+from neurogrid.workloads.meters.windows import reach_slots
 
 
 def refuse_run(config: Config, source: Source) -> None:

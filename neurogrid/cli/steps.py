@@ -13,7 +13,6 @@ import numpy as np
 from pyspark.sql import SparkSession
 
 import neurogrid
-from neurogrid.agent import AgentTrainerFactory, new_model
 from neurogrid.backends.inline import InlineBackend
 from neurogrid.backends.pods import LostPods
 from neurogrid.backends.spark import SparkBackend
@@ -26,7 +25,6 @@ from neurogrid.data.sampling import sample
 from neurogrid.data.sources import Source
 from neurogrid.data.tables import refuse_missing
 from neurogrid.errors import InputError, RunError
-from neurogrid.evaluation import evaluate
 from neurogrid.fl.attack import Attacked
 from neurogrid.fl.order import Backend
 from neurogrid.fl.record import weights_sha256
@@ -41,6 +39,8 @@ from neurogrid.ledger.records import read_end, read_evaluation, read_genesis
 from neurogrid.plural import plural
 from neurogrid.storage import Place, place
 from neurogrid.teacher.store import Teacher
+from neurogrid.workloads.meters.agent import AgentTrainerFactory, new_model
+from neurogrid.workloads.meters.evaluation import evaluate
 
 Result = dict[str, Any]
 
