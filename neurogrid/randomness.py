@@ -26,6 +26,7 @@ Purpose = Literal[
     "dirichlet",
     # federated learning
     "agents",
+    "adaptive agents",
     "panel",
     "attackers",
     "attack",

@@ -108,7 +108,6 @@ class Leases:
     def submit(self, orders: Sequence[Order], now: float, deadline_s: float) -> None:
         """New orders."""
         deadline = now + deadline_s
-        self._wave = len(orders)
         if self._longest_s is not None:
             self._longest_s *= 0.9  # what was slow once is forgotten in some rounds
         for task in self._tasks.values():
@@ -118,6 +117,7 @@ class Leases:
             self._jobs[order.id] = job
             self._kind = order.kind
             self._put_back(job)
+        self._wave = len(self._jobs)
         if orders:
             self.next_deadline = min(self.next_deadline, deadline)
 
@@ -289,7 +289,9 @@ class Leases:
             return
         job.queue = "free"
         home = self._tasks.get(self._home.get(job.order.agent, -1))
-        (self._free if home is None or home.stalled else home.own).append(job)
+        queue = self._free if home is None or home.stalled else home.own
+        # A round waits for its scores, and not for trainings of agents that go on into later rounds.
+        (queue.appendleft if job.order.kind == "score" else queue.append)(job)
         self._waiting += 1
 
     def _leave_queue(self, job: _Job) -> None:

@@ -260,6 +260,14 @@ def audit(
     config: ConfigFile = None,
     warehouse: Warehouse = None,
     ended: Annotated[bool, typer.Option("--ended", help="Also fail if the run has not ended.")] = False,
+    replay: Annotated[
+        bool,
+        typer.Option(
+            "--replay",
+            help="Also train all its rounds again, in this process, and compare the weights after each. Takes as long "
+            "as the training takes on one core, and needs the same readings, versions and processor.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Check that a run's records and files are unmodified, and name those that were changed.
@@ -273,4 +281,17 @@ def audit(
     found = steps.do_audit(settings.warehouse, run_id)
     if ended and not found["ended"]:
         raise RunError(f"run {run_id} has not ended", found=f"{plural(found['rounds'], 'round')} so far")
+    if replay:
+        found["replayed_rounds"] = _replayed(runs.run_config(settings.warehouse, run_id, []), run_id)
     print_result(found, as_json=as_json)
+
+
+def _replayed(config: Config, run_id: str) -> int:
+    from neurogrid.cli import show  # noqa: PLC0415
+    from neurogrid.pipeline.replay import replay  # noqa: PLC0415 - torch, which an audit does without
+
+    show.heading(f"Replay of run {run_id}")
+    with show.bar("rounds made again") as bar:
+        rounds = replay(config, run_id, bar)
+    show.say(f"  OK: {plural(rounds, 'round')} made again, each with the weights on record")
+    return rounds

@@ -31,6 +31,26 @@ class RoundsSection(Section):
         description="id of a run whose last weights this one starts from, e.g. to retrain on newer readings (--from)",
     )
     agents_per_round: Count = Field(15, description="agents that train in a round; all, if there are fewer")
+    select: Literal["random", "adaptive"] = Field(
+        "random",
+        description="who trains in a round: random: all have the same chance; adaptive: those have a higher one whose "
+        "training promises more and whose updates came and were accepted",
+    )
+    select_floor: float = Field(
+        0.2, gt=0, le=1, description="adaptive: no agent's chance falls below this share of the chance at random"
+    )
+    schedule: Literal["sync", "buffered"] = Field(
+        "sync",
+        description="sync: a round waits for its agents; buffered: agents are at work all the time, and every so many "
+        "updates are a round (FedBuff)",
+    )
+    quorum: float = Field(
+        1.0, gt=0, le=1, description="sync: share of a round's agents whose updates close it; the others are late"
+    )
+    buffer: Count = Field(10, description="buffered: so many usable updates close a round")
+    max_staleness: Count = Field(
+        10, description="buffered: an agent that trains from weights of more rounds before is given up"
+    )
     min_agents: Count = Field(
         1, description="usable updates that a round needs; with fewer it is void, and the model does not change"
     )

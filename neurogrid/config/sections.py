@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from neurogrid.config.federation import AggregationSection, AttackSection, Count, RoundsSection, Seconds
 from neurogrid.config.section import Section
 from neurogrid.config.source import SourceSection
-from neurogrid.fl.registry import count, find_rule
+from neurogrid.fl.registry import RuleSpec, at_least, count, find_rule
 
 
 def _name(value: Any) -> str:
@@ -281,11 +281,23 @@ class Config(Section):
         self._refuse_rules(asked)
         if self.rounds.min_agents > asked:
             raise ValueError(f"rounds.min_agents {self.rounds.min_agents} is more than the {asked} agents of a round")
+        if self.rounds.select == "adaptive" and asked == self.sampling.agents:
+            raise ValueError(
+                f"rounds.select adaptive has nobody to choose from: rounds.agents_per_round "
+                f"{self.rounds.agents_per_round} takes all {asked} agents; lower it, or use random"
+            )
+        self._refuse_schedule(asked)
         if self.sampling.districts > self.sampling.agents:
             raise ValueError(
                 f"sampling.districts {self.sampling.districts} is more than sampling.agents {self.sampling.agents}"
             )
         return self
+
+    @property
+    def _rules(self) -> list[RuleSpec]:
+        """In the order in which they judge."""
+        before = [name.removeprefix("rule:") for name in self.aggregation.stages if name.startswith("rule:")]
+        return [find_rule(name) for name in (*before, self.aggregation.rule)]
 
     def _refuse_rules(self, asked: int) -> None:
         """Refuses rules that cannot bear their f of those whom they judge at once."""
@@ -294,8 +306,7 @@ class Config(Section):
             asked //= self.sampling.districts
             where = f" in each of {self.sampling.districts} districts"
         f = count(section.byzantine_share, asked)
-        before = [name.removeprefix("rule:") for name in section.stages if name.startswith("rule:")]
-        rules = [find_rule(name) for name in (*before, section.rule)]
+        rules = self._rules
         for rule in rules:
             if rule.needs_f and f == 0:
                 raise ValueError(
@@ -307,4 +318,37 @@ class Config(Section):
                 f"{asked} agents a round{where} cannot tolerate f = {f} malicious: {rules[0].name} needs "
                 f"{rules[0].least_formula} = {rules[0].least(f)}; "
                 "lower aggregation.byzantine_share, or raise rounds.agents_per_round and sampling.agents"
+            )
+
+    def _refuse_schedule(self, asked: int) -> None:
+        """Refuses a round that closes before all have answered where its rule, its mean or an attack can't do so."""
+        rounds, section = self.rounds, self.aggregation
+        buffered = rounds.schedule == "buffered"
+        if not buffered and rounds.quorum == 1:
+            return
+        key = f"rounds.buffer {rounds.buffer}" if buffered else f"rounds.quorum {rounds.quorum:g}"
+        updates = rounds.buffer if buffered else at_least(rounds.quorum, asked)
+        f, rule = count(section.byzantine_share, asked), self._rules[0]
+        if buffered and rounds.quorum < 1:
+            raise ValueError("rounds.quorum is of the schedule sync; buffered closes a round by rounds.buffer")
+        if updates > asked:
+            raise ValueError(f"{key} is more than the {asked} agents that are at work (rounds.agents_per_round)")
+        if updates < rounds.min_agents:
+            raise ValueError(f"{key} closes a round with {updates} updates, rounds.min_agents is {rounds.min_agents}")
+        if updates < rule.least(f):
+            raise ValueError(
+                f"{key} closes a round with {updates} updates, of which f = {f} may be malicious, since the fastest of "
+                f"{asked} agents may be: {rule.name} needs {rule.least_formula} = {rule.least(f)}; raise it, or lower "
+                "aggregation.byzantine_share"
+            )
+        if section.scope == "district":
+            raise ValueError(
+                f"{key} takes whoever is first, of any district; aggregation.scope district needs them all"
+            )
+        if buffered and "weigh" not in section.stages:
+            raise ValueError("rounds.schedule buffered weighs stale updates less: aggregation.stages needs weigh")
+        if buffered and self.attack.kind != "none" and self.attack.placement == "per_round":
+            raise ValueError(
+                "attack.placement per_round draws attackers among the agents that a round asks, and a buffered round "
+                "asks only for those that have answered; use fixed"
             )

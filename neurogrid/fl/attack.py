@@ -12,7 +12,7 @@ import numpy as np
 
 from neurogrid.fl.order import Answer, Backend, Order, Traffic, Update
 from neurogrid.fl.registry import count
-from neurogrid.fl.update import AgentId, Matrix, Vector
+from neurogrid.fl.update import AgentId, Vector
 from neurogrid.randomness import generator
 
 
@@ -24,7 +24,8 @@ class AttackSettings:
         kind: of ATTACKS, or `none`.
         fraction: share of agents that are malicious.
         placement: `fixed` makes the same agents malicious throughout; since a round draws some of all agents, their
-            number in a round varies. `per_round` draws that share of each round's agents anew: always as many.
+            number in a round varies. `per_round` draws that share of each round's agents anew: always as many; so all
+            agents of a round have to be asked at once.
         scale: factor of the `scale` attack.
         noise_std: standard deviation of the `noise` attack, in the weights' own unit.
     """
@@ -36,24 +37,23 @@ class AttackSettings:
     noise_std: float
 
 
-Attack = Callable[[Matrix, AttackSettings, Sequence[np.random.Generator]], Matrix]
-"""(m, d) honest deltas of the malicious agents, and a generator for each, to (m, d) what they send."""
+Attack = Callable[[Vector, AttackSettings, np.random.Generator], Vector]
+"""(d,) what a malicious agent has computed, and a generator of its own, to (d,) what it sends."""
 
 
-def scale(honest: Matrix, settings: AttackSettings, rngs: Sequence[np.random.Generator]) -> Matrix:
+def scale(honest: Vector, settings: AttackSettings, rng: np.random.Generator) -> Vector:
     """Sends a multiple of the honest delta, to dominate the mean."""
     return honest * np.float32(settings.scale)
 
 
-def sign_flip(honest: Matrix, settings: AttackSettings, rngs: Sequence[np.random.Generator]) -> Matrix:
+def sign_flip(honest: Vector, settings: AttackSettings, rng: np.random.Generator) -> Vector:
     """Sends the honest delta with its sign turned, to climb where others descend (Li et al. 2019, arXiv:1811.03761)."""
     return -honest
 
 
-def noise(honest: Matrix, settings: AttackSettings, rngs: Sequence[np.random.Generator]) -> Matrix:
+def noise(honest: Vector, settings: AttackSettings, rng: np.random.Generator) -> Vector:
     """Adds Gaussian noise to the honest delta."""
-    drawn = [rng.normal(0, settings.noise_std, honest.shape[1]) for rng in rngs]
-    return honest + np.array(drawn, np.float32)
+    return honest + rng.normal(0, settings.noise_std, len(honest)).astype(np.float32)
 
 
 ATTACKS: dict[str, Attack] = {"scale": scale, "sign_flip": sign_flip, "noise": noise}
@@ -87,24 +87,15 @@ class Attackers:
         drawn = set(rng.choice(np.array(pool), count(self.settings.fraction, len(pool)), replace=False).tolist())
         return {agent: agent in drawn for agent in agents}
 
-    def spoilt(self, round_number: int, agents: Sequence[AgentId], honest: Matrix) -> Matrix:
-        """What malicious agents send for their honest deltas; what one draws does not depend on who else has answered.
-
-        Args:
-            round_number: of the round.
-            agents: (m,) malicious ones.
-            honest: (m, d), what each has computed.
-        """
-        rngs = [generator(self.seed, "attack", round_number, agent) for agent in agents]
+    def spoilt(self, round_number: int, agent: AgentId, honest: Vector) -> Vector:
+        """What a malicious agent sends for its honest delta; it depends on nobody else's answer."""
         with np.errstate(over="ignore", invalid="ignore"):
-            return ATTACKS[self.settings.kind](honest, self.settings, rngs)
+            rng = generator(self.seed, "attack", round_number, agent)
+            return ATTACKS[self.settings.kind](honest, self.settings, rng)
 
 
 class Attacked:
-    """A backend some of whose agents are malicious.
-
-    Their answers are held back until all others of the round are there, since attackers may act together.
-    """
+    """A backend some of whose agents are malicious."""
 
     def __init__(self, backend: Backend, attackers: Attackers) -> None:
         self._backend, self._attackers = backend, attackers
@@ -115,28 +106,24 @@ class Attacked:
         self._backend.publish(version, weights)
 
     def submit(self, orders: Sequence[Order], deadline_s: float) -> None:
-        """See Backend. The orders to train are those of one round."""
+        """See Backend. Orders to train that are submitted together are those of one round."""
         training = [order for order in orders if order.kind == "train"]
         if training:
             asked = tuple(order.agent for order in training)
             malicious = self._attackers.malicious(training[0].round, asked)
-            self._malicious = {order.id for order in training if malicious[order.agent]}
+            self._malicious |= {order.id for order in training if malicious[order.agent]}
         self._backend.submit(orders, deadline_s)
 
     def answers(self, until_s: float) -> Iterator[Answer]:
         """See Backend."""
-        held: list[Update] = []
         for answer in self._backend.answers(until_s):
-            if isinstance(answer, Update) and answer.order.id in self._malicious:
-                held.append(replace(answer, delta=answer.delta.copy()))
-            else:
-                yield answer
-        if not held:
-            return
-        held.sort(key=lambda answer: answer.order.id)
-        agents, honest = [answer.order.agent for answer in held], np.array([answer.delta for answer in held])
-        for answer, delta in zip(held, self._attackers.spoilt(held[0].order.round, agents, honest), strict=True):
-            yield replace(answer, delta=delta)
+            if answer.order.id in self._malicious:
+                self._malicious.discard(answer.order.id)
+                if isinstance(answer, Update):
+                    delta = self._attackers.spoilt(answer.order.round, answer.order.agent, answer.delta)
+                    yield replace(answer, delta=delta)
+                    continue
+            yield answer
 
     def cancel(self, order_ids: Iterable[int]) -> None:
         """See Backend."""

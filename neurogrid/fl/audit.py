@@ -60,6 +60,8 @@ def audit_agents(
             train_s=float(metrics.get("train_s", _NAN)),
             task=worked.task,
             ended_s=worked.ended_s,
+            staleness=result.staleness.get(agent, 0),
+            risky=agent in result.risky,
         )
 
     return tuple(of(agent) for agent in asked.agents)

@@ -81,7 +81,7 @@ def make_stages(settings: AggregationSettings) -> tuple[Stage, ...]:
 def assumed_f(settings: AggregationSettings, asked: Asked) -> int:
     """How many malicious agents are borne wherever they are: of districts that are judged alone, in the weakest."""
     if settings.scope == "all":
-        return count(settings.byzantine_share, len(asked.agents))
+        return count(settings.byzantine_share, asked.among)
     sizes = Counter(asked.districts[agent] for agent in asked.agents).values()
     return min(count(settings.byzantine_share, size) for size in sizes)
 

@@ -27,6 +27,7 @@ _REASONS = (
     ("wrong shape", "wrong_shape"),
     ("not finite", "not_finite"),
     ("claims ", "bad_windows"),
+    ("stale", "stale"),
     ("filtered by ", "filtered"),
     ("round void", "void"),
 )
@@ -73,7 +74,10 @@ class AgentRecord:
         malicious: whether it really is an attacker; None where nobody knows, which is outside of experiments.
         windows: training windows that it claims.
         train_loss, train_s: mean loss over its steps, and the seconds they took.
-        task, ended_s: which task trained it (-1 is none), and seconds into the round when it was done.
+        task, ended_s: which task trained it (-1 is none), and seconds into the round when it was done;
+            before 0 where a buffered round began later.
+        staleness: by how many rounds the weights that it trained from were older than the model.
+        risky: whether it took down its tasks, or held one up until it was late.
     """
 
     round_id: int
@@ -92,6 +96,8 @@ class AgentRecord:
     train_s: float
     task: int
     ended_s: float
+    staleness: int = 0
+    risky: bool = False
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ Others register rules of their own as entry points of the group `neurogrid.rules
     my_rule = "my_package.rules:MY_RULE"
 """
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -105,6 +106,11 @@ def refuse_stages(names: Sequence[str]) -> None:
 def count(share: float, agents: int) -> int:
     """How many of `agents` a share of them is; exact for shares like 0.2 that binary cannot hold."""
     return int(share * agents + 1e-9)
+
+
+def at_least(share: float, agents: int) -> int:
+    """The fewest of `agents` that are that share of them; exact as `count` is."""
+    return math.ceil(share * agents - 1e-9)
 
 
 def _load(name: str) -> Callable[[], "Rule"]:

@@ -7,7 +7,7 @@ the durations it reports, no config and no environment, and writes nothing: obse
 import math
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -22,21 +22,20 @@ from neurogrid.fl.audit import (
     exchange_report,
     truth_report,
 )
-from neurogrid.fl.collect import Rows, run_round, score
+from neurogrid.fl.collect import Inbox, score
 from neurogrid.fl.order import Backend
 from neurogrid.fl.panel import held_out_loss
 from neurogrid.fl.pipeline import AggregationSettings, assumed_f, make_stages, run_stages
 from neurogrid.fl.record import Figures, Round, weights_sha256
+from neurogrid.fl.schedule import Pool, Schedule, ScheduleSettings, make_schedule
+from neurogrid.fl.select import Select, SelectSettings, make_select
 from neurogrid.fl.stages import Asked, Stage
 from neurogrid.fl.state import State
-from neurogrid.fl.update import AgentId, Layout, RoundPlan, Vector
+from neurogrid.fl.update import AgentId, Layout, Vector
+from neurogrid.fl.void import VoidRoundsError
 from neurogrid.randomness import generator
 
 VOID_ROUNDS_IN_A_ROW = 3
-
-
-class VoidRoundsError(RuntimeError):
-    """Several rounds in a row changed nothing, so going on is pointless."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,8 @@ class RoundSettings:
     min_improvement: float
     converged_update: float
     aggregation: AggregationSettings
+    select: SelectSettings = field(default_factory=SelectSettings)
+    schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
 
 
 @dataclass(frozen=True)
@@ -95,10 +96,27 @@ class _Run:
     federation: Federation
     settings: RoundSettings
     stages: tuple[Stage, ...]
-    backend: Backend
+    select: Select
+    schedule: Schedule
+    inbox: Inbox
     panel: tuple[AgentId, ...]
     truth: Truth | None
-    rows: Rows
+
+
+def _prepared(federation: Federation, settings: RoundSettings, backend: Backend, truth: Truth | None) -> _Run:
+    select = make_select(settings.select, federation.seed, settings.aggregation.byzantine_share)
+    inbox = Inbox(backend)
+    pool = Pool(federation.agents, settings.agents_per_round, settings.timeout_s, select)
+    return _Run(
+        federation,
+        settings,
+        make_stages(settings.aggregation),
+        select,
+        make_schedule(settings.schedule, pool, inbox),
+        inbox,
+        choose_panel(federation, settings),
+        truth,
+    )
 
 
 def federate(
@@ -124,29 +142,19 @@ def federate(
         NothingToTrimError: the rule asks for f > 0 and there is none.
     """
     watchers = tuple(observers)
-    stages = make_stages(settings.aggregation)
-    run = _Run(federation, settings, stages, backend, choose_panel(federation, settings), truth, Rows())
-    last_void = ""
+    run = _prepared(federation, settings, backend, truth)
+    record: Round | None = None
     while state.round < settings.rounds and not stop_reason(state, settings):
         state, record = _one_round(state, run)
         for watcher in watchers:
             watcher.after_round(record, state)
         void = state.progress.void_in_a_row
-        last_void = f"; the last: {record.void_reason}"
         if void >= VOID_ROUNDS_IN_A_ROW:
-            raise VoidRoundsError(f"{void} rounds in a row changed nothing{last_void}")
+            raise VoidRoundsError(f"{void} rounds in a row changed nothing", record)
+    run.inbox.close()
     if 0 < state.round == state.progress.void_in_a_row:
-        raise VoidRoundsError(f"no round changed anything, so the weights are those of the start{last_void}")
+        raise VoidRoundsError("no round changed anything, so the weights are those of the start", record)
     return Finish(state, stop_reason(state, settings) or "all rounds done")
-
-
-def choose_agents(federation: Federation, settings: RoundSettings, round_number: int) -> tuple[AgentId, ...]:
-    """The round's agents, drawn without replacement by (seed, round), in the manifest's order."""
-    total, wanted = len(federation.agents), settings.agents_per_round
-    if wanted >= total:
-        return federation.agents
-    drawn = generator(federation.seed, "agents", round_number).choice(total, wanted, replace=False)
-    return tuple(federation.agents[i] for i in sorted(drawn.tolist()))
 
 
 def choose_panel(federation: Federation, settings: RoundSettings) -> tuple[AgentId, ...]:
@@ -158,17 +166,15 @@ def choose_panel(federation: Federation, settings: RoundSettings) -> tuple[Agent
 
 def stop_reason(state: State, settings: RoundSettings) -> str:
     """Why the run should stop after `state`, or an empty string."""
-    progress = state.progress
-    updates = progress.relative_updates[-max(1, settings.patience_rounds) :]
-    patient = len(updates) >= max(1, settings.patience_rounds)
-    if settings.converged_update > 0 and patient and all(0 < u < settings.converged_update for u in updates):
+    progress, patience = state.progress, max(1, settings.patience_rounds)
+    updates = progress.relative_updates[-patience:]
+    small = all(0 < update < settings.converged_update for update in updates)
+    if settings.converged_update > 0 and len(updates) >= patience and small:
         return "converged"
     if settings.patience_rounds > 0:
-        losses = progress.held_out
-        recent, before = losses[-settings.patience_rounds :], losses[: -settings.patience_rounds]
         # A round without a measured loss says nothing, for or against going on.
-        lately, once = [x for x in recent if math.isfinite(x)], [x for x in before if math.isfinite(x)]
-        if lately and once and min(lately) > min(once) * (1 - settings.min_improvement):
+        lately = [loss for loss in progress.held_out[-patience:] if math.isfinite(loss)]
+        if lately and min(lately) > progress.best_before(patience) * (1 - settings.min_improvement):
             return "no improvement"
     return ""
 
@@ -176,32 +182,33 @@ def stop_reason(state: State, settings: RoundSettings) -> str:
 def _one_round(state: State, run: "_Run") -> tuple[State, Round]:
     began = time.perf_counter()
     federation, settings, number = run.federation, run.settings, state.round + 1
-    before = state.json("lost/agents")
-    plan = RoundPlan(
-        round=number,
-        agents=choose_agents(federation, settings, number),
-        weights=state.weights,
-        timeout_s=settings.timeout_s,
-        attempts=lost.attempts(before),
-        left_alone=lost.left_alone(before, number),
-    )
-    result = run_round(run.backend, plan, run.rows)
+    gathered = run.schedule.gather(state)
+    result = gathered.result
     returned = time.perf_counter()
-    asked = Asked(plan.agents, federation.districts, federation.layout)
+    asked = Asked(gathered.agents, federation.districts, federation.layout, gathered.at_work)
     outcome = run_stages(run.stages, result, asked, state)
-    after = state.with_(outcome.slots, round=number)
+    after = state.with_({**outcome.slots, **gathered.slots}, round=number)
     aggregated = time.perf_counter()
-    held_out = held_out_loss(score(run.backend, run.panel, number, after.weights, settings.timeout_s), len(run.panel))
+    held_out = held_out_loss(score(run.inbox, run.panel, number, after.weights, settings.timeout_s), len(run.panel))
     ended = time.perf_counter()
 
     change = length(after.weights.astype(np.float64) - state.weights)
     relative = change / max(length(state.weights), 1e-12)
-    progress = state.progress.after(held_out, relative, void=bool(outcome.void))
-    after = after.with_({"progress": progress.to_json(), "lost/agents": lost.after_round(before, result, number)})
-    malicious = run.truth.malicious(number, plan.asked) if run.truth else {}
+    progress = state.progress.after(
+        held_out, relative, void=bool(outcome.void), patience=max(1, settings.patience_rounds)
+    )
+    malicious = run.truth.malicious(number, gathered.asked) if run.truth else {}
     agents = audit_agents(number, asked, result, outcome, malicious)
+    after = after.with_(
+        {
+            "progress": progress.to_json(),
+            "lost/agents": lost.after_round(state.json("lost/agents"), result, number),
+            **run.select.after_round(state, agents, asked.among),
+        }
+    )
     reports: dict[str, Figures] = {
-        "asked": {"n_total_agents": len(plan.agents), "assumed_f": assumed_f(settings.aggregation, asked)},
+        "asked": {"n_total_agents": len(asked.agents), "assumed_f": assumed_f(settings.aggregation, asked)},
+        **gathered.reports,
         "exchange": exchange_report(result),
         **outcome.reports,
         "server": {"aggregate_s": aggregated - returned, "evaluate_s": ended - aggregated},

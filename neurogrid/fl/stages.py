@@ -29,11 +29,25 @@ Findings = Mapping[str, Mapping[AgentId, Any]]
 
 @dataclass(frozen=True)
 class Asked:
-    """Who was asked in a round, in the order of every sum; each agent's district; where the model's tensors lie."""
+    """Who a round is about.
+
+    Attributes:
+        agents: who was asked, in the order of every sum.
+        districts: each agent's district.
+        layout: where the model's tensors lie.
+        at_work: how many agents were at work, where that is more than `agents`: a buffer is filled by the fastest,
+            and these may be the malicious ones among them all.
+    """
 
     agents: tuple[AgentId, ...]
     districts: Mapping[AgentId, int]
     layout: Layout
+    at_work: int = 0
+
+    @property
+    def among(self) -> int:
+        """Of how many agents a share may be malicious."""
+        return max(self.at_work, len(self.agents))
 
 
 @dataclass(frozen=True)
@@ -53,6 +67,7 @@ class Batch:
         deltas: (n, d) float32; stages may change it in place.
         norms: (n, tensors), L2 norms of each tensor as it was sent.
         windows: (n,) training windows that the agents claim.
+        staleness: (n,) by how many rounds the weights that they trained from were older than the model.
         weights: (n,) of each agent in the mean; 1 until they are weighed.
         judged: what the last rule decided; empty before it.
         mean: what came of them all; None before the mean.
@@ -62,6 +77,7 @@ class Batch:
     deltas: Matrix
     norms: Floats
     windows: Ints
+    staleness: Ints
     weights: Floats
     judged: tuple[Judged, ...] = ()
     mean: Aggregate | None = None
@@ -74,6 +90,7 @@ class Batch:
             deltas=result.deltas,
             norms=tensor_norms(result.deltas, layout),
             windows=np.array([update.windows for update in result.updates], np.int64),
+            staleness=np.array([result.staleness.get(update.agent, 0) for update in result.updates], np.int64),
             weights=np.ones(len(result.updates)),
         )
 
@@ -87,6 +104,7 @@ class Batch:
             deltas=self.deltas[rows],
             norms=self.norms[rows],
             windows=self.windows[rows],
+            staleness=self.staleness[rows],
             weights=self.weights[rows],
         )
 
@@ -174,15 +192,20 @@ class Clip:
 
 @dataclass(frozen=True)
 class Weigh:
-    """Weighs each agent by its windows, none more than `cap` times the median agent."""
+    """Weighs each agent by its windows, none more than `cap` times the median agent, and stale ones less.
+
+    An update that trained from weights of s rounds before weighs 1 / sqrt(1 + s) as much as a fresh one (FedBuff,
+    Nguyen et al. 2022, arXiv:2106.06639).
+    """
 
     cap: float
     name: str = "weigh"
 
     def __call__(self, batch: Batch, asked: Asked, state: State) -> Passed:
         """See Stage."""
-        weights = capped_weights(batch.windows, self.cap)
-        return Passed(replace(batch, weights=weights), {"capped_agents": int((weights < batch.windows).sum())})
+        capped = capped_weights(batch.windows, self.cap)
+        weights = capped / np.sqrt(1.0 + batch.staleness)
+        return Passed(replace(batch, weights=weights), {"capped_agents": int((capped < batch.windows).sum())})
 
 
 @dataclass(frozen=True)
@@ -241,7 +264,7 @@ class Judge:
 
     def _f(self, asked: Asked, label: int) -> int:
         if self.scope == "all":
-            return count(self.byzantine_share, len(asked.agents))
+            return count(self.byzantine_share, asked.among)
         return count(self.byzantine_share, sum(asked.districts[agent] == label for agent in asked.agents))
 
     def _refuse(self, n: int, f: int) -> None:

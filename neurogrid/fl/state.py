@@ -7,12 +7,14 @@ something of the rounds before keeps it in a slot of its own; nobody who saves o
     server/momentum  (d,) float32, the server's running sum of changes (Hsu et al. 2019, arXiv:1909.06335)
     progress         `Progress`, by which a run stops early
     lost/agents      {agent: [round, ...]}, who took down or held up their tasks, see lost.py
+    select/history   of adaptive selection, see select.py
+    schedule/...     of a buffered schedule, see schedule.py
 """
 
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self, cast
 
 import numpy as np
@@ -81,22 +83,30 @@ class State:
 
 @dataclass(frozen=True)
 class Progress:
-    """How the rounds so far went.
+    """How the rounds so far went, as far as whether to stop depends on it: so it does not grow with them.
 
     Attributes:
-        held_out: held-out loss after each round (NaN where none was measured).
-        relative_updates: ||change|| / ||weights|| of each round.
+        held_out: held-out loss after each of the last rounds (NaN where none was measured).
+        relative_updates: ||change|| / ||weights|| of each of them.
         void_in_a_row: how many of the last rounds changed nothing.
+        best_earlier: the smallest held-out loss of the rounds before those; infinite where none was measured.
     """
 
     held_out: tuple[float, ...] = ()
     relative_updates: tuple[float, ...] = ()
     void_in_a_row: int = 0
+    best_earlier: float = math.inf
 
     @classmethod
     def of(cls, slot: Mapping[str, Any]) -> Self:
-        """Inverse of `to_json`."""
-        return cls(_floats(slot["held_out"]), _floats(slot["relative_updates"]), slot["void_in_a_row"])
+        """Inverse of `to_json`; a run from before the slot was bounded has all rounds in it."""
+        best = slot.get("best_earlier")
+        return cls(
+            _floats(slot["held_out"]),
+            _floats(slot["relative_updates"]),
+            slot["void_in_a_row"],
+            math.inf if best is None else best,
+        )
 
     def to_json(self) -> Json:
         """As a slot."""
@@ -104,14 +114,21 @@ class Progress:
             "held_out": _finite(self.held_out),
             "relative_updates": _finite(self.relative_updates),
             "void_in_a_row": self.void_in_a_row,
+            "best_earlier": _finite([self.best_earlier])[0],
         }
 
-    def after(self, held_out: float, relative_update: float, *, void: bool) -> Self:
-        """With one more round."""
+    def best_before(self, patience: int) -> float:
+        """The smallest held-out loss of all rounds but the last `patience`; infinite where none was measured."""
+        return min([self.best_earlier, *filter(math.isfinite, self.held_out[:-patience])])
+
+    def after(self, held_out: float, relative_update: float, *, void: bool, patience: int) -> Self:
+        """With one more round, of which as many as `patience` are told apart."""
+        longer = replace(self, held_out=(*self.held_out, held_out))
         return type(self)(
-            (*self.held_out, held_out),
-            (*self.relative_updates, relative_update),
+            longer.held_out[-patience:],
+            (*self.relative_updates, relative_update)[-patience:],
             self.void_in_a_row + 1 if void else 0,
+            longer.best_before(patience),
         )
 
 

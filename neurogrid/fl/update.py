@@ -46,6 +46,8 @@ class RoundPlan:
         timeout_s: agents that have not answered by then are late and cost their update, not the round.
         attempts: see `Order.attempt`; an agent that is not named has 0.
         left_alone: agents that are not asked, and missing as lost ones are.
+        closes_at: so many usable updates close the round; None waits for all that are asked.
+        missing: agents from whom no answer is taken any more, each with the reason.
     """
 
     round: int
@@ -54,6 +56,8 @@ class RoundPlan:
     timeout_s: float
     attempts: Mapping[AgentId, int] = field(default_factory=dict)
     left_alone: frozenset[AgentId] = frozenset()
+    closes_at: int | None = None
+    missing: Mapping[AgentId, str] = field(default_factory=dict)
 
     @property
     def asked(self) -> tuple[AgentId, ...]:
@@ -76,7 +80,8 @@ class Phases:
 
 @dataclass(frozen=True)
 class Worked:
-    """Where and when an agent was trained: which resident task, and seconds into the round when it was done."""
+    """Where and when an agent was trained: which resident task, and when it was done, seconds after it was asked or, in
+    a round's result, into the round."""
 
     task: int
     ended_s: float
@@ -89,14 +94,16 @@ class RoundResult:
     Attributes:
         updates: one an agent that answered, in the order of the plan, whatever order they arrived in.
         deltas: (n, d) float32; row i is `updates[i].delta` (the same memory, so that nothing is copied twice).
-        missing: agents that gave no usable update, each with the reason: `late`, `lost`, `failed: ...` or
-            `wrong shape: ...`.
+        missing: agents that gave no usable update, each with the reason: `late`, `lost`, `failed: ...`,
+            `wrong shape: ...` or `stale: ...`.
         phases: where the time went.
         bytes_down, bytes_up: payload bytes sent to and received from agents' hosts.
         executors: how many resident tasks were alive at the end of the round.
         reassigned: how many agents were taken from a lost task and trained by another.
         worked: where and when each agent that answered was trained.
         risky: agents of `missing` that took down their tasks, or held one up until they were late.
+        staleness: of each agent that answered, how many rounds older than the model its weights were; 0 where it is
+            not named.
     """
 
     updates: tuple[Update, ...]
@@ -109,6 +116,7 @@ class RoundResult:
     reassigned: int = 0
     worked: Mapping[AgentId, Worked] = field(default_factory=dict)
     risky: frozenset[AgentId] = frozenset()
+    staleness: Mapping[AgentId, int] = field(default_factory=dict)
 
 
 class Trainer(Protocol):

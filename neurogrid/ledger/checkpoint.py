@@ -70,7 +70,7 @@ def read_state(run: Place, records: Sequence[Record], layout: Layout) -> State:
     progress = Progress()
     for record in rounds:
         held_out, update = (_float(record[name]) for name in ("held_out_loss", "relative_update"))
-        progress = progress.after(held_out, update, void=not record["aggregated"])
+        progress = progress.after(held_out, update, void=not record["aggregated"], patience=len(rounds))
     momentum = {"server/momentum": loaded["momentum"]} if rounds else {}
     return State.start(loaded["weights"]).with_({"progress": progress.to_json(), **momentum}, round=len(rounds))
 

@@ -83,4 +83,5 @@ def _read_parts(run: Place, audit: str, schema: pa.Schema) -> pa.Table:
     parts = [part for part in (run / "audit" / audit).children() if part.name.removesuffix(".parquet") in durable]
     parts.sort(key=lambda part: round_number(part.name))
     tables = [pq.read_table(pa.BufferReader(part.read_bytes())) for part in parts]
-    return pa.concat_tables(tables) if tables else schema.empty_table()
+    # A run that an older NeuroGrid began has fewer columns in the rounds that were its own.
+    return pa.concat_tables([schema.empty_table(), *tables], promote_options="default")

@@ -10,6 +10,8 @@ from neurogrid.fl.clip import ClipSettings
 from neurogrid.fl.local import LocalSettings
 from neurogrid.fl.pipeline import AggregationSettings
 from neurogrid.fl.rounds import RoundSettings
+from neurogrid.fl.schedule import ScheduleSettings
+from neurogrid.fl.select import SelectSettings
 from neurogrid.teacher.settings import Device, Precision, TeacherSettings
 from neurogrid.workloads.meters.agent import TrainingSettings
 from neurogrid.workloads.meters.evaluation import CentralSettings, EvaluationSettings
@@ -82,6 +84,8 @@ def rounds(config: Config) -> RoundSettings:
             scope=aggregation.scope,
             stages=tuple(aggregation.stages),
         ),
+        select=SelectSettings(section.select, section.select_floor),
+        schedule=ScheduleSettings(section.schedule, section.quorum, section.buffer, section.max_staleness),
     )
 
 

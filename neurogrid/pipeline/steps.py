@@ -9,7 +9,6 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
 from pyspark.sql import SparkSession
 
 import neurogrid
@@ -27,9 +26,10 @@ from neurogrid.errors import InputError, RunError
 from neurogrid.fl.attack import Attacked
 from neurogrid.fl.order import Backend
 from neurogrid.fl.record import weights_sha256
-from neurogrid.fl.rounds import Federation, Finish, Observer, VoidRoundsError, federate
+from neurogrid.fl.rounds import Federation, Finish, Observer, federate
 from neurogrid.fl.state import State
 from neurogrid.fl.update import Vector
+from neurogrid.fl.void import VoidRoundsError
 from neurogrid.fl.weights import layout
 from neurogrid.ledger import Genesis, Ledger, read_final, verify
 from neurogrid.ledger.chain import seal, to_text
@@ -207,12 +207,11 @@ def do_train(
                 federation = replace(federation, start=started_from)
                 finish = federate(state, federation, rounds, backend, observers, attackers)
         except VoidRoundsError as error:
-            raise RunError(
-                str(error), fix="lower rounds.min_agents, or see why updates were rejected in the run's audit"
-            ) from error
+            raise RunError(str(error), found=error.found, fix=error.fix) from error
         end = ledger.finish(finish.state, finish.reason, {"manifest_sha256": manifest.sha256})
-    _show_finish(run, finish, end["sha256"])
-    return runs.summary(run, end)
+    summary = runs.summary(run, end)
+    _show_finish(finish, summary)
+    return summary
 
 
 @contextmanager
@@ -283,16 +282,16 @@ def _genesis(
     )
 
 
-def _show_finish(run: Place, finish: Finish, head: str) -> None:
-    finite = [loss for loss in finish.state.progress.held_out if np.isfinite(loss)]
-    change = f"{show.number(finite[0])} to {show.number(finite[-1])}" if finite else "not measured"
+def _show_finish(finish: Finish, summary: Result) -> None:
+    first, last = summary["held_out_loss_first"], summary["held_out_loss_last"]
+    change = "not measured" if first is None else f"{show.number(first)} to {show.number(last)}"
     show.facts(
         [
             ("ended", f"{finish.reason}, after round {finish.state.round}"),
             ("held-out loss", change),
-            ("weights", weights_sha256(finish.state.weights)),
-            ("ledger", head),
-            ("folder", str(run)),
+            ("weights", summary["w_final_sha256"]),
+            ("ledger", summary["head_sha256"]),
+            ("folder", summary["path"]),
         ]
     )
 

@@ -15,7 +15,7 @@ from neurogrid.backends.exchange import Exchange
 from neurogrid.backends.resident import Invitation, reside
 from neurogrid.backends.server import ExchangeServer
 from neurogrid.backends.wire import Hello, rows_batch, up_schema
-from neurogrid.fl.collect import Rows, run_round
+from neurogrid.fl.collect import Inbox, Rows, run_round
 from neurogrid.fl.update import RoundPlan, Update
 
 D = 4
@@ -99,7 +99,9 @@ class Driver:
 
     def train(self, agents=("A", "BB", "CCC", "D", "E"), timeout_s=10.0, round_number=2, **other):
         weights = np.arange(D, dtype=np.float32)
-        return run_round(self.exchange, RoundPlan(round_number, tuple(agents), weights, timeout_s, **other), Rows())
+        return run_round(
+            Inbox(self.exchange), RoundPlan(round_number, tuple(agents), weights, timeout_s, **other), Rows()
+        )
 
 
 class RawTask:

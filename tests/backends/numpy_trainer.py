@@ -11,7 +11,7 @@ from pyspark import cloudpickle
 
 from neurogrid.backends.inline import InlineBackend
 from neurogrid.backends.spark import ExchangeSettings
-from neurogrid.fl.collect import Rows, run_round
+from neurogrid.fl.collect import Inbox, Rows, run_round
 from neurogrid.fl.update import RoundPlan, Update
 from neurogrid.randomness import generator
 
@@ -89,7 +89,7 @@ def plan(round_number, agents=AGENTS, timeout_s=30.0):
 
 
 def run(backend, each):
-    return run_round(backend, each, Rows())
+    return run_round(Inbox(backend), each, Rows())
 
 
 def expected(*plans):

@@ -19,7 +19,7 @@ from neurogrid.backends.wire import MAX_METADATA, Hello, rows_of, up_schema
 from neurogrid.errors import RunError
 from neurogrid.fl import lost
 from neurogrid.fl.claims import Claims
-from neurogrid.fl.collect import score
+from neurogrid.fl.collect import Inbox, score
 from neurogrid.fl.order import Order
 
 
@@ -52,14 +52,14 @@ def test_weights_go_down_and_deltas_come_back_bit_by_bit(encrypted, tasks):
             assert [update.windows for update in result.updates] == [1, 2, 3, 1, 1]
             assert result.updates[0].metrics == {"loss": 0.1 + 0.2}
             assert result.bytes_up == 5 * D * 4
-        found = score(driver.exchange, ("A", "B"), 3, np.ones(D, np.float32), 10.0)
+        found = score(Inbox(driver.exchange), ("A", "B"), 3, np.ones(D, np.float32), 10.0)
         assert found == dict.fromkeys(("A", "B"), Claims(1, {"loss": 4.0}))
 
 
 def test_weights_that_a_task_has_are_not_sent_again(driver):
     driver.invite()
     assert driver.train(round_number=1).bytes_down == 4 * D
-    score(driver.exchange, ("A", "B"), 1, np.ones(D, np.float32), 10.0)
+    score(Inbox(driver.exchange), ("A", "B"), 1, np.ones(D, np.float32), 10.0)
     driver.exchange.traffic()
     assert driver.train(round_number=1).bytes_down == 4 * D  # other weights under the same number
     driver.exchange.publish(0, np.arange(D, dtype=np.float32))

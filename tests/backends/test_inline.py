@@ -8,7 +8,7 @@ import pytest
 from neurogrid.backends.inline import InlineBackend
 from neurogrid.errors import RunError
 from neurogrid.fl.claims import Claims
-from neurogrid.fl.collect import Rows, run_round, score
+from neurogrid.fl.collect import Inbox, Rows, run_round, score
 from neurogrid.fl.update import RoundPlan, Update
 
 
@@ -32,7 +32,9 @@ class Trainer:
 
 def run(*agents, timeout_s=10.0, **other):
     with InlineBackend(Trainer) as backend:
-        return run_round(backend, RoundPlan(2, agents, np.arange(3, dtype=np.float32), timeout_s, **other), Rows())
+        return run_round(
+            Inbox(backend), RoundPlan(2, agents, np.arange(3, dtype=np.float32), timeout_s, **other), Rows()
+        )
 
 
 def test_updates_come_in_the_order_of_the_plan_and_share_the_matrix():
@@ -71,10 +73,10 @@ def test_an_agent_that_is_left_alone_is_not_asked_and_missing_as_lost():
 
 def test_a_score_leaves_out_agents_that_fail():
     with InlineBackend(Trainer) as backend:
-        found = score(backend, ("B", "raises", "A"), 1, np.ones(3, np.float32), 10.0)
+        found = score(Inbox(backend), ("B", "raises", "A"), 1, np.ones(3, np.float32), 10.0)
     assert found == {"B": Claims(3, {"loss": 3.0}), "A": Claims(3, {"loss": 3.0})}
 
 
 def test_a_round_outside_of_the_with_block_is_refused():
     with pytest.raises(RunError, match="with"):
-        run_round(InlineBackend(Trainer), RoundPlan(1, ("A",), np.ones(3, np.float32), 1.0), Rows())
+        run_round(Inbox(InlineBackend(Trainer)), RoundPlan(1, ("A",), np.ones(3, np.float32), 1.0), Rows())

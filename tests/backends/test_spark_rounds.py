@@ -8,7 +8,7 @@ from numpy_trainer import AGENTS, SETTINGS, D, Numpy, assert_same, expected, pla
 
 from neurogrid.backends.inline import InlineBackend
 from neurogrid.backends.spark import SparkBackend
-from neurogrid.fl.collect import score
+from neurogrid.fl.collect import Inbox, score
 
 
 @pytest.fixture(scope="module")
@@ -20,8 +20,8 @@ def backend(spark):
 def test_evaluation_gives_the_same_losses_as_inline_and_leaves_out_agents_that_fail(backend):
     agents, weights = ("A1", "raises", "A2", "A3"), np.ones(D, np.float32)
     with InlineBackend(Numpy()) as inline:
-        reference = score(inline, agents, 1, weights, 30.0)
-    losses = score(backend, agents, 1, weights, 30.0)
+        reference = score(Inbox(inline), agents, 1, weights, 30.0)
+    losses = score(Inbox(backend), agents, 1, weights, 30.0)
     assert losses == reference
     assert list(losses) == ["A1", "A2", "A3"]
 

@@ -7,7 +7,7 @@ import pytest
 
 from neurogrid.fl.attack import ATTACKS, Attacked, Attackers, AttackSettings
 from neurogrid.fl.claims import Claims
-from neurogrid.fl.collect import Rows, run_round
+from neurogrid.fl.collect import Inbox, Rows, run_round
 from neurogrid.fl.order import Missing, Traffic, Update
 from neurogrid.fl.registry import count
 from neurogrid.fl.update import RoundPlan, Worked
@@ -51,7 +51,7 @@ class These(Attackers):
 def attacked(kind: str, who: list[int], round_number: int = 1, missing=()) -> tuple[np.ndarray, np.ndarray]:
     attackers = These(tuple(f"A{row}" for row in who), 7, replace(NONE, kind=kind))
     plan = RoundPlan(round_number, tuple(f"A{row}" for row in range(6)), np.zeros(5000, np.float32), 1.0)
-    return honest(), run_round(Attacked(Honest(missing), attackers), plan, Rows()).deltas
+    return honest(), run_round(Inbox(Attacked(Honest(missing), attackers)), plan, Rows()).deltas
 
 
 def test_scale_sends_ten_times_the_honest_delta():

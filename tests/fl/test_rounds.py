@@ -15,14 +15,14 @@ from neurogrid.fl.pipeline import AggregationSettings
 from neurogrid.fl.rounds import (
     Federation,
     RoundSettings,
-    VoidRoundsError,
-    choose_agents,
     choose_panel,
     federate,
     stop_reason,
 )
+from neurogrid.fl.select import Random
 from neurogrid.fl.state import Progress, State
 from neurogrid.fl.update import Layout, TensorSpan, Update
+from neurogrid.fl.void import VoidRoundsError
 from neurogrid.randomness import generator
 
 LAYOUT = Layout((TensorSpan("a", (12,), 0, 12), TensorSpan("b", (3, 2), 12, 18)))
@@ -99,6 +99,10 @@ def run(settings=SETTINGS, backend=None, state=None, federation=FEDERATION, trut
     return finish, watch
 
 
+def drawn_in(number, wanted=SETTINGS.agents_per_round):
+    return Random(SEED).choose(AGENTS, wanted, State.start(START).with_({}, round=number - 1)).agents
+
+
 def without_times(record):
     agents = tuple(replace(agent, task=0, ended_s=0.0) for agent in record.agents)
     untimed = {name: value for name, value in record.figures.items() if not name.endswith("_s")}
@@ -132,7 +136,7 @@ def test_server_momentum_is_the_running_sum_that_its_formula_says():
     plain = replace(plain, aggregation=replace(plain.aggregation, clip=ClipSettings("none", "tensor", 1.0)))
     weights, momentum = START.astype(np.float64), np.zeros(D)
     for number in range(1, 5):
-        chosen = choose_agents(FEDERATION, SETTINGS, number)
+        chosen = drawn_in(number)
         updates = [Trainer().train(a, number, weights.astype(np.float32)) for a in chosen]
         windows = np.array([u.windows for u in updates], float)
         momentum = 0.9 * momentum + (windows / windows.sum()) @ np.stack([u.delta for u in updates])
@@ -143,10 +147,10 @@ def test_server_momentum_is_the_running_sum_that_its_formula_says():
 
 
 def test_a_round_asks_as_many_different_agents_as_set_in_the_manifests_order_and_others_next_time():
-    drawn = [choose_agents(FEDERATION, SETTINGS, number) for number in range(1, 6)]
+    drawn = [drawn_in(number) for number in range(1, 6)]
     assert all(len(set(d)) == 15 and list(d) == sorted(d) for d in drawn)
     assert len(set(drawn)) == 5
-    assert choose_agents(FEDERATION, replace(SETTINGS, agents_per_round=99), 1) == AGENTS
+    assert drawn_in(1, wanted=99) == AGENTS
     assert choose_panel(FEDERATION, SETTINGS) == choose_panel(FEDERATION, SETTINGS)
 
 

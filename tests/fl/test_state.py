@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from neurogrid.fl.state import Progress, State
 
@@ -47,7 +49,28 @@ def test_what_a_checkpoint_could_not_hold_is_refused_when_it_is_put_in(slot, err
 
 
 def test_progress_comes_back_from_its_slot_and_what_is_not_finite_is_not_measured():
-    progress = Progress().after(0.1, math.inf, void=True).after(math.nan, 0.2, void=True)
+    progress = Progress().after(0.1, math.inf, void=True, patience=9).after(math.nan, 0.2, void=True, patience=9)
     back = Progress.of(START.with_({"progress": progress.to_json()}).json("progress"))
-    assert repr(back) == "Progress(held_out=(0.1, nan), relative_updates=(nan, 0.2), void_in_a_row=2)"
-    assert back.after(0.3, 0.1, void=False).void_in_a_row == 0
+    assert (repr(back.held_out), repr(back.relative_updates)) == ("(0.1, nan)", "(nan, 0.2)")
+    assert (back.void_in_a_row, back.best_earlier) == (2, math.inf)
+    assert back.after(0.3, 0.1, void=False, patience=9).void_in_a_row == 0
+
+
+@given(st.lists(st.one_of(st.just(math.nan), st.floats(-5, 5)), max_size=20), st.integers(1, 6))
+def test_progress_does_not_grow_with_the_rounds_and_forgets_nothing_that_stopping_depends_on(losses, patience):
+    whole, bounded = Progress(), Progress()
+    for loss in losses:
+        whole = whole.after(loss, 0.1, void=False, patience=len(losses))
+        bounded = bounded.after(loss, 0.1, void=False, patience=patience)
+        assert repr(bounded.held_out) == repr(whole.held_out[-patience:])
+        assert bounded.best_before(patience) == whole.best_before(patience)
+        bounded = Progress.of(bounded.to_json())
+    assert len(bounded.held_out) <= patience
+    finite = [loss for loss in losses[:-patience] if math.isfinite(loss)]
+    assert bounded.best_before(patience) == min(finite, default=math.inf)
+
+
+def test_a_run_from_before_progress_was_bounded_goes_on_from_all_its_rounds():
+    old = {"held_out": [3.0, 1.0, None, 2.0], "relative_updates": [0.1] * 4, "void_in_a_row": 0}
+    after = Progress.of(old).after(2.5, 0.1, void=False, patience=2)
+    assert (after.held_out, after.best_earlier) == ((2.0, 2.5), 1.0)

@@ -26,6 +26,7 @@ OTHERS = {
     "select/history": {"A01": [1, 0.1, None, "late"], "A02": []},
     "dp/accountant": np.array([1e-300, np.inf]),
     "agents/A01/counts": np.arange(6).reshape(2, 3),
+    "schedule/versions": np.empty((0, small_run.D), np.float32),
 }
 
 
@@ -61,7 +62,7 @@ def test_a_stranger_can_split_the_weights_of_any_round_by_the_names_of_tensors(t
         vector, about = checkpoint.get_tensor("model"), json.loads(checkpoint.metadata()["neurogrid"])
         assert checkpoint.get_tensor("server/momentum").tobytes() == state.array("server/momentum").tobytes()
     assert (about["round"], about["slots"]["progress"]["void_in_a_row"]) == (8, 0)
-    assert len(about["slots"]["progress"]["held_out"]) == 8
+    assert len(about["slots"]["progress"]["held_out"]) == 1
     assert vector.tobytes() == state.weights.tobytes()
     assert [(tensor["name"], tensor["shape"]) for tensor in about["tensors"]] == [
         ("lstm.weight", [10, 5]),

@@ -1,0 +1,147 @@
+"""A run made again from its records: the same weights must come of its own config, start, manifest and answers."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from neurogrid.backends.inline import InlineBackend
+from neurogrid.config import Config
+from neurogrid.data.manifest import Manifest, read_part
+from neurogrid.data.tables import refuse_missing
+from neurogrid.errors import RunError, UsageError
+from neurogrid.fl.attack import Attacked
+from neurogrid.fl.order import Backend
+from neurogrid.fl.record import Round
+from neurogrid.fl.replay import Comparison, Entry, Recorded, ReplayDiffersError, Replayed
+from neurogrid.fl.rounds import Federation, Observer, federate
+from neurogrid.fl.state import State
+from neurogrid.fl.void import VoidRoundsError
+from neurogrid.fl.weights import layout
+from neurogrid.ledger import read_agent_audit, read_weights
+from neurogrid.ledger.chain import Record
+from neurogrid.ledger.made_with import breaks, differences, made_with, newest
+from neurogrid.ledger.records import read_chain
+from neurogrid.pipeline import runs, settings, steps, teachers
+from neurogrid.storage import Place, place
+from neurogrid.workloads.meters.agent import AgentTrainerFactory, new_model
+
+Moved = Callable[[int, int], None]
+"""Called with how many rounds are done, and of how many."""
+
+
+def replay(config: Config, run_id: str, moved: Moved) -> int:
+    """Trains a run's durable rounds again in this process, and compares the weights after each with the record.
+
+    Agents that answered in a round answer in it again, from weights as old as then; those that are missing on record
+    are missing. Nothing is written.
+
+    Args:
+        config: the run's own.
+        run_id: of a run whose records and files are those that were written.
+        moved: told how far it is.
+
+    Returns:
+        How many rounds were made again.
+
+    Raises:
+        UsageError: the run has no rounds, its records do not say enough, or readings, versions or processor are others
+            than those that it was made with.
+        RunError: a round comes to something else than it has on record; names it.
+    """
+    run, warehouse = runs.folder(config, run_id), place(config.warehouse)
+    records = read_chain(run)
+    _refuse_other_software(run, records)
+    manifest = steps.find_manifest(runs.with_own_manifest(config, run_id))
+    runs.refuse_other_manifest(records[0], manifest)
+    _refuse_other_readings(warehouse, manifest)
+    teacher = teachers.find(config, manifest)
+    teachers.refuse_another(records[0], teacher)
+    recorded = _recorded(run, records)
+    training = settings.training(config)
+    where = layout(new_model(training))
+    start = read_weights(run, records[0], where)
+    federation = Federation(
+        agents=tuple(agent.agent_id for agent in manifest.agents),
+        districts={agent.agent_id: agent.district for agent in manifest.agents},
+        layout=where,
+        start=start,
+        seed=config.seed,
+    )
+    # No panel: what it says of the weights does not change them, and where the run ended is on record.
+    rounds = replace(
+        settings.rounds(config), rounds=len(recorded), panel_agents=0, patience_rounds=0, converged_update=0.0
+    )
+    factory = AgentTrainerFactory(warehouse, manifest, training, teachers.distillation(config, teacher))
+    backend: Backend = Replayed(InlineBackend(factory), recorded)
+    attackers = settings.attackers(config, federation.agents)
+    if attackers:
+        backend = Attacked(backend, attackers)
+    watchers: list[Observer] = [Comparison(recorded), _Moved(moved, len(recorded))]
+    try:
+        with backend:
+            federate(State.start(start), federation, rounds, backend, watchers)
+    except VoidRoundsError:
+        pass  # so did the run end: all its rounds were compared
+    except ReplayDiffersError as error:
+        raise RunError(
+            f"run {run_id} cannot be made again from its records",
+            found=str(error),
+            fix="its records, or some of them, were made up; or it was trained on executors with another processor",
+        ) from error
+    return len(recorded)
+
+
+@dataclass(frozen=True)
+class _Moved:
+    """Observer of `federate`."""
+
+    moved: Moved
+    rounds: int
+
+    def after_round(self, record: Round, state: State) -> None:
+        self.moved(record.round_id, self.rounds)
+
+
+def _refuse_other_software(run: Place, records: list[Record]) -> None:
+    if len(records) == 1:
+        raise UsageError(f"run {run.name} has no round yet, so there is nothing to make again")
+    if broken := breaks(records):
+        raise UsageError(
+            f"run {run.name} was made with more than one version or processor, so it cannot be made again with one",
+            found="; ".join(broken),
+        )
+    if others := differences(newest(records), made_with()):
+        raise UsageError(
+            f"run {run.name} was made with other versions or on another processor, so its weights might differ here",
+            found="; ".join(others),
+            fix="replay it with those: in the same image, on the same kind of machine",
+        )
+
+
+def _refuse_other_readings(warehouse: Place, manifest: Manifest) -> None:
+    refuse_missing(manifest, warehouse)
+    for agent in manifest.agents:
+        for part in agent.parts:
+            try:
+                read_part(warehouse, manifest, agent, part)
+            except (OSError, ValueError, KeyError) as error:
+                raise UsageError(
+                    f"the readings of agent {agent.agent_id} are not those that the run was made with",
+                    found=f"{warehouse / part.path}: {error}",
+                    fix="restore the file as it was",
+                ) from error
+
+
+def _recorded(run: Place, records: list[Record]) -> dict[int, Recorded]:
+    """By round, what is on record of it."""
+    rows = read_agent_audit(run).to_pylist()
+    if any(row["risky"] is None for row in rows):
+        raise UsageError(
+            f"run {run.name} cannot be made again",
+            found="its audit, of an older NeuroGrid, does not say whose answers made a round",
+            fix="runs that begin from this version on can be",
+        )
+    entries: dict[int, list[Entry]] = {record["round_id"]: [] for record in records[1:]}
+    for row in rows:
+        entry = Entry(row["agent_id"], row["answered"], row["reason"], row["staleness"], row["risky"])
+        entries[row["round_id"]].append(entry)
+    return {r["round_id"]: Recorded(tuple(entries[r["round_id"]]), r["w_global_sha256"]) for r in records[1:]}
