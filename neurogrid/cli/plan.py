@@ -7,7 +7,7 @@ from neurogrid.config import Config
 from neurogrid.data.grid import check_cadence
 from neurogrid.data.manifest import Manifest
 from neurogrid.data.sources import Source
-from neurogrid.fl.registry import count, find_rule
+from neurogrid.fl.registry import at_least, count, find_rule
 from neurogrid.plural import plural
 
 
@@ -78,11 +78,20 @@ def _training(config: Config, size: Size) -> list[tuple[str, str]]:
     minutes = config.model.horizon_slots * size.cadence_minutes
     return [
         ("model", f"{config.model.name}, {size.weights:,} weights, {minutes} min ahead"),
-        ("rounds", f"{section.count}, with {asked} of {plural(size.agents, 'agent')} in each"),
+        ("rounds", f"{section.count}, {_schedule(config, asked, size.agents)}"),
         ("each agent", f"{plural(local.steps, 'step')} of {plural(local.batch_size, 'window')}, loss {local.loss}"),
         ("updates", f"{clipped}, then {rule.name}{where}, which tolerates {borne}"),
         *_attack(config, size.agents, asked),
     ]
+
+
+def _schedule(config: Config, asked: int, agents: int) -> str:
+    section = config.rounds
+    chosen = "" if section.select == "random" else ", chosen by their history"
+    if section.schedule == "buffered":
+        return f"of {section.buffer} updates each, with {asked} of {plural(agents, 'agent')} at work at once{chosen}"
+    closes = "" if section.quorum == 1 else f", until {at_least(section.quorum, asked)} have answered"
+    return f"with {asked} of {plural(agents, 'agent')} in each{chosen}{closes}"
 
 
 def _attack(config: Config, agents: int, asked: int) -> list[tuple[str, str]]:

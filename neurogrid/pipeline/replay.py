@@ -11,14 +11,15 @@ from neurogrid.errors import RunError, UsageError
 from neurogrid.fl.attack import Attacked
 from neurogrid.fl.order import Backend
 from neurogrid.fl.record import Round
-from neurogrid.fl.replay import Comparison, Entry, Recorded, ReplayDiffersError, Replayed
+from neurogrid.fl.replay import Comparison, ReplayDiffersError, Replayed
 from neurogrid.fl.rounds import Federation, Observer, federate
 from neurogrid.fl.state import State
 from neurogrid.fl.void import VoidRoundsError
 from neurogrid.fl.weights import layout
-from neurogrid.ledger import read_agent_audit, read_weights
+from neurogrid.ledger import read_weights
 from neurogrid.ledger.chain import Record
 from neurogrid.ledger.made_with import breaks, differences, made_with, newest
+from neurogrid.ledger.recorded import read_recorded
 from neurogrid.ledger.records import read_chain
 from neurogrid.pipeline import runs, settings, steps, teachers
 from neurogrid.storage import Place, place
@@ -55,7 +56,7 @@ def replay(config: Config, run_id: str, moved: Moved) -> int:
     _refuse_other_readings(warehouse, manifest)
     teacher = teachers.find(config, manifest)
     teachers.refuse_another(records[0], teacher)
-    recorded = _recorded(run, records)
+    recorded = read_recorded(run, records)
     training = settings.training(config)
     where = layout(new_model(training))
     start = read_weights(run, records[0], where)
@@ -129,19 +130,3 @@ def _refuse_other_readings(warehouse: Place, manifest: Manifest) -> None:
                     found=f"{warehouse / part.path}: {error}",
                     fix="restore the file as it was",
                 ) from error
-
-
-def _recorded(run: Place, records: list[Record]) -> dict[int, Recorded]:
-    """By round, what is on record of it."""
-    rows = read_agent_audit(run).to_pylist()
-    if any(row["risky"] is None for row in rows):
-        raise UsageError(
-            f"run {run.name} cannot be made again",
-            found="its audit, of an older NeuroGrid, does not say whose answers made a round",
-            fix="runs that begin from this version on can be",
-        )
-    entries: dict[int, list[Entry]] = {record["round_id"]: [] for record in records[1:]}
-    for row in rows:
-        entry = Entry(row["agent_id"], row["answered"], row["reason"], row["staleness"], row["risky"])
-        entries[row["round_id"]].append(entry)
-    return {r["round_id"]: Recorded(tuple(entries[r["round_id"]]), r["w_global_sha256"]) for r in records[1:]}

@@ -130,12 +130,8 @@ def test_an_update_of_older_weights_weighs_less_by_the_root_of_its_age():
     versions, weights = [START], START
     for record in seen.records:
         came = [a for a in record.agents if a.answered]
-        deltas = [
-            Trainer()
-            .train(a.agent_id, record.round_id - a.staleness, versions[record.round_id - 1 - a.staleness])
-            .delta
-            for a in came
-        ]
+        began = [record.round_id - 1 - a.staleness for a in came]
+        deltas = [Trainer().train(a.agent_id, v + 1, versions[v]).delta for a, v in zip(came, began, strict=True)]
         share = np.array([a.windows / np.sqrt(1 + a.staleness) for a in came])
         weights = weights + (share / share.sum()) @ np.stack(deltas)
         versions.append(seen.states[record.round_id - 1].weights)

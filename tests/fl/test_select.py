@@ -5,14 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import test_rounds
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_rounds import AGENTS, SETTINGS, START, Scrambled, Trainer, run
+from test_rounds import AGENTS, SETTINGS, START, Scrambled, Trainer, drawn_in, run
 
 from neurogrid.fl.record import AgentRecord
 from neurogrid.fl.registry import at_least
-from neurogrid.fl.select import HISTORY, Adaptive, Random, SelectSettings, chances, systematic
+from neurogrid.fl.select import HISTORY, Adaptive, SelectSettings, chances, systematic
 from neurogrid.fl.state import State
 from neurogrid.randomness import generator
 
@@ -146,9 +145,8 @@ def test_a_resumed_run_asks_the_same_agents_and_comes_to_the_same_bits(kind, sto
     assert ids[stop:] == [[a.agent_id for a in record.agents] for record in rest.records]
     if kind == "adaptive":
         assert set(whole.state.json(HISTORY)) <= set(AGENTS)
-        assert ids != [
-            [a.agent_id for a in record.agents] for record in run(replace(SETTINGS, agents_per_round=12))[1].records
-        ]
+        at_random = run(replace(SETTINGS, agents_per_round=12))[1].records
+        assert ids != [[a.agent_id for a in record.agents] for record in at_random]
     else:
         assert HISTORY not in whole.state.slots
 
@@ -169,7 +167,4 @@ def test_a_quorum_is_the_fewest_agents_that_are_its_share(agents, percent):
 
 def test_random_draws_what_it_drew_before_there_was_a_choice():
     drawn = generator(5, "agents", 3).choice(20, 15, replace=False)
-    assert Random(5).choose(AGENTS, 15, state(round_number=2)).agents == tuple(
-        AGENTS[i] for i in sorted(drawn.tolist())
-    )
-    assert test_rounds.drawn_in(3) == Random(5).choose(AGENTS, 15, state(round_number=2)).agents
+    assert drawn_in(3) == tuple(AGENTS[i] for i in sorted(drawn.tolist()))

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from neurogrid.fl.attack import Attacked, Attackers, AttackSettings
 from neurogrid.fl.clip import ClipSettings
 from neurogrid.fl.pipeline import AggregationSettings
 from neurogrid.fl.rounds import Federation, RoundSettings, federate
+from neurogrid.fl.schedule import ScheduleSettings
+from neurogrid.fl.select import SelectSettings
 from neurogrid.fl.state import State
 from neurogrid.fl.update import Layout, TensorSpan, Update
 from neurogrid.ledger import Genesis, Ledger
@@ -33,6 +36,7 @@ SETTINGS = RoundSettings(
     converged_update=0.0,
     aggregation=AggregationSettings("trimmed_mean", 0.15, 3.0, 3, ClipSettings("median", "tensor", 1.0), 0.9, 0.5),
 )
+BUFFERED = replace(SETTINGS, schedule=ScheduleSettings("buffered", 1.0, 5, 3), select=SelectSettings("adaptive", 0.3))
 ATTACKERS = Attackers(AGENTS, SEED, AttackSettings("noise", 0.2, "fixed", 10.0, 0.5))
 GENESIS = Genesis(
     run_id="r1",
@@ -95,9 +99,9 @@ def train(folder: Path, *, pause_s: float = 0.0, settings: RoundSettings = SETTI
     return finish.state
 
 
-def train_slowly(folder: Path) -> None:
+def train_slowly(folder: Path, settings: RoundSettings = SETTINGS) -> None:
     """What a process of its own runs: slow enough to be killed in the midst of it; exits as the command does."""
     try:
-        train(folder, pause_s=0.003)
+        train(folder, pause_s=0.003, settings=settings)
     except UsageError as error:
         sys.exit(error.exit_code)

@@ -1,16 +1,26 @@
 """A run killed with SIGKILL, wherever it happens to be."""
 
+import json
 import multiprocessing
 import os
 import random
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import small_run
 
+from neurogrid.backends.inline import InlineBackend
+from neurogrid.fl.attack import Attacked
+from neurogrid.fl.record import weights_sha256
+from neurogrid.fl.replay import Comparison, Replayed
+from neurogrid.fl.rounds import federate
+from neurogrid.fl.state import State
 from neurogrid.ledger import verify
+from neurogrid.ledger.recorded import read_recorded
+from neurogrid.ledger.records import read_chain
 from neurogrid.storage import place
 
 KILLS = 10
@@ -21,8 +31,8 @@ processes = multiprocessing.get_context("forkserver")
 processes.set_forkserver_preload(["neurogrid.ledger", "neurogrid.backends.inline", "neurogrid.fl.rounds"])
 
 
-def start(folder):
-    process = processes.Process(target=small_run.train_slowly, args=(folder,))
+def start(folder, settings=small_run.SETTINGS):
+    process = processes.Process(target=small_run.train_slowly, args=(folder, settings))
     process.start()
     return process
 
@@ -89,3 +99,29 @@ def test_a_run_is_free_at_once_when_the_process_that_held_it_is_killed(tmp_path,
     wait_for(tmp_path / "r1" / "rounds" / "round=0001.json", holder)
     assert kill(holder) == -9
     assert small_run.train(tmp_path / "r1").weights.tobytes() == uninterrupted[0].weights.tobytes()
+
+
+def test_a_buffered_run_killed_at_random_points_resumes_and_is_made_again_from_its_records(memory):
+    draw = random.Random(20261130)
+    cut_short = 0
+    for number in range(3):
+        folder = memory / f"kill{number}" / "r1"
+        process = start(folder, small_run.BUFFERED)
+        wait_for(folder / "rounds" / f"round={draw.randint(1, 5):04d}.json", process)
+        time.sleep(draw.uniform(0, 0.02))
+        cut_short += kill(process) != 0
+        if not (folder / "end.json").exists():
+            small_run.train(folder, settings=small_run.BUFFERED)
+        run = place(str(folder))
+        assert verify(run).problems == ()
+        record = read_recorded(run, read_chain(run))
+        with Attacked(Replayed(InlineBackend(small_run.Trainer), record), small_run.ATTACKERS) as backend:
+            again = federate(
+                State.start(small_run.START),
+                small_run.FEDERATION,
+                replace(small_run.BUFFERED, panel_agents=0),
+                backend,
+                [Comparison(record)],
+            )
+        assert weights_sha256(again.state.weights) == json.loads((folder / "end.json").read_text())["w_final_sha256"]
+    assert cut_short >= 1
