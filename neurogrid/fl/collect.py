@@ -46,15 +46,17 @@ class Inbox:
 
     def cancel(self, orders: Iterable[Order]) -> None:
         """Nobody waits for these any more: no answer to them is heard, not even that they are missing."""
-        numbers = [order.id for order in orders if order.id in self._open]
-        self._open.difference_update(numbers)
-        self.backend.cancel([number for number in numbers if self._kept.pop(number, None) is None])
+        self._forget({order.id for order in orders} & self._open)
 
     def close(self) -> None:
         """Nobody waits for anything any more."""
-        self.backend.cancel(self._open - self._kept.keys())
-        self._open.clear()
-        self._kept.clear()
+        self._forget(set(self._open))
+
+    def _forget(self, numbers: set[int]) -> None:
+        self._open -= numbers
+        unanswered = sorted(number for number in numbers if self._kept.pop(number, None) is None)
+        if unanswered:
+            self.backend.cancel(unanswered)
 
     def answers(self, orders: Iterable[Order]) -> Iterator[Answer]:
         """Answers to these orders as they come. Ends after the last; who stops before that hears the rest next time.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-from numpy_trainer import SETTINGS, D, NumpyTrainer
+from numpy_trainer import SETTINGS, D, Numpy, NumpyTrainer
 from pyspark import cloudpickle
 
 from neurogrid.backends.inline import InlineBackend
@@ -30,7 +30,7 @@ ROUNDS = RoundSettings(
     rounds=6,
     agents_per_round=14,
     timeout_s=60.0,
-    panel_agents=3,
+    panel_agents=8,
     patience_rounds=0,
     min_improvement=0.0,
     converged_update=0.0,
@@ -81,7 +81,7 @@ def test_rounds_that_close_early_on_spark_are_made_again_bit_by_bit_also_when_th
         )
         for r in watch.records
     }
-    with Replayed(InlineBackend(Dawdling()), record) as backend:
+    with Replayed(InlineBackend(Numpy()), record) as backend:
         again = federate(
             State.start(START), FEDERATION, replace(settings, panel_agents=0), backend, [Comparison(record)]
         )

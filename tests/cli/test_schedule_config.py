@@ -21,7 +21,7 @@ BUFFERED = "rounds.schedule=buffered"
         ([BUFFERED, "rounds.quorum=0.9"], "rounds.quorum is of the schedule sync"),
         ([BUFFERED, "aggregation.stages=[admit,clip,rule,mean,server_step]"], "aggregation.stages needs weigh"),
         ([BUFFERED, "attack.kind=noise", "attack.placement=per_round"], "use fixed"),
-        ([BUFFERED, "aggregation.rule=median", "aggregation.scope=district"], "needs some of every district"),
+        ([BUFFERED, "aggregation.rule=median", "aggregation.scope=district"], "needs them all"),
         (["rounds.quorum=0.5"], "rounds.quorum 0.5 closes a round with 8 updates, of which f = 3"),
         (["rounds.quorum=0"], "rounds.quorum"),
         (["rounds.quorum=0.7", "rounds.min_agents=12"], "closes a round with 11 updates, rounds.min_agents is 12"),

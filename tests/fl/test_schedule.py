@@ -102,7 +102,7 @@ def test_a_buffer_as_large_as_the_round_is_the_synchronous_round_bit_by_bit():
     assert ids(seen.records) == ids(reference.records)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(seed=st.integers(0, 2**32), buffer=st.integers(5, 12), oldest=st.integers(1, 4), loses=st.booleans())
 def test_whatever_order_answers_come_in_rounds_are_full_and_made_again_from_their_record(seed, buffer, oldest, loses):
     chosen = replace(BUFFERED, schedule=ScheduleSettings("buffered", 1.0, buffer, oldest))
@@ -222,7 +222,8 @@ def test_attackers_attack_a_round_that_closes_early_too(schedule):
 
 
 def test_a_buffered_federation_comes_closer_to_what_its_agents_want():
-    _, seen = run(replace(BUFFERED, rounds=16), Racing(Trainer, 1))
+    plain = replace(BUFFERED.aggregation, server_momentum=0.0, server_step=1.0)
+    _, seen = run(replace(BUFFERED, rounds=16, aggregation=plain), Racing(Trainer, 1))
     losses = [r.held_out_loss for r in seen.records]
     assert losses[-1] < 0.2 * losses[0]
 

@@ -64,7 +64,7 @@ def test_as_many_different_agents_are_drawn_as_are_wanted(drawn, seed):
 def test_each_agent_is_drawn_as_often_as_its_stated_chance():
     history = {agent: [i / 20, 1.0 - i / 40, 0.9] for i, agent in enumerate(AGENTS)}
     each = chances(np.array([np.prod(history[a]) for a in AGENTS]), 7, 0.2)
-    rounds = 4000
+    rounds = 1500
     drawn = [SELECT.choose(AGENTS, 7, state(history, number)).agents for number in range(rounds)]
     times = np.array([sum(agent in chosen for chosen in drawn) for agent in AGENTS])
     assert all(list(chosen) == sorted(chosen) and len(chosen) == 7 for chosen in drawn)
@@ -77,7 +77,8 @@ def test_the_record_says_the_least_and_the_greatest_chance():
     _, seen = run(ADAPTIVE)
     for record in seen.records:
         said = record.figures
-        assert 0.2 * 15 / 20 - 1e-12 <= said["select.least_chance"] <= 15 / 20 <= said["select.greatest_chance"] <= 1
+        least, greatest = said["select.least_chance"], said["select.greatest_chance"]
+        assert 0.2 * 15 / 20 <= least + 1e-9 <= 15 / 20 + 2e-9 <= greatest + 3e-9 <= 1 + 3e-9
     assert seen.records[0].figures["select.untried_agents"] == 20
     assert seen.records[-1].figures["select.untried_agents"] < 5
     _, plain = run()
