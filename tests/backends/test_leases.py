@@ -313,3 +313,23 @@ def test_each_agent_is_answered_once_or_missing_once_whatever_happens(n, risky, 
     assert one.leases.open == 0
     assert sorted([*answered, *gone]) == list(range(asked))
     assert one.leases._waiting == 0
+
+
+def test_what_is_still_open_of_earlier_waves_is_handed_out_however_small_the_newest_is():
+    first = Round(20)
+    first.submit([Order(100, "C0", "train", 2, 1)])
+    done = 0
+    while taken := [(task, number) for task in (1, 2) for number in first.take(task)]:
+        for task, number in taken:
+            first.fail(task, number, retry=False)
+            done += 1
+    assert (done, first.leases.open) == (21, 0)
+
+
+def test_scores_that_a_round_waits_for_are_handed_out_before_trainings_that_wait():
+    first = Round(20, tasks=1)
+    held = first.take(1)
+    first.submit([Order(100 + i, f"C{i}", "score", 2, 1) for i in range(3)])
+    for number in held:
+        first.answer(1, number, held=False)
+    assert set(first.take(1)[:3]) == {100, 101, 102}

@@ -169,3 +169,9 @@ def test_a_quorum_is_the_fewest_agents_that_are_its_share(agents, percent):
 def test_random_draws_what_it_drew_before_there_was_a_choice():
     drawn = generator(5, "agents", 3).choice(20, 15, replace=False)
     assert drawn_in(3) == tuple(AGENTS[i] for i in sorted(drawn.tolist()))
+
+
+def test_any_two_agents_may_be_drawn_together():
+    each = chances(np.ones(6), 2, 0.2)
+    pairs = {tuple(systematic(each, 2, generator(seed, "adaptive agents"))) for seed in range(300)}
+    assert len(pairs) == 15
