@@ -12,8 +12,7 @@ import torch
 from pyspark.sql import SparkSession
 
 from neurogrid.bench.table import Cell, ResultTable
-from neurogrid.cli import ingest, settings, show, steps
-from neurogrid.cli.teach import do_teach
+from neurogrid.cli import show
 from neurogrid.config import Config, load, to_yaml
 from neurogrid.data.manifest import Agent, Manifest, read_part
 from neurogrid.data.tables import read_tables
@@ -21,6 +20,8 @@ from neurogrid.fl.weights import load as set_weights
 from neurogrid.fl.weights import spec_of
 from neurogrid.ledger import read_weights
 from neurogrid.ledger.records import read_chain
+from neurogrid.pipeline import ingest, settings, steps
+from neurogrid.pipeline.teach import do_teach
 from neurogrid.randomness import generator
 from neurogrid.storage import Place, place
 from neurogrid.workloads.meters.agent import as_tensors, model_shape

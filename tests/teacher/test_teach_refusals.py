@@ -15,9 +15,10 @@ from pyspark import SparkConf
 from pyspark.sql import SparkSession
 from safetensors.numpy import load_file
 
-from neurogrid.cli import ingest, main, teach
+from neurogrid.cli import main
 from neurogrid.config import Config
 from neurogrid.errors import UsageError
+from neurogrid.pipeline import ingest, teach
 from neurogrid.storage import place
 from neurogrid.teacher import records
 from neurogrid.teacher.distribute import refuse_without_slots

@@ -144,7 +144,7 @@ def test_a_usual_day_takes_measured_values_only() -> None:
 
 @pytest.mark.parametrize("shown", [True, False])
 def test_the_config_says_whether_single_households_are_shown(*, shown: bool) -> None:
-    from neurogrid.cli import settings
     from neurogrid.config import load
+    from neurogrid.pipeline import settings
 
     assert settings.evaluation(load("", [f"show_households={str(shown).lower()}"])).show_households is shown

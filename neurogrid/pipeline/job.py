@@ -17,15 +17,16 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from neurogrid.backends.pods import LostPods
-from neurogrid.cli import ingest, lines, runs, show, steps
-from neurogrid.cli.completion import COMPLETED, FAILED, RUNNING, Completion, Job, words
+from neurogrid.cli import lines, show
 from neurogrid.cli.options import load_config
-from neurogrid.cli.teach import do_teach, prepare
 from neurogrid.cluster.launch import hand_on
 from neurogrid.cluster.release import selector
 from neurogrid.config import Config, refuse_guide_without_teacher
 from neurogrid.errors import NeuroGridError, UsageError
 from neurogrid.incluster import in_cluster
+from neurogrid.pipeline import ingest, runs, steps
+from neurogrid.pipeline.completion import COMPLETED, FAILED, RUNNING, Completion, Job, words
+from neurogrid.pipeline.teach import do_teach, prepare
 from neurogrid.session import spark_session
 from neurogrid.storage import place
 
@@ -216,7 +217,7 @@ def _evaluate(config: Config, job: Job, made: Made) -> Result:
 
 def _bench(config: Config, job: Job, made: Made) -> Result:
     from neurogrid.bench.scale import bench_spark  # noqa: PLC0415 - no other step needs it
-    from neurogrid.cli import settings  # noqa: PLC0415
+    from neurogrid.pipeline import settings  # noqa: PLC0415
 
     with _session(config, job) as spark:
         table = bench_spark(spark, settings.exchange(config), (15, 100, 1000), config.rounds.count)

@@ -16,8 +16,7 @@ import neurogrid
 from neurogrid.backends.inline import InlineBackend
 from neurogrid.backends.pods import LostPods
 from neurogrid.backends.spark import SparkBackend
-from neurogrid.cli import ingest, plan, preflight, runs, settings, show, teachers
-from neurogrid.cli.earlier import Earlier
+from neurogrid.cli import plan, show
 from neurogrid.cli.telemetry import traced
 from neurogrid.config import Config, to_yaml
 from neurogrid.data.manifest import Manifest, keep, read_manifest
@@ -36,6 +35,8 @@ from neurogrid.ledger import Genesis, Ledger, read_final, verify
 from neurogrid.ledger.chain import seal, to_text
 from neurogrid.ledger.made_with import differences, made_with
 from neurogrid.ledger.records import read_end, read_evaluation, read_genesis
+from neurogrid.pipeline import ingest, preflight, runs, settings, teachers
+from neurogrid.pipeline.earlier import Earlier
 from neurogrid.plural import plural
 from neurogrid.storage import Place, place
 from neurogrid.teacher.store import Teacher

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from neurogrid.cli import runs, settings
 from neurogrid.config import Config
 from neurogrid.data.manifest import Manifest, read_manifest
 from neurogrid.errors import UsageError
@@ -10,6 +9,7 @@ from neurogrid.fl.update import Vector
 from neurogrid.fl.weights import spec_of
 from neurogrid.ledger.checkpoint import read_final
 from neurogrid.ledger.records import changed, read_chain, read_end
+from neurogrid.pipeline import runs, settings
 from neurogrid.storage import place
 from neurogrid.teacher.households import Taught, refuse_leaks
 from neurogrid.workloads.meters.agent import new_model

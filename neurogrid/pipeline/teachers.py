@@ -1,12 +1,13 @@
 """A run's teacher: which one the config names, what the run takes from it, whether it may."""
 
-from neurogrid.cli import settings, show
+from neurogrid.cli import show
 from neurogrid.config import Config
 from neurogrid.data.manifest import Manifest
 from neurogrid.errors import InputError, UsageError
 from neurogrid.fl.update import Vector
 from neurogrid.fl.weights import flatten, from_state_dict, spec_of
 from neurogrid.ledger.chain import Record
+from neurogrid.pipeline import settings
 from neurogrid.plural import plural
 from neurogrid.storage import place
 from neurogrid.teacher.households import refuse_leaks

@@ -3,14 +3,14 @@
 import os
 import re
 
-from neurogrid.cli import earlier, runs, settings, teachers
-from neurogrid.cli.earlier import Earlier
 from neurogrid.config import Config, load, to_yaml
 from neurogrid.data.manifest import Manifest
 from neurogrid.data.sources import Source
 from neurogrid.data.tables import current_tables, refuse_missing
 from neurogrid.errors import UsageError
 from neurogrid.ledger.records import read_end, refuse_begun, refuse_ended
+from neurogrid.pipeline import earlier, runs, settings, teachers
+from neurogrid.pipeline.earlier import Earlier
 from neurogrid.plural import plural
 from neurogrid.storage import place
 from neurogrid.teacher.store import Teacher, refuse_other_windows

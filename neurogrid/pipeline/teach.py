@@ -14,13 +14,14 @@ from rich.live import Live
 from rich.table import Table
 
 import neurogrid
-from neurogrid.cli import runs, settings, show, steps
+from neurogrid.cli import show
 from neurogrid.config import Config, load, to_yaml, values
 from neurogrid.data.manifest import Manifest, keep
 from neurogrid.data.tables import CurrentTable
 from neurogrid.errors import ConfigError, UsageError
 from neurogrid.ledger.chain import Record
 from neurogrid.lock import FolderLock
+from neurogrid.pipeline import runs, settings, steps
 from neurogrid.plural import plural
 from neurogrid.storage import Place, place
 from neurogrid.teacher import records
