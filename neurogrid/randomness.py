@@ -24,6 +24,8 @@ Purpose = Literal[
     "districts",
     "iid",
     "dirichlet",
+    # models
+    "model",
     # federated learning
     "agents",
     "adaptive agents",
@@ -31,6 +33,7 @@ Purpose = Literal[
     "attackers",
     "attack",
     "batches",
+    "dropout",
     "validation",
     # evaluation
     "central",
@@ -38,12 +41,14 @@ Purpose = Literal[
     # teachers
     "teacher households",
     "teacher windows",
+    "teacher dropout",
     "teacher validation",
     # benchmarks
     "teacher bench",
     "bench teacher",
     "bench readings",
     "bench batches",
+    "bench dropout",
     "bench delta",
 ]
 

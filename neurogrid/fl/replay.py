@@ -16,7 +16,7 @@ from neurogrid.fl.record import Round, reason_kind
 from neurogrid.fl.state import State
 from neurogrid.fl.update import AgentId, Vector
 
-_NOT_FIT = frozenset({"not_finite", "bad_windows"})
+_NOT_FIT = frozenset({"not_finite", "bad_windows"})  # what `stages.refusal` says
 
 
 class ReplayDiffersError(RuntimeError):

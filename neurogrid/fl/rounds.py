@@ -29,9 +29,10 @@ from neurogrid.fl.pipeline import AggregationSettings, assumed_f, make_stages, r
 from neurogrid.fl.record import Figures, Round, weights_sha256
 from neurogrid.fl.schedule import Pool, Schedule, ScheduleSettings, make_schedule
 from neurogrid.fl.select import Select, SelectSettings, make_select
+from neurogrid.fl.spec import Spec
 from neurogrid.fl.stages import Asked, Stage
 from neurogrid.fl.state import State
-from neurogrid.fl.update import AgentId, Layout, Vector
+from neurogrid.fl.update import AgentId, Vector
 from neurogrid.fl.void import VoidRoundsError
 from neurogrid.randomness import generator
 
@@ -61,14 +62,14 @@ class Federation:
     Attributes:
         agents: in the order of the manifest, which is the order of every sum.
         districts: each agent's district.
-        layout: of the model's tensors.
+        spec: what the model's vector holds.
         start: (d,) the weights before round 1, from which drift is measured.
         seed: of everything drawn in the run.
     """
 
     agents: tuple[AgentId, ...]
     districts: dict[AgentId, int]
-    layout: Layout
+    spec: Spec
     start: Vector
     seed: int
 
@@ -106,7 +107,9 @@ class _Run:
 def _prepared(federation: Federation, settings: RoundSettings, backend: Backend, truth: Truth | None) -> _Run:
     select = make_select(settings.select, federation.seed, settings.aggregation.byzantine_share)
     inbox = Inbox(backend)
-    pool = Pool(federation.agents, settings.agents_per_round, settings.timeout_s, select)
+    pool = Pool(
+        federation.agents, settings.agents_per_round, settings.timeout_s, select, federation.spec.columns("buffer")
+    )
     return _Run(
         federation,
         settings,
@@ -185,15 +188,16 @@ def _one_round(state: State, run: "_Run") -> tuple[State, Round]:
     gathered = run.schedule.gather(state)
     result = gathered.result
     returned = time.perf_counter()
-    asked = Asked(gathered.agents, federation.districts, federation.layout, gathered.at_work)
+    asked = Asked(gathered.agents, federation.districts, federation.spec, gathered.at_work)
     outcome = run_stages(run.stages, result, asked, state)
     after = state.with_({**outcome.slots, **gathered.slots}, round=number)
     aggregated = time.perf_counter()
     held_out = held_out_loss(score(run.inbox, run.panel, number, after.weights, settings.timeout_s), len(run.panel))
     ended = time.perf_counter()
 
-    change = length(after.weights.astype(np.float64) - state.weights)
-    relative = change / max(length(state.weights), 1e-12)
+    shared = federation.spec.columns("shared")
+    change = length(after.weights[shared].astype(np.float64) - state.weights[shared])
+    relative = change / max(length(state.weights[shared]), 1e-12)
     progress = state.progress.after(
         held_out, relative, void=bool(outcome.void), patience=max(1, settings.patience_rounds)
     )
@@ -224,7 +228,7 @@ def _one_round(state: State, run: "_Run") -> tuple[State, Round]:
         held_out_loss=held_out,
         update_norm=change,
         relative_update=relative,
-        w_drift=length(after.weights.astype(np.float64) - federation.start),
+        w_drift=length(after.weights[shared].astype(np.float64) - federation.start[shared]),
         converged=stop_reason(after, settings) == "converged",
         w_global_sha256=weights_sha256(after.weights),
         reports=reports,

@@ -50,12 +50,14 @@ class Pool:
         at_work: how many are to be at work at once.
         timeout_s: an agent that has not answered by then is late.
         select: who draws them.
+        buffers: columns of the vector that are statistics, which a round sets rather than steps (see spec.py).
     """
 
     everyone: tuple[AgentId, ...]
     at_work: int
     timeout_s: float
     select: Select
+    buffers: slice
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,7 @@ class Buffered:
         new = orders(asked, "train", plan.round, state.round, plan.attempts)
         now = time.perf_counter()
         result = gather(self._inbox, plan, new, dict(self._open.values()), self._rows)
+        self._rebase(result, state)
         done = {update.agent for update in result.updates} | set(result.missing)
         at_work = {**self._open, **{order.agent: (order, now) for order in new}}
         self._open = {agent: own for agent, own in at_work.items() if agent not in done}
@@ -203,6 +206,17 @@ class Buffered:
                 self._inbox.backend.publish(version, state.array(VERSIONS)[row])
                 self._open |= {order.agent: (order, time.perf_counter()) for order in asked}
                 self._inbox.submit(asked, self._pool.timeout_s)
+
+    def _rebase(self, result: RoundResult, state: State) -> None:
+        """Makes what stale agents say of their statistics a change of the newest ones.
+
+        A round sets statistics to a mean of the agents' own; an agent sends its own less those that it began from.
+        """
+        columns = self._pool.buffers
+        for row, update in enumerate(result.updates):
+            if age := result.staleness[update.agent]:
+                before = state.array(VERSIONS)[_flight(state)["versions"].index(state.round - age)]
+                result.deltas[row, columns] += before[columns] - state.weights[columns]
 
     def _slots(self, state: State) -> dict[str, Slot]:
         """Who is at work after the round that follows `state`; what will be too old in the next is not kept."""

@@ -20,7 +20,7 @@ HISTORY = "select/history"
 QUALITY_KEPT, CONDUCT_KEPT = 0.5, 0.8
 """What is left of an agent's figure when another round adds to it."""
 _NEW = (1.0, 1.0, 1.0)  # whoever was never asked is taken to be as useful as the most useful, so that it is tried
-_UNRELIABLE = frozenset({"wrong_shape", "not_finite", "bad_windows", "filtered"})
+_UNRELIABLE = frozenset({"wrong_shape", "not_finite", "bad_windows", "negative_variance", "filtered"})
 _UNAVAILABLE = frozenset({"late", "lost", "failed", "stale"})
 
 

@@ -12,6 +12,7 @@ _ADVICE = {
     "wrong_shape": "look at the executors' logs: do they run the same version of NeuroGrid as the driver?",
     "not_finite": "lower local.learning_rate, or set local.gradient_clip_norm",
     "bad_windows": "see who claims so with `neurogrid audit` and in the audit's table: those agents are broken or lie",
+    "negative_variance": "see whose statistics cannot be in the run's audit: those agents are broken or lie",
     "stale": "raise rounds.max_staleness or rounds.buffer, or lower rounds.agents_per_round",
     "filtered": "see whom the rule has refused, and why, in the run's report and audit",
     "void": "raise rounds.agents_per_round, or lower aggregation.byzantine_share or rounds.min_agents",

@@ -15,7 +15,7 @@ from neurogrid.fl.replay import Comparison, ReplayDiffersError, Replayed
 from neurogrid.fl.rounds import Federation, Observer, federate
 from neurogrid.fl.state import State
 from neurogrid.fl.void import VoidRoundsError
-from neurogrid.fl.weights import layout
+from neurogrid.fl.weights import spec_of
 from neurogrid.ledger import read_weights
 from neurogrid.ledger.chain import Record
 from neurogrid.ledger.made_with import breaks, differences, made_with, newest
@@ -58,12 +58,12 @@ def replay(config: Config, run_id: str, moved: Moved) -> int:
     teachers.refuse_another(records[0], teacher)
     recorded = read_recorded(run, records)
     training = settings.training(config)
-    where = layout(new_model(training))
+    where = spec_of(new_model(training))
     start = read_weights(run, records[0], where)
     federation = Federation(
         agents=tuple(agent.agent_id for agent in manifest.agents),
         districts={agent.agent_id: agent.district for agent in manifest.agents},
-        layout=where,
+        spec=where,
         start=start,
         seed=config.seed,
     )

@@ -18,14 +18,14 @@ from neurogrid.fl.replay import Comparison, Entry, Recorded, Replayed
 from neurogrid.fl.rounds import Federation, RoundSettings, federate
 from neurogrid.fl.schedule import FLIGHT, ScheduleSettings
 from neurogrid.fl.select import SelectSettings
+from neurogrid.fl.spec import Span, Spec
 from neurogrid.fl.state import State
-from neurogrid.fl.update import Layout, TensorSpan
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 AGENTS = (*(f"A{i:02}" for i in range(20)), "raises", "exits")
 START = np.linspace(-1, 1, D).astype(np.float32)
-FEDERATION = Federation(AGENTS, dict.fromkeys(AGENTS, 0), Layout((TensorSpan("w", (D,), 0, D),)), START, 3)
+FEDERATION = Federation(AGENTS, dict.fromkeys(AGENTS, 0), Spec((Span("w", (D,), 0, D),)), START, 3)
 ROUNDS = RoundSettings(
     rounds=6,
     agents_per_round=14,

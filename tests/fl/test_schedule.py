@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from racing import Racing, recorded, replay
-from test_rounds import AGENTS, FEDERATION, SEED, SETTINGS, START, D, Scrambled, Trainer, Watch, run
+from test_rounds import AGENTS, FEDERATION, SEED, SETTINGS, START, D, Scrambled, Trainer, Watch, goal, run
 
 from neurogrid.backends.inline import InlineBackend
 from neurogrid.fl.attack import Attacked, Attackers, AttackSettings
@@ -16,6 +16,7 @@ from neurogrid.fl.record import reason_kind
 from neurogrid.fl.rounds import federate
 from neurogrid.fl.schedule import FLIGHT, VERSIONS, ScheduleSettings
 from neurogrid.fl.select import SelectSettings
+from neurogrid.fl.spec import Span, Spec
 from neurogrid.fl.state import State
 
 BUFFERED = replace(SETTINGS, rounds=8, agents_per_round=12, schedule=ScheduleSettings("buffered", 1.0, 7, 4))
@@ -138,6 +139,27 @@ def test_an_update_of_older_weights_weighs_less_by_the_root_of_its_age():
         np.testing.assert_allclose(versions[-1], weights, rtol=1e-4, atol=1e-6)
         weights = versions[-1]
     assert max(a.staleness for r in seen.records for a in r.agents) >= 1
+
+
+def test_a_statistic_is_set_to_the_mean_of_the_agents_own_however_old_the_weights_they_began_from():
+    class Measuring(Trainer):
+        def train(self, agent, round_number, weights):
+            update = super().train(agent, round_number, weights)
+            update.delta[12:] = goal(agent)[12:] - weights[12:]
+            return update
+
+    spec = Spec((Span("a", (12,), 0, 12), Span("mean", (6,), 12, 18, "buffer")))
+    mean = replace(BUFFERED.aggregation, rule="mean", clip=ClipSettings("none", "tensor", 1.0), weight_cap=1e9)
+    watch = Watch()
+    with Racing(Measuring, 4) as backend:
+        federation, plain = replace(FEDERATION, spec=spec), replace(BUFFERED, rounds=5, aggregation=mean)
+        federate(State.start(START), federation, plain, backend, [watch])
+    assert max(a.staleness for r in watch.records for a in r.agents) >= 1
+    for record, state in zip(watch.records, watch.states, strict=True):
+        came = [a for a in record.agents if a.answered]
+        share = np.array([a.windows / np.sqrt(1 + a.staleness) for a in came])
+        own = (share / share.sum()) @ np.stack([goal(a.agent_id)[12:] for a in came])
+        np.testing.assert_allclose(state.weights[12:], own, rtol=1e-5, atol=1e-6)
 
 
 def test_an_agent_that_takes_too_long_is_given_up_by_name_and_asked_again():
