@@ -73,7 +73,8 @@ def test_statistics_go_flat_and_back_without_loss() -> None:
     assert flat.vector().tobytes() == vector.tobytes()
     assert flatten(flat.model).tobytes() == vector.tobytes()
     assert from_state_dict(where, state_dict(where, vector)).tobytes() == vector.tobytes()
-    assert net().load_state_dict(state_dict(where, vector), strict=False).missing_keys == ["1.num_batches_tracked"]
+    (other := net()).load_state_dict(state_dict(where, vector))
+    assert flatten(other).tobytes() == vector.tobytes()
 
 
 def test_a_delta_holds_how_far_an_agents_statistics_are_from_those_it_began_with() -> None:
