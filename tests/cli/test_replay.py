@@ -1,4 +1,7 @@
-"""`neurogrid audit --replay`: a run is made again from its own records, and what does not follow from them is found."""
+"""`neurogrid audit --replay`: a run is made again from its own records, and what does not follow from them is found.
+
+And a run of which nothing comes says why.
+"""
 
 import io
 import json
@@ -139,3 +142,21 @@ def test_a_replay_is_refused_where_readings_versions_or_records_are_others(
     assert error["what"].startswith("the readings of agent ")
     table.unlink()
     assert "does not fit the meters" in refused()["what"]
+
+
+def test_a_training_that_diverges_says_so_and_what_to_lower(
+    drawn: Path,  # noqa: F811
+    tmp_path: Path,
+    neurogrid: Command,  # noqa: F811
+) -> None:
+    diverging = sets(
+        "local.learning_rate=1e30",
+        "local.optimiser=sgd",
+        "local.gradient_clip_norm=0",
+        "local.loss=mse",
+        "local.steps=8",
+    )
+    code, said, _ = neurogrid(*train(tmp_path, "diverged"), *diverging)
+    assert code == 1
+    assert said["error"]["found"] == "4 of 4 agents: not finite"
+    assert said["error"]["fix"].startswith("lower local.learning_rate")
