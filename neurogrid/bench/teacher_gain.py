@@ -9,18 +9,18 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from neurogrid.agent import TrainingSettings, as_tensors, new_model
 from neurogrid.bench.table import Cell, ResultTable
 from neurogrid.data.manifest import Agent, Manifest, read_part
-from neurogrid.data.windows import Batch, build_shard, gather
 from neurogrid.fl.rounds import RoundSettings
 from neurogrid.fl.weights import layout
 from neurogrid.fl.weights import load as set_weights
 from neurogrid.ledger import read_weights
 from neurogrid.ledger.records import read_chain
-from neurogrid.models import Forecaster, Windows
 from neurogrid.randomness import generator
 from neurogrid.storage import Place
+from neurogrid.workloads.meters.agent import TrainingSettings, as_tensors, new_model
+from neurogrid.workloads.meters.models import Forecaster, Windows
+from neurogrid.workloads.meters.windows import Batch, build_shard, gather
 
 WINDOWS = 200  # test windows of each household
 SHOWN = (0, 1, 2, 5, 10, 20, 40)

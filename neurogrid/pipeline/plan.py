@@ -9,15 +9,12 @@ import re
 from dataclasses import dataclass
 from datetime import timedelta
 
-from neurogrid.agent import AgentTrainerFactory, TrainingSettings, new_model
 from neurogrid.backends.spark import ExchangeSettings
 from neurogrid.config import Config, load, to_yaml
 from neurogrid.data.manifest import Manifest, read_manifest
 from neurogrid.data.sampling import SamplingSettings
 from neurogrid.data.tables import current_tables, refuse_missing
-from neurogrid.data.windows import WindowSettings, reach_slots
 from neurogrid.errors import InputError, UsageError
-from neurogrid.evaluation import EvaluationSettings
 from neurogrid.fl.attack import Attackers, AttackSettings
 from neurogrid.fl.rounds import Federation, RoundSettings
 from neurogrid.fl.update import Vector
@@ -29,6 +26,9 @@ from neurogrid.pipeline.earlier import Earlier
 from neurogrid.plural import plural
 from neurogrid.storage import Place, place
 from neurogrid.teacher.store import Teacher
+from neurogrid.workloads.meters.agent import AgentTrainerFactory, TrainingSettings, new_model
+from neurogrid.workloads.meters.evaluation import EvaluationSettings
+from neurogrid.workloads.meters.windows import WindowSettings, reach_slots
 
 
 @dataclass(frozen=True)

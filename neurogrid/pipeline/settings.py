@@ -2,19 +2,19 @@
 
 from dataclasses import replace
 
-from neurogrid.agent import TrainingSettings
 from neurogrid.backends.spark import ExchangeSettings
 from neurogrid.config import Config
 from neurogrid.data.sampling import SamplingSettings
-from neurogrid.data.windows import WindowSettings
-from neurogrid.evaluation import CentralSettings, EvaluationSettings
 from neurogrid.fl.attack import AttackSettings
 from neurogrid.fl.clip import ClipSettings
 from neurogrid.fl.local import LocalSettings
 from neurogrid.fl.pipeline import AggregationSettings
 from neurogrid.fl.rounds import RoundSettings
-from neurogrid.models import LossSettings, ModelSettings
 from neurogrid.teacher.settings import Device, Precision, TeacherSettings
+from neurogrid.workloads.meters.agent import TrainingSettings
+from neurogrid.workloads.meters.evaluation import CentralSettings, EvaluationSettings
+from neurogrid.workloads.meters.models import LossSettings, ModelSettings
+from neurogrid.workloads.meters.windows import WindowSettings
 
 
 def sampling(config: Config) -> SamplingSettings:

@@ -6,13 +6,13 @@ from pyspark.sql import SparkSession
 
 from neurogrid.data.manifest import Manifest
 from neurogrid.data.sampling import sample as draw
-from neurogrid.evaluation import evaluate as score
 from neurogrid.fl.record import weights_sha256
 from neurogrid.ledger.chain import Record, seal, to_text
 from neurogrid.pipeline.etl import write_quality_page
 from neurogrid.pipeline.events import SILENT, Evaluated, Observer, Reported, Sampled, Scoring
 from neurogrid.pipeline.plan import EvaluatePlan, SamplePlan
 from neurogrid.storage import Place
+from neurogrid.workloads.meters.evaluation import evaluate as score
 
 
 def sample(plan: SamplePlan, spark: SparkSession, observer: Observer = SILENT) -> Manifest:

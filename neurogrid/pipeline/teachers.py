@@ -2,16 +2,16 @@
 
 from neurogrid.config import Config
 from neurogrid.data.manifest import Manifest
-from neurogrid.distillation import Distillation
 from neurogrid.errors import InputError, UsageError
 from neurogrid.fl.update import Vector
 from neurogrid.fl.weights import flatten, from_state_dict, layout
 from neurogrid.ledger.chain import Record
-from neurogrid.models import Forecaster, ModelSettings
 from neurogrid.pipeline import settings
 from neurogrid.storage import place
 from neurogrid.teacher.households import refuse_leaks
 from neurogrid.teacher.store import Teacher, open_teacher, refuse_other_windows
+from neurogrid.workloads.meters.distillation import Distillation
+from neurogrid.workloads.meters.models import Forecaster, ModelSettings
 
 
 def named(config: Config) -> Teacher | None:

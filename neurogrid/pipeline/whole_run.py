@@ -3,11 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from neurogrid.agent import TrainingSettings, new_model
 from neurogrid.config import Config
 from neurogrid.data.sampling import SamplingSettings
 from neurogrid.errors import UsageError
-from neurogrid.evaluation import Comparison
 from neurogrid.fl.attack import AttackSettings
 from neurogrid.fl.rounds import RoundSettings
 from neurogrid.fl.weights import layout
@@ -18,6 +16,8 @@ from neurogrid.pipeline.events import SILENT, AlreadyTrained, Observer, RunBegin
 from neurogrid.plural import plural
 from neurogrid.storage import place
 from neurogrid.teacher.store import refuse_other_windows
+from neurogrid.workloads.meters.agent import TrainingSettings, new_model
+from neurogrid.workloads.meters.evaluation import Comparison
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from neurogrid.distillation import Distillation, load_guide
 from neurogrid.errors import RunError
 from neurogrid.ledger.torchfile import pack
-from neurogrid.models import LossSettings, ModelSettings, Shape, Windows, build, forecast_loss
 from neurogrid.storage import place
+from neurogrid.workloads.meters.distillation import Distillation, load_guide
+from neurogrid.workloads.meters.models import LossSettings, ModelSettings, Shape, Windows, build, forecast_loss
 
 SHAPE = Shape(history_slots=6, features=3, horizon_slots=2, known=4)
 LARGE, SMALL = ModelSettings("city_lstm", 12, 1, 4), ModelSettings("city_lstm", 3, 1, 4)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from neurogrid.data.household import FEATURES, Household
 from neurogrid.data.manifest import Manifest
 from neurogrid.data.summary import HOURS, local_hour, mean_by_hour
-from neurogrid.data.windows import MEDIAN, Batch, Indices, Shard, gather, window_origins
+from neurogrid.workloads.meters.windows import MEDIAN, Batch, Indices, Shard, gather, window_origins
 
 Rank = Literal["best", "median", "worst", "only"]
 SHOWN_HOURS = 48

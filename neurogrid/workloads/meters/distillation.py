@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 
 from neurogrid.errors import RunError
-from neurogrid.models import Forecaster, ModelSettings, Shape, build
 from neurogrid.storage import Place
+from neurogrid.workloads.meters.models import Forecaster, ModelSettings, Shape, build
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from neurogrid.evaluation.examples import Examples
-from neurogrid.evaluation.metrics import Detection, Figure
 from neurogrid.plural import plural
+from neurogrid.workloads.meters.evaluation.examples import Examples
+from neurogrid.workloads.meters.evaluation.metrics import Detection, Figure
 
 GROUP_TITLES = {"trained": "Trained households, held-out time", "held_out": "Households that never trained"}
 METHOD_TITLES = {

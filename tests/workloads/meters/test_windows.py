@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neurogrid.data.household import FEATURES, Household, HouseholdMeta, Scale
-from neurogrid.data.windows import (
+from neurogrid.workloads.meters.windows import (
     PERIODS,
     SURGE_SHARE,
     WindowSettings,

@@ -9,7 +9,13 @@ import numpy.typing as npt
 import torch
 
 from neurogrid.data.household import Household
-from neurogrid.data.windows import (
+from neurogrid.fl.update import Vector
+from neurogrid.fl.weights import load
+from neurogrid.workloads.meters.evaluation import naive, ridge
+from neurogrid.workloads.meters.evaluation.examples import Stretch, stretch, usual_day
+from neurogrid.workloads.meters.evaluation.metrics import Counts, Floats, confusion, count_scores, mase_scale_kwh
+from neurogrid.workloads.meters.models import Forecaster
+from neurogrid.workloads.meters.windows import (
     SURGE_SHARE,
     Batch,
     Indices,
@@ -20,12 +26,6 @@ from neurogrid.data.windows import (
     gather,
     usual_surge_logits,
 )
-from neurogrid.evaluation import naive, ridge
-from neurogrid.evaluation.examples import Stretch, stretch, usual_day
-from neurogrid.evaluation.metrics import Counts, Floats, confusion, count_scores, mase_scale_kwh
-from neurogrid.fl.update import Vector
-from neurogrid.fl.weights import load
-from neurogrid.models import Forecaster
 
 _WINDOWS_AT_ONCE = 512
 QUIET_SHARE = 0.93

@@ -12,22 +12,22 @@ from typing import Literal, TypeVar
 import torch
 from pyspark.sql import SparkSession
 
-from neurogrid.agent import model_shape
 from neurogrid.data.household import Household, read_household
 from neurogrid.data.manifest import Agent, Manifest
 from neurogrid.data.progress import watched
-from neurogrid.data.windows import WindowSettings, build_shard
 from neurogrid.errors import RunError
-from neurogrid.evaluation import ridge
-from neurogrid.evaluation.comparisons import CentralSettings, train_alone, train_pooled
-from neurogrid.evaluation.examples import Candidate, Examples, cluster_days, ranked
-from neurogrid.evaluation.figures import group_figures, probability, tune_cuts
-from neurogrid.evaluation.metrics import Floats
-from neurogrid.evaluation.result import Evaluation
-from neurogrid.evaluation.score import HouseholdScore, score_household
 from neurogrid.fl.update import Vector
-from neurogrid.models import ModelSettings, build
 from neurogrid.storage import Place
+from neurogrid.workloads.meters.agent import model_shape
+from neurogrid.workloads.meters.evaluation import ridge
+from neurogrid.workloads.meters.evaluation.comparisons import CentralSettings, train_alone, train_pooled
+from neurogrid.workloads.meters.evaluation.examples import Candidate, Examples, cluster_days, ranked
+from neurogrid.workloads.meters.evaluation.figures import group_figures, probability, tune_cuts
+from neurogrid.workloads.meters.evaluation.metrics import Floats
+from neurogrid.workloads.meters.evaluation.result import Evaluation
+from neurogrid.workloads.meters.evaluation.score import HouseholdScore, score_household
+from neurogrid.workloads.meters.models import ModelSettings, build
+from neurogrid.workloads.meters.windows import WindowSettings, build_shard
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from neurogrid.data.windows import MEAN, MEDIAN, Indices, Shard, lag_days, lag_weeks
+from neurogrid.workloads.meters.windows import MEAN, MEDIAN, Indices, Shard, lag_days, lag_weeks
 
 Array = npt.NDArray[np.float32]
 NAIVE = ("persistence", "yesterday", "last_week", "mean_28_days", "median_28_days")

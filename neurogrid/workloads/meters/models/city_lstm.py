@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from neurogrid.models.forecaster import Forecaster, ModelSettings, Shape, ZeroLinear
+from neurogrid.workloads.meters.models.forecaster import Forecaster, ModelSettings, Shape, ZeroLinear
 
 
 class CityLSTM(Forecaster):

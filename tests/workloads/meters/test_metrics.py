@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, f1_score, precision_recall_fscore_support
 
-from neurogrid.evaluation.metrics import (
+from neurogrid.workloads.meters.evaluation.metrics import (
     SCORE_LIMIT,
     SCORE_STEP,
     Resampler,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from neurogrid.models import MODELS, LossSettings, ModelSettings, Shape, Windows, build, forecast_loss
+from neurogrid.workloads.meters.models import MODELS, LossSettings, ModelSettings, Shape, Windows, build, forecast_loss
 
 SHAPE = Shape(history_slots=24, features=11, horizon_slots=6, known=12)
 
@@ -107,7 +107,7 @@ def test_losses_are_what_their_formulas_say(loss: str, by_hand) -> None:
 
 def test_models_are_the_same_in_a_fresh_process() -> None:
     code = (
-        "from neurogrid.models import *; import hashlib; "
+        "from neurogrid.workloads.meters.models import *; import hashlib; "
         "m = build(ModelSettings('city_lstm', 12, 2, 8), Shape(24, 11, 6, 12), seed=1); "
         "print(hashlib.sha256(b''.join(p.detach().numpy().tobytes() for p in m.parameters())).hexdigest())"
     )

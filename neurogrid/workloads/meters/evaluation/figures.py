@@ -5,8 +5,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from neurogrid.data.windows import Period
-from neurogrid.evaluation.metrics import (
+from neurogrid.workloads.meters.evaluation.metrics import (
     SCORE_LIMIT,
     SCORE_STEP,
     Counts,
@@ -18,8 +17,9 @@ from neurogrid.evaluation.metrics import (
     confusion,
     detection,
 )
-from neurogrid.evaluation.result import GroupFigures, MethodFigures, SurgeFigures
-from neurogrid.evaluation.score import HouseholdScore, PartScore
+from neurogrid.workloads.meters.evaluation.result import GroupFigures, MethodFigures, SurgeFigures
+from neurogrid.workloads.meters.evaluation.score import HouseholdScore, PartScore
+from neurogrid.workloads.meters.windows import Period
 
 Cuts = dict[str, dict[str, int]]
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from neurogrid.models.forecaster import Forecaster
+from neurogrid.workloads.meters.models.forecaster import Forecaster
 
 
 @dataclass(frozen=True)

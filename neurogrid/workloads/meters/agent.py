@@ -13,16 +13,24 @@ import torch
 from torch import Tensor
 
 from neurogrid.data.manifest import Agent, Manifest, read_part
-from neurogrid.data.windows import Batch, Indices, Shard, WindowSettings, build_shard, gather
-from neurogrid.distillation import Distillation, load_guide
 from neurogrid.errors import RunError
 from neurogrid.fl import local
 from neurogrid.fl.update import AgentId, Update, Vector
 from neurogrid.fl.weights import FlatModel
-from neurogrid.models import Forecaster, LossSettings, ModelSettings, Shape, Windows, build, forecast_loss
 from neurogrid.plural import plural
 from neurogrid.randomness import generator
 from neurogrid.storage import Place
+from neurogrid.workloads.meters.distillation import Distillation, load_guide
+from neurogrid.workloads.meters.models import (
+    Forecaster,
+    LossSettings,
+    ModelSettings,
+    Shape,
+    Windows,
+    build,
+    forecast_loss,
+)
+from neurogrid.workloads.meters.windows import Batch, Indices, Shard, WindowSettings, build_shard, gather
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 
-from neurogrid.data.windows import WindowSettings, build_shard, gather
-from neurogrid.evaluation import ridge
+from neurogrid.workloads.meters.evaluation import ridge
+from neurogrid.workloads.meters.windows import WindowSettings, build_shard, gather
 
 WINDOWS = WindowSettings(history_slots=12, horizon_slots=3, known_future=True, residual=True)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from neurogrid.data.windows import LOAD, Batch, Indices, Shard, gather
+from neurogrid.workloads.meters.windows import LOAD, Batch, Indices, Shard, gather
 
 Floats = npt.NDArray[np.float64]
 ALPHAS = (1.0, 10.0, 100.0, 1_000.0, 10_000.0)

@@ -2,10 +2,10 @@
 
 import torch
 
-from neurogrid.models.city_lstm import CityLSTM
-from neurogrid.models.forecaster import Forecaster, ModelSettings, Shape, initialise
-from neurogrid.models.linear import LinearForecaster
-from neurogrid.models.loss import LossSettings, Windows, forecast_loss, point_loss
+from neurogrid.workloads.meters.models.city_lstm import CityLSTM
+from neurogrid.workloads.meters.models.forecaster import Forecaster, ModelSettings, Shape, initialise
+from neurogrid.workloads.meters.models.linear import LinearForecaster
+from neurogrid.workloads.meters.models.loss import LossSettings, Windows, forecast_loss, point_loss
 
 __all__ = [
     "MODELS",

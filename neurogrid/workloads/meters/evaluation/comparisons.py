@@ -8,16 +8,16 @@ from dataclasses import dataclass
 
 import torch
 
-from neurogrid.agent import as_tensors, model_shape
 from neurogrid.data.household import Household
-from neurogrid.data.windows import Shard, WindowSettings, build_shard, gather
 from neurogrid.errors import RunError
 from neurogrid.fl import local
 from neurogrid.fl.update import Vector
 from neurogrid.fl.weights import FlatModel, flatten
-from neurogrid.models import LossSettings, ModelSettings, build, forecast_loss
 from neurogrid.plural import plural
 from neurogrid.randomness import generator
+from neurogrid.workloads.meters.agent import as_tensors, model_shape
+from neurogrid.workloads.meters.models import LossSettings, ModelSettings, build, forecast_loss
+from neurogrid.workloads.meters.windows import Shard, WindowSettings, build_shard, gather
 
 
 @dataclass(frozen=True)

@@ -5,16 +5,16 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from neurogrid.agent import AgentTrainerFactory, TrainingSettings, model_shape
 from neurogrid.data.manifest import Manifest
-from neurogrid.data.windows import WindowSettings, build_shard, gather
 from neurogrid.errors import RunError
-from neurogrid.evaluation import CentralSettings, Evaluation, EvaluationSettings, evaluate
-from neurogrid.evaluation.figures import outputs
-from neurogrid.evaluation.metrics import mase_scale_kwh
 from neurogrid.fl.local import LocalSettings
 from neurogrid.fl.weights import flatten
-from neurogrid.models import LossSettings, ModelSettings, build
+from neurogrid.workloads.meters.agent import AgentTrainerFactory, TrainingSettings, model_shape
+from neurogrid.workloads.meters.evaluation import CentralSettings, Evaluation, EvaluationSettings, evaluate
+from neurogrid.workloads.meters.evaluation.figures import outputs
+from neurogrid.workloads.meters.evaluation.metrics import mase_scale_kwh
+from neurogrid.workloads.meters.models import LossSettings, ModelSettings, build
+from neurogrid.workloads.meters.windows import WindowSettings, build_shard, gather
 
 WINDOWS = WindowSettings(history_slots=12, horizon_slots=3, known_future=True, residual=True)
 MODEL = ModelSettings(name="linear", hidden=8, layers=1, surge_hidden=4)

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from made_households import DAY, make_household
 
-from neurogrid.agent import model_shape
 from neurogrid.data.household import Household
-from neurogrid.data.windows import WindowSettings, build_shard
-from neurogrid.evaluation import Evaluation, EvaluationSettings, evaluate
-from neurogrid.evaluation.comparisons import CentralSettings
-from neurogrid.evaluation.examples import Candidate, Stretch, ranked, stretch, usual_day
 from neurogrid.fl.local import LocalSettings
 from neurogrid.fl.weights import flatten
-from neurogrid.models import LossSettings, ModelSettings, build
+from neurogrid.workloads.meters.agent import model_shape
+from neurogrid.workloads.meters.evaluation import Evaluation, EvaluationSettings, evaluate
+from neurogrid.workloads.meters.evaluation.comparisons import CentralSettings
+from neurogrid.workloads.meters.evaluation.examples import Candidate, Stretch, ranked, stretch, usual_day
+from neurogrid.workloads.meters.models import LossSettings, ModelSettings, build
+from neurogrid.workloads.meters.windows import WindowSettings, build_shard
 
 WINDOWS = WindowSettings(history_slots=12, horizon_slots=3, known_future=True, residual=True)
 MODEL = ModelSettings(name="linear", hidden=8, layers=1, surge_hidden=4)
