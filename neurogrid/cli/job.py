@@ -7,9 +7,8 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from neurogrid.cli import lines, show
 from neurogrid.cli.options import load_config
@@ -17,9 +16,6 @@ from neurogrid.cli.terminal import Terminal
 from neurogrid.errors import NeuroGridError
 from neurogrid.pipeline import events, job
 from neurogrid.pipeline.completion import words
-
-if TYPE_CHECKING:
-    from neurogrid.telemetry.tracing import RoundTraces
 
 CONFIG = "/etc/neurogrid/config.yaml"
 STOPPED = 130
@@ -46,27 +42,19 @@ def run_job(step: str, variables: Mapping[str, str]) -> dict[str, Any]:
     return job.run_job(step, load_config(file, None, {}, teacher_follows=True), variables, DriverLog())
 
 
-class DriverLog:
+class DriverLog(Terminal):
     """Observer of the pipeline in a pod: lines that `neurogrid k8s` reads, and words for the rest."""
 
     def __init__(self) -> None:
-        self._terminal = Terminal(lines.RoundLines)
+        super().__init__(lines.RoundLines)
 
     def tell(self, event: events.Event) -> None:
         """Says what has happened."""
         if not isinstance(event, events.JobChanged):
-            self._terminal.tell(event)
+            super().tell(event)
             return
         if event.kind == "unchanged":
             show.say(f"job {event.content['job']} has completed already, at {event.content['ended']}: nothing to do")
         elif event.kind == "next":
             show.say(f"starting the next job, {event.content['run']}")
         lines.emit(event.kind, **event.content)
-
-    def during(self, work: events.Work) -> AbstractContextManager[events.Progress]:
-        """As in a terminal, with a line for each round."""
-        return self._terminal.during(work)
-
-    def traces(self, run_id: str) -> "AbstractContextManager[RoundTraces | None]":
-        """Traces where the environment names a collector."""
-        return self._terminal.traces(run_id)

@@ -27,7 +27,7 @@ class Rounds(Protocol):
         ...
 
 
-class Terminal:
+class Terminal(events.Observer):
     """Observer of the pipeline that says on stderr what goes on.
 
     Args:

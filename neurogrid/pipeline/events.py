@@ -184,52 +184,35 @@ class Progress(Protocol):
 
     def __call__(self, done: int, total: int) -> None:
         """So many of `total` pieces are done."""
-        ...
+        return
 
     def step(self, name: str, total: int) -> None:
         """A new part of the work begins."""
-        ...
+        return
+
+
+class Unseen(Progress):
+    """Nobody is told."""
 
 
 class Observer(Protocol):
-    """Whoever watches."""
+    """Whoever watches; what it leaves out is not shown."""
 
     def tell(self, event: Event) -> None:
         """Something has happened."""
-        ...
+        return
 
     def during(self, work: Work) -> AbstractContextManager[Progress]:
         """Entered before the work begins, left when it is over or has failed."""
-        ...
-
-    def traces(self, run_id: str) -> "AbstractContextManager[RoundTraces | None]":
-        """What traces the rounds of this run; None where nobody asked for it."""
-        ...
-
-
-class Unseen:
-    """Progress that nobody is told of."""
-
-    def __call__(self, done: int, total: int) -> None:
-        """See Progress."""
-
-    def step(self, name: str, total: int) -> None:
-        """See Progress."""
-
-
-class Silent:
-    """An observer that says nothing."""
-
-    def tell(self, event: Event) -> None:
-        """See Observer."""
-
-    def during(self, work: Work) -> AbstractContextManager[Progress]:
-        """See Observer."""
         return nullcontext(Unseen())
 
     def traces(self, run_id: str) -> "AbstractContextManager[RoundTraces | None]":
-        """See Observer."""
+        """What traces the rounds of this run; None where nobody asked for it."""
         return nullcontext(None)
+
+
+class Silent(Observer):
+    """Shows nothing."""
 
 
 SILENT = Silent()
