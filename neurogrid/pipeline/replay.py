@@ -4,40 +4,34 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from neurogrid.backends.inline import InlineBackend
-from neurogrid.config import Config
 from neurogrid.data.manifest import Manifest
-from neurogrid.data.tables import refuse_missing
 from neurogrid.errors import RunError, UsageError
 from neurogrid.fl.attack import Attacked
 from neurogrid.fl.order import Backend
 from neurogrid.fl.record import Round
 from neurogrid.fl.replay import Comparison, ReplayDiffersError, Replayed
-from neurogrid.fl.rounds import Federation, Observer, federate
+from neurogrid.fl.rounds import Observer, federate
 from neurogrid.fl.state import State
 from neurogrid.fl.void import VoidRoundsError
-from neurogrid.fl.weights import spec_of
-from neurogrid.ledger import read_weights
 from neurogrid.ledger.chain import Record, sha256
 from neurogrid.ledger.made_with import breaks, differences, made_with, newest
 from neurogrid.ledger.recorded import read_recorded
 from neurogrid.ledger.records import read_chain
-from neurogrid.pipeline import runs, settings, steps, teachers
-from neurogrid.storage import Place, place
-from neurogrid.workloads.meters.agent import AgentTrainerFactory, new_model
+from neurogrid.pipeline.plan import TrainPlan
+from neurogrid.storage import Place
 
 Moved = Callable[[int, int], None]
 """Called with how many rounds are done, and of how many."""
 
 
-def replay(config: Config, run_id: str, moved: Moved) -> int:
+def replay(plan: TrainPlan, moved: Moved) -> int:
     """Trains a run's durable rounds again in this process, and compares the weights after each with the record.
 
     Agents that answered in a round answer in it again, from weights as old as then; those that are missing on record
     are missing. Nothing is written.
 
     Args:
-        config: the run's own.
-        run_id: of a run whose records and files are those that were written.
+        plan: of the run, see `plan_replay`; its records and files are those that were written.
         moved: told how far it is.
 
     Returns:
@@ -48,43 +42,24 @@ def replay(config: Config, run_id: str, moved: Moved) -> int:
             than those that it was made with.
         RunError: a round comes to something else than it has on record; names it.
     """
-    run, warehouse = runs.folder(config, run_id), place(config.warehouse)
-    records = read_chain(run)
-    _refuse_other_software(run, records)
-    manifest = steps.find_manifest(runs.with_own_manifest(config, run_id))
-    runs.refuse_other_manifest(records[0], manifest)
-    _refuse_other_readings(warehouse, manifest)
-    teacher = teachers.find(config, manifest)
-    teachers.refuse_another(records[0], teacher)
-    recorded = read_recorded(run, records)
-    training = settings.training(config)
-    where = spec_of(new_model(training))
-    start = read_weights(run, records[0], where)
-    federation = Federation(
-        agents=tuple(agent.agent_id for agent in manifest.agents),
-        districts={agent.agent_id: agent.district for agent in manifest.agents},
-        spec=where,
-        start=start,
-        seed=config.seed,
-    )
+    records = read_chain(plan.run)
+    _refuse_other_software(plan.run, records)
+    _refuse_other_readings(plan.warehouse, plan.manifest)
+    recorded = read_recorded(plan.run, records)
     # No panel: what it says of the weights does not change them, and where the run ended is on record.
-    rounds = replace(
-        settings.rounds(config), rounds=len(recorded), panel_agents=0, patience_rounds=0, converged_update=0.0
-    )
-    factory = AgentTrainerFactory(warehouse, manifest, training, teachers.distillation(config, teacher))
-    backend: Backend = Replayed(InlineBackend(factory), recorded)
-    attackers = settings.attackers(config, federation.agents)
-    if attackers:
-        backend = Attacked(backend, attackers)
+    rounds = replace(plan.rounds, rounds=len(recorded), panel_agents=0, patience_rounds=0, converged_update=0.0)
+    backend: Backend = Replayed(InlineBackend(plan.factory), recorded)
+    if plan.attackers:
+        backend = Attacked(backend, plan.attackers)
     watchers: list[Observer] = [Comparison(recorded), _Moved(moved, len(recorded))]
     try:
         with backend:
-            federate(State.start(start), federation, rounds, backend, watchers)
+            federate(State.start(plan.federation.start), plan.federation, rounds, backend, watchers)
     except VoidRoundsError:
         pass  # so did the run end: all its rounds were compared
     except ReplayDiffersError as error:
         raise RunError(
-            f"run {run_id} cannot be made again from its records",
+            f"run {plan.run.name} cannot be made again from its records",
             found=str(error),
             fix="its records, or some of them, were made up; or it was trained on executors with another processor",
         ) from error
@@ -120,7 +95,6 @@ def _refuse_other_software(run: Place, records: list[Record]) -> None:
 
 def _refuse_other_readings(warehouse: Place, manifest: Manifest) -> None:
     """By the hashes of the files alone: an agent's readings are opened where it trains."""
-    refuse_missing(manifest, warehouse)
     for agent in manifest.agents:
         for part in agent.parts:
             found = sha256((warehouse / part.path).read_bytes())

@@ -16,7 +16,7 @@ from test_run_manifest import Command, drawn, neurogrid, sampled, train  # noqa:
 
 from neurogrid.ledger.chain import seal, sha256, to_text
 from neurogrid.ledger.table import metrics_table
-from neurogrid.pipeline import replay, steps
+from neurogrid.pipeline import replay, training
 
 BUFFERED = (
     "rounds.schedule=buffered",
@@ -34,7 +34,7 @@ def sets(*values: str) -> list[str]:
 
 def stopped_after(rounds: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next training is interrupted when so many of its rounds are over."""
-    real = steps.federate
+    real = training.federate
 
     class Stop:
         def after_round(self, record: Any, state: Any) -> None:
@@ -44,7 +44,7 @@ def stopped_after(rounds: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def federate(state: Any, federation: Any, settings: Any, backend: Any, observers: Any, truth: Any = None) -> Any:
         return real(state, federation, settings, backend, [*observers, Stop()], truth)
 
-    monkeypatch.setattr(steps, "federate", federate)
+    monkeypatch.setattr(training, "federate", federate)
 
 
 def forge(run: Path, number: int, change: Any) -> None:
