@@ -78,6 +78,14 @@ def test_digits_have_the_same_bits_on_spark_whatever_the_number_of_tasks_and_whi
     ]
 
 
+def test_lengths_on_record_are_those_of_weights_alone(inline):
+    weights, records = inline
+    shared = SPEC.columns("shared")
+    drift = np.linalg.norm(weights[shared].astype(np.float64) - FEDERATION.start[shared])
+    assert records[-1].w_drift == pytest.approx(drift)
+    assert all(record.update_norm < drift for record in records[1:])
+
+
 def test_variances_stay_above_zero_and_counters_stay_at_home(inline):
     names = [span.name for span in SPEC.spans]
     assert not any("num_batches_tracked" in name for name in names)

@@ -203,6 +203,7 @@ class TestAgentTrainer:
         factory, start = AgentTrainerFactory(warehouse, manifest, settings), flatten(new_model(settings))
         alone, after = factory(), factory()
         after.train("A0001", 1, start)
+        after.evaluate("A0001", start)
         trained = alone.train("A0000", 2, start)
         assert after.train("A0000", 2, start).delta.tobytes() == trained.delta.tobytes()
         assert trained.delta[-17:].any()  # the statistics
