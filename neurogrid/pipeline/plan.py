@@ -128,18 +128,11 @@ def plan_training(config: Config, manifest: Manifest, resume: str = "", *, accep
         fewer = config.sampling.model_copy(update={"agents": len(manifest.agents)})
         load(to_yaml(config.model_copy(update={"sampling": fewer})), where="config with this manifest's agents")
     refuse_missing(manifest, place(config.warehouse))
-    plan = _train_plan(config, manifest, run)
-    start_run = None if resume else earlier.find(config, manifest, plan.federation.spec)
+    spec = spec_of(new_model(settings.training(config)))
+    plan = _train_plan(config, manifest, run, None if resume else earlier.find(config, manifest, spec))
     refuse_more_tasks_than_cores(config)
     refuse_without_windows(plan.training.windows, manifest, plan.rounds.aggregation.min_agents)
-    start = start_run.weights if start_run else plan.federation.start
-    return replace(
-        plan,
-        federation=replace(plan.federation, start=start),
-        start_run=start_run,
-        resumes=bool(resume),
-        accept_break=accept_break,
-    )
+    return replace(plan, resumes=bool(resume), accept_break=accept_break)
 
 
 def plan_replay(config: Config, run_id: str) -> TrainPlan:
@@ -154,14 +147,14 @@ def plan_replay(config: Config, run_id: str) -> TrainPlan:
     genesis, manifest = read_genesis(run), find_manifest(runs.with_own_manifest(config, run_id))
     runs.refuse_other_manifest(genesis, manifest)
     refuse_missing(manifest, place(config.warehouse))
-    plan = _train_plan(config, manifest, run)
+    plan = _train_plan(config, manifest, run, None)
     teachers.refuse_another(genesis, plan.teacher)
     start = read_weights(run, genesis, plan.federation.spec)
     return replace(plan, federation=replace(plan.federation, start=start), resumes=True)
 
 
-def _train_plan(config: Config, manifest: Manifest, run: Place) -> TrainPlan:
-    """The plan of a new run, from the weights that its seed or its teacher gives."""
+def _train_plan(config: Config, manifest: Manifest, run: Place, start_run: Earlier | None) -> TrainPlan:
+    """The plan of a new run, from the weights of an earlier one, or those that its seed or its teacher gives."""
     warehouse, training, rounds = place(config.warehouse), settings.training(config), settings.rounds(config)
     model, teacher = new_model(training), teachers.find(config, manifest)
     agents, attack = tuple(agent.agent_id for agent in manifest.agents), settings.attack(config)
@@ -175,7 +168,7 @@ def _train_plan(config: Config, manifest: Manifest, run: Place) -> TrainPlan:
             agents=agents,
             districts={agent.agent_id: agent.district for agent in manifest.agents},
             spec=spec_of(model),
-            start=teachers.start(teacher, training.model, model),
+            start=start_run.weights if start_run else teachers.start(teacher, training.model, model),
             seed=config.seed,
         ),
         factory=AgentTrainerFactory(warehouse, manifest, training, teachers.distillation(config, teacher)),
@@ -183,7 +176,7 @@ def _train_plan(config: Config, manifest: Manifest, run: Place) -> TrainPlan:
         replace_after_s=config.backend.replace_after_s,
         attackers=Attackers(agents, config.seed, attack) if attack else None,
         teacher=teacher,
-        start_run=None,
+        start_run=start_run,
         resumes=False,
         accept_break=False,
     )
