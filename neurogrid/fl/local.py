@@ -112,7 +112,8 @@ def seed_torch(random: np.random.Generator) -> None:
     """Sets torch's own random state, from which layers like dropout draw, so that it depends on `random` alone."""
     seed = int(random.integers(2**63))
     torch.default_generator.manual_seed(seed)
-    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch.manual_seed takes a millisecond where it isn't, to remember it for later
+    # torch.manual_seed takes a millisecond where no GPU is in use, to remember the seed for one.
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.manual_seed(seed)
 
 

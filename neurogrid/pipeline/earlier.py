@@ -32,7 +32,7 @@ class Earlier:
 def find(config: Config, manifest: Manifest, spec: Spec) -> Earlier | None:
     """The run that the config names in `rounds.start_from`, checked against the manifest; None where it names none.
 
-    `spec` says what the model's vector holds.
+    `spec` is what the model's vector holds.
 
     Raises:
         UsageError: there is no such run, it has not ended, a teacher is to be started from as well, its model or its
