@@ -7,14 +7,17 @@ given, or other weights than come of them, is found.
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from neurogrid.fl.order import Answer, Backend, Missing, Order, Traffic
 from neurogrid.fl.record import Round, reason_kind
+from neurogrid.fl.rounds import Federation, Observer, RoundSettings, federate
 from neurogrid.fl.state import State
 from neurogrid.fl.update import AgentId, Vector
+from neurogrid.fl.void import VoidRoundsError
 
 _NOT_FIT = frozenset({"not_finite", "bad_windows"})  # what `stages.refusal` says
 
@@ -149,3 +152,41 @@ class Comparison:
                 f"round {record.round_id} comes to other weights than it has on record: "
                 f"{record.w_global_sha256[:12]}, on record {own.w_global_sha256[:12]}"
             )
+
+
+def remake(
+    backend: Backend,
+    federation: Federation,
+    settings: RoundSettings,
+    record: Mapping[int, Recorded],
+    observers: Iterable[Observer] = (),
+) -> State:
+    """Makes all rounds on record again, from the federation's first weights; returns the state after the last.
+
+    Args:
+        backend: a `Replayed` one of this record, or one around it; entered.
+        federation: the run's, with its first weights.
+        settings: the run's. Nobody scores: what a panel says changes no weights, and where the run ended is on record.
+        record: by round.
+        observers: told after each round that is as on record.
+
+    Raises:
+        ReplayDiffersError: a round is not.
+    """
+    settings = replace(settings, rounds=len(record), panel_agents=0, patience_rounds=0, converged_update=0.0)
+    last = _Last(State.start(federation.start))
+    while last.state.round < len(record):
+        # A run that stopped because nothing changed any more may have been gone on with.
+        with suppress(VoidRoundsError):
+            federate(last.state, federation, settings, backend, [Comparison(record), last, *observers])
+    return last.state
+
+
+@dataclass
+class _Last:
+    """Observer of `federate`: the state after the last round."""
+
+    state: State
+
+    def after_round(self, record: Round, state: State) -> None:
+        self.state = state

@@ -1,7 +1,7 @@
 """A run made again from its records: the same weights must come of its own config, start, manifest and answers."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from neurogrid.backends.inline import InlineBackend
 from neurogrid.data.manifest import Manifest
@@ -9,10 +9,8 @@ from neurogrid.errors import RunError, UsageError
 from neurogrid.fl.attack import Attacked
 from neurogrid.fl.order import Backend
 from neurogrid.fl.record import Round
-from neurogrid.fl.replay import Comparison, ReplayDiffersError, Replayed
-from neurogrid.fl.rounds import Observer, federate
+from neurogrid.fl.replay import ReplayDiffersError, Replayed, remake
 from neurogrid.fl.state import State
-from neurogrid.fl.void import VoidRoundsError
 from neurogrid.ledger.chain import Record, sha256
 from neurogrid.ledger.made_with import breaks, differences, made_with, newest
 from neurogrid.ledger.recorded import read_recorded
@@ -46,17 +44,12 @@ def replay(plan: TrainPlan, moved: Moved) -> int:
     _refuse_other_software(plan.run, records)
     _refuse_other_readings(plan.warehouse, plan.manifest)
     recorded = read_recorded(plan.run, records)
-    # No panel: what it says of the weights does not change them, and where the run ended is on record.
-    rounds = replace(plan.rounds, rounds=len(recorded), panel_agents=0, patience_rounds=0, converged_update=0.0)
     backend: Backend = Replayed(InlineBackend(plan.factory), recorded)
     if plan.attackers:
         backend = Attacked(backend, plan.attackers)
-    watchers: list[Observer] = [Comparison(recorded), _Moved(moved, len(recorded))]
     try:
         with backend:
-            federate(State.start(plan.federation.start), plan.federation, rounds, backend, watchers)
-    except VoidRoundsError:
-        pass  # so did the run end: all its rounds were compared
+            remake(backend, plan.federation, plan.rounds, recorded, [_Moved(moved, len(recorded))])
     except ReplayDiffersError as error:
         raise RunError(
             f"run {plan.run.name} cannot be made again from its records",
@@ -68,7 +61,7 @@ def replay(plan: TrainPlan, moved: Moved) -> int:
 
 @dataclass(frozen=True)
 class _Moved:
-    """Observer of `federate`."""
+    """Observer of a replay."""
 
     moved: Moved
     rounds: int

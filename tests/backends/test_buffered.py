@@ -14,7 +14,7 @@ from neurogrid.backends.inline import InlineBackend
 from neurogrid.backends.spark import SparkBackend
 from neurogrid.fl.clip import ClipSettings
 from neurogrid.fl.pipeline import AggregationSettings
-from neurogrid.fl.replay import Comparison, Entry, Recorded, Replayed
+from neurogrid.fl.replay import Entry, Recorded, Replayed, remake
 from neurogrid.fl.rounds import Federation, RoundSettings, federate
 from neurogrid.fl.schedule import FLIGHT, ScheduleSettings
 from neurogrid.fl.select import SelectSettings
@@ -82,9 +82,7 @@ def test_rounds_that_close_early_on_spark_are_made_again_bit_by_bit_also_when_th
         for r in watch.records
     }
     with Replayed(InlineBackend(Numpy()), record) as backend:
-        again = federate(
-            State.start(START), FEDERATION, replace(settings, panel_agents=0), backend, [Comparison(record)]
-        )
-    assert again.state.weights.tobytes() == watch.states[-1].weights.tobytes()
+        again = remake(backend, FEDERATION, settings, record)
+    assert again.weights.tobytes() == watch.states[-1].weights.tobytes()
     for slot in ("select/history", "lost/agents"):
-        assert again.state.json(slot) == watch.states[-1].json(slot)
+        assert again.json(slot) == watch.states[-1].json(slot)

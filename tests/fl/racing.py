@@ -2,9 +2,7 @@
 
 from neurogrid.backends.inline import InlineBackend
 from neurogrid.fl.order import LATE, Missing
-from neurogrid.fl.replay import Comparison, Entry, Recorded, Replayed
-from neurogrid.fl.rounds import federate
-from neurogrid.fl.state import State
+from neurogrid.fl.replay import Entry, Recorded, Replayed, remake
 from neurogrid.randomness import generator
 
 
@@ -41,5 +39,4 @@ def recorded(records):
 def replay(record, federation, settings, factory, wrap=lambda backend: backend):
     """Makes the rounds on record again; the state that it ends in."""
     with wrap(Replayed(InlineBackend(factory), record)) as backend:
-        start = State.start(federation.start)
-        return federate(start, federation, settings, backend, [Comparison(record)]).state
+        return remake(backend, federation, settings, record)

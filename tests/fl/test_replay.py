@@ -1,14 +1,18 @@
 """A record that says something else than what happened is found by making the rounds again."""
 
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 from racing import Racing, recorded, replay
-from test_rounds import FEDERATION, SETTINGS, Trainer, run
+from test_rounds import FEDERATION, SETTINGS, Trainer, Watch, run
 from test_schedule import BUFFERED, losing
 
 from neurogrid.fl.replay import ReplayDiffersError
+from neurogrid.fl.rounds import federate
 from neurogrid.fl.schedule import ScheduleSettings
+from neurogrid.fl.state import State
+from neurogrid.fl.void import VoidRoundsError
 
 QUORUM = replace(SETTINGS, schedule=ScheduleSettings("sync", 0.8))
 
@@ -22,7 +26,7 @@ def made(request):
 
 
 def again(made, record):
-    return replay(record, FEDERATION, replace(made[0], panel_agents=0), Trainer)
+    return replay(record, FEDERATION, made[0], Trainer)
 
 
 def with_round(record, number, **changed):
@@ -89,4 +93,21 @@ def test_an_agent_that_answered_and_cannot_be_trained_again_is_named(made):
             return super().train(agent, round_number, weights)
 
     with pytest.raises(ReplayDiffersError, match=r"cannot be trained again: failed: OSError: no readings"):
-        replay(made[1], FEDERATION, replace(made[0], panel_agents=0), Broken)
+        replay(made[1], FEDERATION, made[0], Broken)
+
+
+def test_a_run_that_stopped_because_nothing_changed_and_was_gone_on_with_is_made_again_to_its_end():
+    def void_until_5(order):
+        return "failed: ValueError: no" if order.kind == "train" and order.round < 5 else ""
+
+    settings, records, state = replace(BUFFERED, rounds=7), [], State.start(FEDERATION.start)
+    while state.round < 7:
+        watch = Watch()
+        with suppress(VoidRoundsError), Racing(Trainer, 1, void_until_5) as backend:
+            federate(state, FEDERATION, settings, backend, [watch])
+        records, state = [*records, *watch.records], watch.states[-1]
+    assert [r.aggregated for r in records][:5] == [False] * 4 + [True]
+    assert replay(recorded(records), FEDERATION, settings, Trainer).weights.tobytes() == state.weights.tobytes()
+    forged = with_round(recorded(records), 7, w_global_sha256="0" * 64)
+    with pytest.raises(ReplayDiffersError, match="round 7"):
+        replay(forged, FEDERATION, settings, Trainer)

@@ -118,7 +118,7 @@ def test_whatever_order_answers_come_in_rounds_are_full_and_made_again_from_thei
         assert len(state.array(VERSIONS)) == len(flight["versions"]) <= oldest
         assert record.figures["assumed_f"] == 1
         assert record.figures["schedule.agents_in_flight"] == len(flight["agents"])
-    again = replay(recorded(seen.records), FEDERATION, replace(chosen, panel_agents=0), Trainer)
+    again = replay(recorded(seen.records), FEDERATION, chosen, Trainer)
     assert again.weights.tobytes() == finish.state.weights.tobytes()
     for name in ("lost/agents", FLIGHT):
         assert again.json(name) == finish.state.json(name)
@@ -205,7 +205,7 @@ def test_a_stopped_run_asks_those_at_work_for_the_same_again_and_is_made_again_f
     finish, after = run(chosen, Asked(Trainer, 2, losing), state=before.states[-1])
     assert {agent: asked[agent] for agent in flight} == {agent: (v, v + 1) for agent, v in flight.items()}
     record = recorded([*before.records, *after.records])
-    again = replay(record, FEDERATION, replace(chosen, panel_agents=0), Trainer)
+    again = replay(record, FEDERATION, chosen, Trainer)
     assert again.weights.tobytes() == finish.state.weights.tobytes()
 
 
@@ -236,7 +236,7 @@ def test_attackers_attack_a_round_that_closes_early_too(schedule):
     again = replay(
         recorded(seen.records),
         FEDERATION,
-        replace(settings, panel_agents=0),
+        settings,
         Trainer,
         lambda backend: Attacked(backend, attackers),
     )

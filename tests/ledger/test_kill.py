@@ -6,7 +6,6 @@ import os
 import random
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,9 +14,7 @@ import small_run
 from neurogrid.backends.inline import InlineBackend
 from neurogrid.fl.attack import Attacked
 from neurogrid.fl.record import weights_sha256
-from neurogrid.fl.replay import Comparison, Replayed
-from neurogrid.fl.rounds import federate
-from neurogrid.fl.state import State
+from neurogrid.fl.replay import Replayed, remake
 from neurogrid.ledger import verify
 from neurogrid.ledger.recorded import read_recorded
 from neurogrid.ledger.records import read_chain
@@ -116,12 +113,6 @@ def test_a_buffered_run_killed_at_random_points_resumes_and_is_made_again_from_i
         assert verify(run).problems == ()
         record = read_recorded(run, read_chain(run))
         with Attacked(Replayed(InlineBackend(small_run.Trainer), record), small_run.ATTACKERS) as backend:
-            again = federate(
-                State.start(small_run.START),
-                small_run.FEDERATION,
-                replace(small_run.BUFFERED, panel_agents=0),
-                backend,
-                [Comparison(record)],
-            )
-        assert weights_sha256(again.state.weights) == json.loads((folder / "end.json").read_text())["w_final_sha256"]
+            again = remake(backend, small_run.FEDERATION, small_run.BUFFERED, record)
+        assert weights_sha256(again.weights) == json.loads((folder / "end.json").read_text())["w_final_sha256"]
     assert cut_short >= 1
