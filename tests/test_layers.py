@@ -26,16 +26,20 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "plural": (set(), set()),
     "randomness": (set(), {"numpy"}),
     "job_errors": (set(), set()),
+    "tasks": ({"errors"}, {"numpy", "pydantic", "pyspark"}),
     "storage": ({"errors"}, {"pyarrow"}),
     "lock": ({"errors", "storage"}, set()),
     "incluster": ({"errors"}, set()),
     "session": ({"errors", "job_errors"}, {"pyspark", "py4j", "psutil"}),
     "config": ({"errors", "fl"}, {"pydantic", "yaml"}),
     "fl": ({"plural", "randomness"}, {"numpy", "torch", "threadpoolctl"}),
-    "data": ({"errors", "plural", "randomness", "storage"}, {"numpy", "pyarrow", "pydantic", "pyspark", "py4j"}),
+    "data": (
+        {"errors", "plural", "randomness", "storage", "tasks"},
+        {"numpy", "pyarrow", "pydantic", "pyspark", "py4j"},
+    ),
     "workloads": (
-        {"errors", "plural", "randomness", "storage", "data", "fl"},
-        {"numpy", "pyarrow", "pyspark", "torch"},
+        {"errors", "plural", "randomness", "storage", "tasks", "data", "fl"},
+        {"numpy", "pyarrow", "pydantic", "pyspark", "torch"},
     ),
     "teacher": (
         {"errors", "job_errors", "plural", "randomness", "storage", "data", "fl", "ledger", "workloads"},
@@ -192,19 +196,20 @@ def test_nothing_is_pickled_and_tensors_are_loaded_without_code():
                 assert "allow_pickle" not in {keyword.arg for keyword in call.keywords}, place(path, call.lineno)
 
 
-# Results of Spark jobs that are Python objects: what their tasks return is unpickled by the driver.
-COLLECTS = {
-    "neurogrid.workloads.meters.evaluation.evaluate",
-    "neurogrid.data.etl",
-    "neurogrid.data.profiles",
-    "neurogrid.data.staging",
-}
+# What gives the driver Python objects that tasks have pickled, or pandas that it unpickles.
+COLLECTS = ("collect", "collectAsMap", "toLocalIterator", "toPandas", "takeOrdered", "takeSample", "accumulator")
 
 
-def test_what_resident_tasks_return_is_never_unpickled_and_no_other_job_collects_than_those_of_our_own_steps():
-    found = {dotted(p) for p in MODULES for name in ("collect", "toLocalIterator", "toPandas") if calls(p, name)}
-    assert {name for name in found if not name.startswith("neurogrid.bench")} <= COLLECTS | {"neurogrid.data.clusters"}
-    assert not {name for name in found if name.startswith("neurogrid.backends")}
+def test_no_result_of_a_task_is_unpickled():
+    ours = [path for path in MODULES if part_of(path) != "bench"]
+    assert {dotted(p) for p in ours for name in COLLECTS if calls(p, name)} == {"neurogrid.tasks"}
+    assert {dotted(p) for p in ours if calls(p, "TorchDistributor")} == set()
+    pickles = {"pyspark.serializers", "pyspark.cloudpickle"}
+    # One reads past updates of accumulators, the other unpickles in the task that has pickled.
+    assert {dotted(p) for p in ours for found in imports(p) if found.module in pickles} == {
+        "neurogrid.session",
+        "neurogrid.teacher.stage",
+    }
 
 
 def test_yaml_is_loaded_without_code():
