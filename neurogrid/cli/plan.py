@@ -7,7 +7,7 @@ from neurogrid.config import Config
 from neurogrid.data.grid import check_cadence
 from neurogrid.data.manifest import Manifest
 from neurogrid.data.sources import Source
-from neurogrid.fl.registry import count, find_rule
+from neurogrid.fl.registry import RULES, count
 from neurogrid.plural import plural
 
 
@@ -72,7 +72,7 @@ def _training(config: Config, size: Size) -> list[tuple[str, str]]:
     section, clip, local = config.rounds, config.aggregation.clip, config.local
     asked = min(section.agents_per_round, size.agents)
     clipped = "not clipped" if clip.to == "none" else f"clipped to the {clip.to} norm of each {clip.per}"
-    rule = find_rule(config.aggregation.rule)
+    rule = RULES.find(config.aggregation.rule)
     borne = f"f = {plural(_borne(config, asked), 'malicious agent')}" if rule.tolerates else "no malicious agent"
     where = " in each district" if config.aggregation.scope == "district" else ""
     minutes = config.model.horizon_slots * size.cadence_minutes
@@ -109,4 +109,4 @@ def _borne(config: Config, asked: int) -> int:
     """How many malicious agents among `asked` the rule tolerates."""
     section = config.aggregation
     judged = asked // config.sampling.districts if section.scope == "district" else asked
-    return count(section.byzantine_share, judged) if find_rule(section.rule).tolerates else 0
+    return count(section.byzantine_share, judged) if RULES.find(section.rule).tolerates else 0

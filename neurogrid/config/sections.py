@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from neurogrid.config.federation import AggregationSection, AttackSection, Count, RoundsSection, Seconds
 from neurogrid.config.section import Section
 from neurogrid.config.source import SourceSection
-from neurogrid.fl.registry import count, find_rule
+from neurogrid.fl.registry import RULES, count
 
 
 def _name(value: Any) -> str:
@@ -295,7 +295,7 @@ class Config(Section):
             where = f" in each of {self.sampling.districts} districts"
         f = count(section.byzantine_share, asked)
         before = [name.removeprefix("rule:") for name in section.stages if name.startswith("rule:")]
-        rules = [find_rule(name) for name in (*before, section.rule)]
+        rules = [RULES.find(name) for name in (*before, section.rule)]
         for rule in rules:
             if rule.needs_f and f == 0:
                 raise ValueError(
