@@ -16,8 +16,8 @@ from neurogrid.cli import show
 from neurogrid.config import Config, load, to_yaml
 from neurogrid.data.manifest import Agent, Manifest, read_part
 from neurogrid.data.tables import read_tables
-from neurogrid.fl.weights import layout
 from neurogrid.fl.weights import load as set_weights
+from neurogrid.fl.weights import spec_of
 from neurogrid.ledger import read_weights
 from neurogrid.ledger.records import read_chain
 from neurogrid.pipeline import ingest, settings, steps
@@ -111,6 +111,7 @@ def _mae(model: Forecaster | None, test: _Test) -> float:
     """Mean over households; without a model, of the 28-day median, which models forecast the difference from."""
     forecast = np.zeros(tuple(test.windows.target.shape), np.float32)
     if model is not None:
+        model.eval()
         with torch.inference_mode():
             forecast = model(test.windows.history, test.windows.known)[0].numpy()
     parts = np.split(forecast, np.cumsum(test.sizes)[:-1])
@@ -126,7 +127,7 @@ def _curve(name: str, config: Config, run: Place, tests: dict[str, _Test]) -> Cu
     maes: dict[str, list[float]] = {group: [] for group in tests}
     with show.console.status(f"  scoring {name}"):
         for record in read_chain(run):
-            set_weights(model, read_weights(run, record, layout(model)))
+            set_weights(model, read_weights(run, record, spec_of(model)))
             for group, test in tests.items():
                 maes[group].append(_mae(model, test))
     return Curve(name, sum(parameter.numel() for parameter in model.parameters()), maes)

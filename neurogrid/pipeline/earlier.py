@@ -6,7 +6,7 @@ from neurogrid.config import Config
 from neurogrid.data.manifest import Manifest, read_manifest
 from neurogrid.errors import UsageError
 from neurogrid.fl.update import Vector
-from neurogrid.fl.weights import layout
+from neurogrid.fl.weights import spec_of
 from neurogrid.ledger.checkpoint import read_final
 from neurogrid.ledger.records import changed, read_chain, read_end
 from neurogrid.pipeline import runs, settings
@@ -56,7 +56,7 @@ def find(config: Config, manifest: Manifest) -> Earlier | None:
     theirs = read_manifest(place(config.warehouse) / "manifests" / records[0]["manifest_id"] / "manifest.json")
     _refuse_another_model(own, config, theirs.cadence_minutes, manifest.cadence_minutes)
     refuse_leaks(_taught(theirs), manifest, f"run {wanted}")
-    return Earlier(wanted, str(end["sha256"]), read_final(run, end, layout(new_model(settings.training(config)))))
+    return Earlier(wanted, str(end["sha256"]), read_final(run, end, spec_of(new_model(settings.training(config)))))
 
 
 def _refuse_another_model(own: Config, config: Config, their_minutes: int, our_minutes: int) -> None:

@@ -2,7 +2,6 @@
 
 import os
 import re
-from datetime import timedelta
 
 from neurogrid.config import Config, load, to_yaml
 from neurogrid.data.manifest import Manifest
@@ -15,7 +14,7 @@ from neurogrid.pipeline.earlier import Earlier
 from neurogrid.plural import plural
 from neurogrid.storage import place
 from neurogrid.teacher.store import Teacher, refuse_other_windows
-from neurogrid.workloads.meters.windows import reach_slots
+from neurogrid.workloads.meters.preflight import refuse_without_windows
 
 
 def refuse_run(config: Config, source: Source) -> None:
@@ -71,7 +70,7 @@ def refuse_training(config: Config, manifest: Manifest, resume: str = "") -> tup
     before = None if resume else earlier.find(config, manifest)
     teacher = teachers.find(config, manifest)
     _refuse_more_tasks_than_cores(config)
-    _refuse_without_windows(config, manifest)
+    refuse_without_windows(settings.windows(config), manifest, config.rounds.min_agents)
     return teacher, before
 
 
@@ -105,24 +104,4 @@ def _refuse_too_few_files(config: Config, files: int) -> None:
             f"{section.clusters} clusters need at least as many households",
             found=found,
             fix=f"set sampling.clusters to at most {files}",
-        )
-
-
-def _refuse_without_windows(config: Config, manifest: Manifest) -> None:
-    """Refuses history and horizon that are longer than what the agents have to train on."""
-    windows = settings.windows(config)
-    slot = timedelta(minutes=manifest.cadence_minutes)
-    reach = reach_slots(windows, timedelta(days=1) // slot)
-    needed = reach + windows.horizon_slots
-    # An agent of several households' weeks is not judged: its first household may be the shortest.
-    whole = [(agent.train_end - agent.first) // slot for agent in manifest.agents if len(agent.parts) == 1]
-    able = len(manifest.agents) - sum(slots < needed for slots in whole)
-    if able < config.rounds.min_agents:
-        raise UsageError(
-            f"a window is longer than the training period: {needed} slots of {manifest.cadence_minutes} min, "
-            f"{reach} before its start and {windows.horizon_slots} to forecast",
-            found=f"{able} of {plural(len(manifest.agents), 'agent')} have as many in their training period, "
-            f"{config.rounds.min_agents} needed; the longest has {max(whole)}",
-            fix="lower model.history_slots or model.horizon_slots, take a coarser etl.cadence_minutes, "
-            "or use readings of a longer time",
         )

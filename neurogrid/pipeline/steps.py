@@ -30,7 +30,7 @@ from neurogrid.fl.record import weights_sha256
 from neurogrid.fl.rounds import Federation, Finish, Observer, VoidRoundsError, federate
 from neurogrid.fl.state import State
 from neurogrid.fl.update import Vector
-from neurogrid.fl.weights import layout
+from neurogrid.fl.weights import spec_of
 from neurogrid.ledger import Genesis, Ledger, read_final, verify
 from neurogrid.ledger.chain import seal, to_text
 from neurogrid.ledger.made_with import differences, made_with
@@ -86,7 +86,7 @@ def do_run(
 def plan_run(config: Config, source: Source) -> None:
     """Says what a whole run will do; refuses one that cannot work, before Spark starts."""
     preflight.refuse_run(config, source)
-    plan.show_ahead(config, source, layout(new_model(settings.training(config))).size)
+    plan.show_ahead(config, source, spec_of(new_model(settings.training(config))).size)
 
 
 def do_sample(config: Config, spark: SparkSession) -> tuple[Manifest, Result]:
@@ -172,20 +172,20 @@ def do_train(
     federation = Federation(
         agents=tuple(agent.agent_id for agent in manifest.agents),
         districts={agent.agent_id: agent.district for agent in manifest.agents},
-        layout=layout(model),
+        spec=spec_of(model),
         start=start,
         seed=config.seed,
     )
     run = runs.folder(config, run_id)
     where = f"Spark, {spark.sparkContext.master}" if spark and config.backend.kind == "spark" else config.backend.kind
-    plan.show_training(config, manifest, federation.layout.size, where)
+    plan.show_training(config, manifest, federation.spec.size, where)
     factory = AgentTrainerFactory(warehouse, manifest, training, teachers.distillation(config, teacher))
     backend: Backend
     if config.backend.kind == "inline":
         backend = InlineBackend(factory)
     else:
         assert spark is not None
-        backend = SparkBackend(spark, factory, federation.layout.size, settings.exchange(config), pods)
+        backend = SparkBackend(spark, factory, federation.spec.size, settings.exchange(config), pods)
     attackers = settings.attackers(config, federation.agents)
     if attackers:
         backend = Attacked(backend, attackers)
@@ -237,10 +237,10 @@ def open_ledger(
     if not resumed:
         state = State.start(federation.start)
         begun = _genesis(config, run, manifest, federation, teacher, before)
-        with Ledger.create(run, begun, to_yaml(config), federation.layout, state) as ledger:
+        with Ledger.create(run, begun, to_yaml(config), federation.spec, state) as ledger:
             yield ledger, state, federation.start
         return
-    ledger, found = Ledger.resume(run, federation.layout)
+    ledger, found = Ledger.resume(run, federation.spec)
     with ledger:
         runs.refuse_other_manifest(found.genesis, manifest)
         teachers.refuse_another(found.genesis, teacher)
@@ -269,7 +269,7 @@ def _genesis(
         neurogrid_version=neurogrid.__version__,
         seed=config.seed,
         model=config.model.name,
-        n_weights=federation.layout.size,
+        n_weights=federation.spec.size,
         n_agents=len(federation.agents),
         rounds=config.rounds.count,
         rule=config.aggregation.rule,
@@ -303,7 +303,7 @@ def do_evaluate(config: Config, spark: SparkSession | None, run_id: str, manifes
     run = runs.folder(config, run_id)
     runs.refuse_other_manifest(read_genesis(run), manifest)
     end = read_end(run)
-    weights = read_final(run, end, layout(new_model(settings.training(config))))
+    weights = read_final(run, end, spec_of(new_model(settings.training(config))))
     refuse_missing(manifest, warehouse)
     show.heading(f"Evaluation of run {run_id}")
     with show.bar("evaluation") as bar:

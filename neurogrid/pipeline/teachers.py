@@ -5,7 +5,7 @@ from neurogrid.config import Config
 from neurogrid.data.manifest import Manifest
 from neurogrid.errors import InputError, UsageError
 from neurogrid.fl.update import Vector
-from neurogrid.fl.weights import flatten, from_state_dict, layout
+from neurogrid.fl.weights import flatten, from_state_dict, spec_of
 from neurogrid.ledger.chain import Record
 from neurogrid.pipeline import settings
 from neurogrid.plural import plural
@@ -71,7 +71,7 @@ def start(config: Config, teacher: Teacher | None, model: Forecaster) -> Vector:
     )
     about = f"{teacher.id}, trained on {plural(len(teacher.taught), 'household')}, {_size(teacher.model)}"
     show.facts([("teacher", f"{about}: the federation {' and '.join(does)}")])
-    return from_state_dict(layout(model), teacher.weights()) if fits else flatten(model)
+    return from_state_dict(spec_of(model), teacher.weights()) if fits else flatten(model)
 
 
 def distillation(config: Config, teacher: Teacher | None) -> Distillation | None:

@@ -10,7 +10,7 @@ import small_teacher
 from neurogrid.config import Config, load
 from neurogrid.data.manifest import Manifest, read_manifest
 from neurogrid.errors import NeuroGridError
-from neurogrid.fl.weights import layout
+from neurogrid.fl.weights import spec_of
 from neurogrid.ledger.checkpoint import read_final, read_weights
 from neurogrid.ledger.records import read_end, read_genesis
 from neurogrid.pipeline import settings, steps
@@ -60,7 +60,7 @@ def test_a_run_starts_from_anothers_last_weights_and_its_first_record_says_so(ro
     wanted = config(root, "second", "rounds.start_from=first")
     steps.do_train(wanted, None, manifest)
     first, second = (place(str(root)) / "runs" / name for name in ("first", "second"))
-    spans = layout(new_model(settings.training(wanted)))
+    spans = spec_of(new_model(settings.training(wanted)))
     end, genesis = read_end(first), read_genesis(second)
     np.testing.assert_array_equal(read_weights(second, genesis, spans), read_final(first, end, spans))
     assert (genesis["start_run"], genesis["start_run_sha256"]) == ("first", end["sha256"])
