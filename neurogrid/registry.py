@@ -82,9 +82,7 @@ class Registry(Generic[S]):
         except Exception as error:  # whatever a module of somebody else raises
             raise UnknownNameError(self._broken(name, f"cannot be loaded: {_words(error)}")) from error
         if not isinstance(spec, self.kind) or spec.name != name:
-            raise UnknownNameError(
-                self._broken(name, f"is not a {self.kind.__name__} of that name, but {spec!r:.80}")
-            )
+            raise UnknownNameError(self._broken(name, f"is not a {self.kind.__name__} of that name, but {spec!r:.80}"))
         return spec
 
     def refuse_unusable(self, name: str) -> S:

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from neurogrid.backends.registry import BACKENDS
 from neurogrid.cli.options import (
     AcceptBreak,
     Agents,
@@ -203,7 +204,7 @@ def train(
     drawn = steps.find_manifest(settings)
     preflight.refuse_training(settings, drawn, resume or "")
     with runs.saying_how_to_go_on(settings, resume or settings.run_id, "train"):
-        if settings.backend.kind == "inline":
+        if not BACKENDS.find(settings.backend.kind).needs_spark:
             result = steps.do_train(settings, None, drawn, resume or "", accept_break=accept_break)
         else:
             with ingest.session(settings) as spark:

@@ -17,6 +17,7 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from neurogrid.backends.pods import LostPods
+from neurogrid.backends.registry import BACKENDS
 from neurogrid.cli import lines, show
 from neurogrid.cli.options import load_config
 from neurogrid.cluster.launch import hand_on
@@ -188,7 +189,7 @@ def _train(config: Config, job: Job, made: Made) -> Result:
         resume = run_id
         wanted = runs.with_own_manifest(wanted, run_id)
     manifest = steps.find_manifest(wanted)
-    if wanted.backend.kind == "inline":
+    if not BACKENDS.find(wanted.backend.kind).needs_spark:
         return steps.do_train(wanted, None, manifest, resume, lines.RoundLines, accept_break=True)
     api = in_cluster(os.environ)
     pods = LostPods(api, wanted.backend.replace_after_s) if api else None

@@ -3,6 +3,7 @@
 import os
 import re
 
+from neurogrid.backends.registry import BACKENDS
 from neurogrid.config import Config, load, to_yaml
 from neurogrid.data.manifest import Manifest
 from neurogrid.data.sources import Source
@@ -77,7 +78,7 @@ def refuse_training(config: Config, manifest: Manifest, resume: str = "") -> tup
 def _refuse_more_tasks_than_cores(config: Config) -> None:
     """Of a local Spark the slots are known before it starts; of a cluster's, when it has."""
     local = re.fullmatch(r"local(\[(?P<cores>\d+|\*)(,\d+)?\])?", config.spark.master)
-    if config.backend.kind != "spark" or local is None:
+    if not BACKENDS.find(config.backend.kind).needs_spark or local is None:
         return
     cores = os.cpu_count() or 1 if local["cores"] == "*" else int(local["cores"] or 1)
     if config.backend.tasks > cores:

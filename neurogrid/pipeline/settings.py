@@ -14,6 +14,7 @@ from neurogrid.teacher.settings import Device, Precision, TeacherSettings
 from neurogrid.workloads.meters.agent import TrainingSettings
 from neurogrid.workloads.meters.evaluation import CentralSettings, EvaluationSettings
 from neurogrid.workloads.meters.models import LossSettings, ModelSettings
+from neurogrid.workloads.meters.registry import MODELS
 from neurogrid.workloads.meters.windows import WindowSettings
 
 
@@ -33,7 +34,8 @@ def windows(config: Config) -> WindowSettings:
 def model(config: Config) -> ModelSettings:
     """See ModelSettings."""
     section = config.model
-    return ModelSettings(section.name, section.hidden, section.layers, section.surge_hidden)
+    params = {**MODELS.find(section.name).params, **section.params}
+    return ModelSettings(section.name, section.hidden, section.layers, section.surge_hidden, params)
 
 
 def loss(config: Config) -> LossSettings:

@@ -13,9 +13,8 @@ import numpy as np
 from pyspark.sql import SparkSession
 
 import neurogrid
-from neurogrid.backends.inline import InlineBackend
 from neurogrid.backends.pods import LostPods
-from neurogrid.backends.spark import SparkBackend
+from neurogrid.backends.registry import BACKENDS, Training
 from neurogrid.cli import plan, show
 from neurogrid.cli.telemetry import traced
 from neurogrid.config import Config, to_yaml
@@ -25,7 +24,6 @@ from neurogrid.data.sources import Source
 from neurogrid.data.tables import refuse_missing
 from neurogrid.errors import InputError, RunError
 from neurogrid.fl.attack import Attacked
-from neurogrid.fl.order import Backend
 from neurogrid.fl.record import weights_sha256
 from neurogrid.fl.rounds import Federation, Finish, Observer, VoidRoundsError, federate
 from neurogrid.fl.state import State
@@ -177,15 +175,11 @@ def do_train(
         seed=config.seed,
     )
     run = runs.folder(config, run_id)
-    where = f"Spark, {spark.sparkContext.master}" if spark and config.backend.kind == "spark" else config.backend.kind
+    kind = BACKENDS.find(config.backend.kind)
+    where = f"Spark, {spark.sparkContext.master}" if spark and kind.needs_spark else kind.name
     plan.show_training(config, manifest, federation.spec.size, where)
     factory = AgentTrainerFactory(warehouse, manifest, training, teachers.distillation(config, teacher))
-    backend: Backend
-    if config.backend.kind == "inline":
-        backend = InlineBackend(factory)
-    else:
-        assert spark is not None
-        backend = SparkBackend(spark, factory, federation.spec.size, settings.exchange(config), pods)
+    backend = kind.load()(Training(factory, federation.spec.size, settings.exchange(config), spark, pods))
     attackers = settings.attackers(config, federation.agents)
     if attackers:
         backend = Attacked(backend, attackers)

@@ -40,7 +40,9 @@ def _usable(loaded: Any) -> bool:
     from neurogrid.data.layouts.formats import FORMATS  # noqa: PLC0415 - as above
 
     formats = {"csv", *FORMATS}
-    return isinstance(loaded, tuple) and all(isinstance(it, Declaration) and it.format in formats for it in loaded)
+    if not isinstance(loaded, tuple) or not loaded:
+        return False
+    return all(isinstance(each, Declaration) and each.format in formats for each in loaded)
 
 
 ABOUT = {
