@@ -22,16 +22,22 @@ class UnknownNameError(ValueError):
 
 
 class Spec(Protocol):
-    """What is said of a name before anything is loaded: `words` for people, and `load`, which gives what it names."""
+    """What is known of a name before anything is loaded."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What the config says."""
+        ...
 
     @property
-    def words(self) -> str: ...
+    def words(self) -> str:
+        """What it is."""
+        ...
 
     @property
-    def load(self) -> Callable[[], Any]: ...
+    def load(self) -> Callable[[], Any]:
+        """What it stands for."""
+        ...
 
 
 S = TypeVar("S", bound=Spec)

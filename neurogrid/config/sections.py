@@ -266,12 +266,6 @@ class Config(Section):
     )
     evaluation: EvaluationSection = Field(EvaluationSection(), description="what the model is compared with")
 
-    @property
-    def byzantine_f(self) -> int:
-        """How many malicious agents the rule has to tolerate in a round."""
-        asked = min(self.rounds.agents_per_round, self.sampling.agents)
-        return count(self.aggregation.byzantine_share, asked)
-
     @model_validator(mode="before")
     @classmethod
     def _empty_sections(cls, raw: Any) -> Any:

@@ -79,11 +79,11 @@ def make_stages(settings: AggregationSettings) -> tuple[Stage, ...]:
 
 
 def assumed_f(settings: AggregationSettings, asked: Asked) -> int:
-    """How many malicious agents are borne wherever they are: of districts that are judged alone, in the weakest."""
+    """How many malicious agents the rules are told of: where districts are judged alone, the sum over districts."""
     if settings.scope == "all":
         return count(settings.byzantine_share, len(asked.agents))
     sizes = Counter(asked.districts[agent] for agent in asked.agents).values()
-    return min(count(settings.byzantine_share, size) for size in sizes)
+    return sum(count(settings.byzantine_share, size) for size in sizes)
 
 
 def run_stages(stages: Sequence[Stage], result: RoundResult, asked: Asked, state: State) -> Outcome:

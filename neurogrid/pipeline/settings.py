@@ -20,9 +20,7 @@ from neurogrid.workloads.meters.windows import WindowSettings
 
 def sampling(config: Config) -> SamplingSettings:
     """See SamplingSettings."""
-    values = config.sampling.model_dump(exclude={"manifest"})
-    byzantine = 0 if config.aggregation.rule == "mean" else config.byzantine_f  # the mean bears nobody, however many
-    return SamplingSettings(seed=config.seed, byzantine=byzantine, **values)
+    return SamplingSettings(seed=config.seed, **config.sampling.model_dump(exclude={"manifest"}))
 
 
 def windows(config: Config) -> WindowSettings:
