@@ -115,7 +115,7 @@ class SamplingSection(Section):
 class ModelSection(Section):
     """The forecaster."""
 
-    name: ModelName = Field("city_lstm", description="which one", examples=[*MODELS.names()])
+    name: ModelName = Field("city_lstm", description="name of the model", examples=[*MODELS.names()])
     params: dict[str, bool | int | float | str] = Field(
         {}, description="settings that another package's model has of its own, by their names"
     )
@@ -168,7 +168,7 @@ class LocalSection(Section):
 class BackendSection(Section):
     """Where a round's agents run. Changes no result."""
 
-    kind: BackendName = Field("spark", description="where they run", examples=[*BACKENDS.names()])
+    kind: BackendName = Field("spark", description="name of where they run", examples=[*BACKENDS.names()])
     tasks: int = Field(0, ge=0, description="number of resident tasks; 0 is one for each free core")
     cache_mb: Count = Field(2000, description="memory for agents' readings in each task, MB")
     driver_host: str = Field("", description="host name under which tasks reach the driver; empty detects it")

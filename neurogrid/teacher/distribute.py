@@ -191,8 +191,8 @@ class _Words(io.TextIOBase):
 
 @contextlib.contextmanager
 def _silent(words: _Words) -> Iterator[None]:
-    """TorchDistributor's words go to `words`; the caller's own console must hold the true stderr."""
-    logger = logging.getLogger("TorchDistributor")
+    """The ranks' words go to `words`; the caller's own console must hold the true stderr."""
+    logger = logging.getLogger(RankStage.__name__)
     handler: logging.Handler = logging.StreamHandler(words)
     logger.addHandler(handler)
     logger.propagate = False

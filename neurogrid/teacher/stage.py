@@ -34,6 +34,7 @@ class RankStage(TorchDistributor):  # type: ignore[misc]
         *args: Any,
         **kwargs: Any,
     ) -> Status:
+        self._check_encryption()
         words = LogStreamingServer()
         self.driver_address = str(self.spark.conf.get("spark.driver.host"))
         words.start(spark_host_address=self.driver_address)

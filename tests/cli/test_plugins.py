@@ -1,4 +1,4 @@
-"""Rules, models, sources and backends of another package: the command line takes their names, and refuses broken ones."""
+"""Rules, models, sources and backends of another package: their names are taken, and broken ones refused."""
 
 import json
 import sys
@@ -127,7 +127,7 @@ def test_the_schema_lists_what_is_installed_with_what_is_wrong_with_it(install: 
         "| `town_meters` | meters of a town |",
         "| `beside` | beside this process |",
         "| `middle` | the middle | single weights | 2f + 1 | no |",
-        "| `no_module` | backend no_module, registered by town-meters as village:BESIDE, cannot be loaded: ModuleNotFou",
+        "| `no_module` | backend no_module, registered by town-meters as village:BESIDE, cannot be loaded: ",
     ):
         assert line in said
     assert "`linear`, `halved`" in said
