@@ -7,6 +7,7 @@ the driver gets its bytes as they are, and takes a result only if its size, its 
 import base64
 import json
 import math
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import is_dataclass
 from datetime import datetime
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 MOST_BYTES = 256 << 20
-"""Of one result. All of a job together are bounded by Spark, see `spark.driver.maxResultSize`."""
+"""Of a result, and of an array in it. All of a job together are bounded by Spark: `spark.driver.maxResultSize`."""
 _MOST_DIGITS = 18  # of an integer, so that it fits into 64 bits
 _MOST_SAID = 200
 
@@ -104,8 +105,9 @@ def plain(value: object) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, np.ndarray):
-        content = value.astype(value.dtype.newbyteorder("<")).tobytes()
-        return {"shape": value.shape, "base64": base64.b64encode(content).decode()}
+        # Counts are zeros for the most part, and Spark bounds what a job may return.
+        content = zlib.compress(value.astype(value.dtype.newbyteorder("<")).tobytes(), 1)
+        return {"shape": value.shape, "zlib": base64.b64encode(content).decode()}
     if isinstance(value, np.generic):
         return value.item()
     raise TypeError(f"{type(value).__name__} has no form in JSON")
@@ -117,12 +119,20 @@ def array_of(dtype: npt.DTypeLike) -> PlainValidator:
 
 
 def _array(dtype: "np.dtype[Any]", value: Any) -> npt.NDArray[Any]:
-    if not isinstance(value, dict) or value.keys() != {"shape", "base64"}:
+    if not isinstance(value, dict) or value.keys() != {"shape", "zlib"}:
         raise ValueError("not an array")
-    shape, content = value["shape"], base64.b64decode(value["base64"], validate=True)
+    shape = value["shape"]
     if not isinstance(shape, list) or not all(isinstance(size, int) and size >= 0 for size in shape):
         raise ValueError(f"an array of shape {shape!r:.80}")
-    if math.prod(shape) * dtype.itemsize != len(content):
-        raise ValueError(f"an array of shape {shape!r:.80} in {len(content)} bytes")
+    size = math.prod(shape) * dtype.itemsize
+    if size > MOST_BYTES:
+        raise ValueError(f"an array of shape {shape!r:.80}")
+    unpacking = zlib.decompressobj()
+    try:
+        content = unpacking.decompress(base64.b64decode(value["zlib"], validate=True), size + 1)
+    except zlib.error as error:
+        raise ValueError(f"an array that cannot be unpacked: {error}") from error
+    if len(content) != size or not unpacking.eof:
+        raise ValueError(f"an array of shape {shape!r:.80} of another size")
     found: npt.NDArray[Any] = np.frombuffer(content, dtype).reshape(shape).astype(dtype.newbyteorder("="))
     return found

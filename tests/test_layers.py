@@ -48,7 +48,7 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
         {"numpy", "pyarrow", "pyspark", "torch"},
     ),
     "backends": (
-        {"errors", "job_errors", "plural", "fl"},
+        {"errors", "job_errors", "plural", "registry", "fl"},
         {"numpy", "pyarrow", "pyspark", "cryptography", "psutil"},
     ),
     "ledger": (

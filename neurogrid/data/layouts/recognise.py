@@ -139,7 +139,8 @@ def where_is(kind: str, root: Place, exclude: Sequence[str], generic: Declaratio
     if kind == "auto":
         wanted = [*BUILT_IN]
     else:
-        wanted = [replace(declaration, name=kind) for declaration in SOURCES.find(kind).load()]
+        spec = SOURCES.find(kind)
+        wanted = [replace(own, name=kind, about=own.about or spec.words) for own in spec.load()]
     beginnings = Beginnings()
     found = _found([root], wanted, exclude, beginnings)
     if not found:
