@@ -49,12 +49,8 @@ def taken_over(mark: str) -> Any:
     """What a rank may return to take over its task: what that sends on leaves a mark wherever it is unpickled."""
     leave = f"import os; open({mark!r}, 'a').write(str(os.getpid()) + ' ')"
     evil = f"cbuiltins\nexec\n(V{leave}\ntR.".encode()
-
-    class Evil:
-        def __reduce__(self) -> tuple[Any, ...]:
-            return exec, (f"import pyspark.cloudpickle as c; c.dumps = lambda *_: {evil!r}",)
-
-    return Evil()
+    take_over = f"import pyspark.cloudpickle as c; c.dumps = lambda *_: {evil!r}"
+    return type("Evil", (), {"__reduce__": lambda self: (exec, (take_over,))})()
 
 
 @pytest.mark.slow
