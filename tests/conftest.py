@@ -11,12 +11,23 @@ from pyspark.sql import SparkSession
 
 from neurogrid.session import spark_session
 
-LONGEST = ("test_examples.py", "test_teach_command.py", "test_run.py", "test_real_prometheus.py", "test_real_data.py")
+FIRST = ("Spark", "test_teach_command.py", "test_run.py", "chart", "test_real_prometheus.py", "test_real_data.py")
+"""The longest groups of tests, so that no worker is left with one of them at the end."""
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist deals out by the marks that it finds
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The modules that take minutes come first, so that no worker is left with one of them at the end."""
-    items.sort(key=lambda item: item.path.name not in LONGEST)
+    """Tests that share what is dear are one worker's: a Spark session, renderings of the chart, a module's fixtures."""
+    on_spark = {item.path for item in items if "spark" in getattr(item, "fixturenames", ())}
+
+    def group(item: pytest.Item) -> str:
+        if item.path in on_spark:
+            return "Spark"
+        return "chart" if item.path.parent.name == "chart" else item.path.name
+
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(group(item)))
+    items.sort(key=lambda item: FIRST.index(group(item)) if group(item) in FIRST else len(FIRST))
 
 
 @pytest.hookimpl(wrapper=True)
