@@ -1,3 +1,3 @@
-from neurogrid.cli.job import main
+from neurogrid.pipeline.job import main
 
 main("evaluate")

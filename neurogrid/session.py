@@ -200,7 +200,11 @@ def _stop_quietly_on_ctrl_c(interrupted: threading.Event) -> None:
 
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, stop)
-    logging.getLogger("py4j").setLevel(logging.CRITICAL + 1)
+    # Disabled, not just set to a high level: to find out if a level is on, a logger takes the lock of all logging, and
+    # a Ctrl-C in that moment leaves it taken. A thread that ends an object of py4j then waits for ever, and we for it.
+    for name in list(logging.root.manager.loggerDict):
+        if name.partition(".")[0] == "py4j":
+            logging.getLogger(name).disabled = True
     root = logging.getLogger()
     if _not_py4j not in root.filters:
         root.addFilter(_not_py4j)

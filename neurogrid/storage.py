@@ -40,8 +40,8 @@ class Place:
         return bool(isinstance(self.filesystem, fs.LocalFileSystem))
 
     def exists(self) -> bool:
-        """Whether a file or folder is there."""
-        return bool(self.filesystem.get_file_info(self.path).type != fs.FileType.NotFound)
+        """Whether a file or folder is there; a pipe or a device is neither, and to read one may take for ever."""
+        return self.filesystem.get_file_info(self.path).type in (fs.FileType.File, fs.FileType.Directory)
 
     def is_folder(self) -> bool:
         """Whether a folder is there; in an object store, whether something lies under that name."""

@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
-from neurogrid.cli import ingest
 from neurogrid.cli.dry_run import do_dry_run
 from neurogrid.config import load
 from neurogrid.data.energies import energies
@@ -20,6 +19,7 @@ from neurogrid.data.readings import UnusableFileError
 from neurogrid.data.series import Treatment
 from neurogrid.data.sources import open_source
 from neurogrid.errors import InputError
+from neurogrid.pipeline import ingest
 from neurogrid.storage import place
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "data.md"

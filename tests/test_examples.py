@@ -12,10 +12,10 @@ import pytest
 import yaml
 from pyspark.sql import SparkSession
 
-from neurogrid.cli import ingest, steps
 from neurogrid.config import load
 from neurogrid.data.manifest import Manifest
 from neurogrid.ledger import read_round_metrics
+from neurogrid.pipeline import ingest, steps
 from neurogrid.storage import place
 
 ROOT = Path(__file__).parents[1]

@@ -1,10 +1,12 @@
 """Ctrl-C stops a session's work wherever it comes."""
 
+import logging
 import signal
 import threading
 import time
 
 import pytest
+from pyspark.sql import SparkSession
 
 from neurogrid.session import _no_interrupt_lost
 
@@ -31,3 +33,30 @@ def test_a_ctrl_c_that_comes_while_an_object_is_ended_is_not_lost() -> None:
             _end(ended)
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_calls_to_the_jvm_take_no_lock_that_an_interrupted_one_may_have_left(spark: SparkSession) -> None:
+    taken, done = threading.Event(), threading.Event()
+
+    def interrupted() -> None:
+        with logging._lock:  # type: ignore[attr-defined]
+            taken.set()
+            done.wait(60)
+
+    counted: list[int] = []
+
+    def work() -> None:
+        numbers = spark.sparkContext.parallelize(range(3), 1)
+        counted.append(numbers.count())
+        del numbers
+
+    holder, worker = (threading.Thread(target=each, daemon=True) for each in (interrupted, work))
+    for name in list(logging.root.manager.loggerDict):  # as if each were asked for the first time
+        getattr(logging.getLogger(name), "_cache", {}).clear()
+    holder.start()
+    taken.wait(10)
+    worker.start()
+    worker.join(30)
+    done.set()
+    holder.join()
+    assert counted == [3]

@@ -32,15 +32,13 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "session": ({"errors", "job_errors"}, {"pyspark", "py4j", "psutil"}),
     "config": ({"errors", "fl"}, {"pydantic", "yaml"}),
     "fl": ({"plural", "randomness"}, {"numpy", "torch", "threadpoolctl"}),
-    "models": (set(), {"numpy", "torch"}),
     "data": ({"errors", "plural", "randomness", "storage"}, {"numpy", "pyarrow", "pydantic", "pyspark", "py4j"}),
-    "distillation": ({"errors", "storage", "models"}, {"torch"}),
-    "agent": (
-        {"errors", "plural", "randomness", "storage", "data", "distillation", "fl", "models"},
-        {"numpy", "torch"},
+    "workloads": (
+        {"errors", "plural", "randomness", "storage", "data", "fl"},
+        {"numpy", "pyarrow", "pyspark", "torch"},
     ),
     "teacher": (
-        {"errors", "job_errors", "plural", "randomness", "storage", "agent", "data", "fl", "ledger", "models"},
+        {"errors", "job_errors", "plural", "randomness", "storage", "data", "fl", "ledger", "workloads"},
         {"numpy", "pyarrow", "pyspark", "torch"},
     ),
     "backends": (
@@ -51,17 +49,13 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
         {"errors", "plural", "storage", "lock", "fl", "__init__"},
         {"numpy", "pyarrow", "safetensors", "threadpoolctl", "torch"},
     ),
-    "evaluation": (
-        {"errors", "plural", "randomness", "storage", "agent", "data", "fl", "models"},
-        {"numpy", "pyarrow", "pyspark", "torch"},
-    ),
     "report": (
         {"errors", "plural", "storage", "data", "fl", "ledger"},
         {"numpy", "pyarrow", "matplotlib", "PIL", "jinja2", "markupsafe", "yaml"},
     ),
     "bench": (
-        {"errors", "plural", "randomness", "storage", "session", "agent", "data", "fl", "models", "backends", "ledger"}
-        | {"teacher"},
+        {"errors", "plural", "randomness", "storage", "session", "data", "fl", "backends", "ledger"}
+        | {"teacher", "workloads"},
         {"numpy", "pyarrow", "pyspark", "torch", "duckdb", "polars", "psutil", "threadpoolctl"},
     ),
     "cluster": ({"errors", "plural"}, {"kubernetes", "urllib3", "yaml"}),
@@ -199,7 +193,12 @@ def test_nothing_is_pickled_and_tensors_are_loaded_without_code():
 
 
 # Results of Spark jobs that are Python objects: what their tasks return is unpickled by the driver.
-COLLECTS = {"neurogrid.evaluation.evaluate", "neurogrid.data.etl", "neurogrid.data.profiles", "neurogrid.data.staging"}
+COLLECTS = {
+    "neurogrid.workloads.meters.evaluation.evaluate",
+    "neurogrid.data.etl",
+    "neurogrid.data.profiles",
+    "neurogrid.data.staging",
+}
 
 
 def test_what_resident_tasks_return_is_never_unpickled_and_no_other_job_collects_than_those_of_our_own_steps():

@@ -13,8 +13,16 @@ import torch
 from neurogrid.fl import local
 from neurogrid.fl.update import AgentId, Layout, Trainer, Update, Vector
 from neurogrid.fl.weights import FlatModel, flatten, layout
-from neurogrid.models import Forecaster, LossSettings, ModelSettings, Shape, Windows, build, forecast_loss
 from neurogrid.randomness import generator
+from neurogrid.workloads.meters.models import (
+    Forecaster,
+    LossSettings,
+    ModelSettings,
+    Shape,
+    Windows,
+    build,
+    forecast_loss,
+)
 
 MOST_AGENTS = 10_000  # that have a delta of their own when they only answer
 SLOTS = 60 * 96  # of 15 minutes: 60 days an agent

@@ -21,12 +21,9 @@ import pyarrow.parquet as pq
 import torch
 from pyspark.sql import SparkSession
 
-from neurogrid.agent import as_tensors, model_shape
 from neurogrid.bench.table import Cell, ResultTable
 from neurogrid.data.household import FEATURES, METADATA_KEY, SCHEMA, HouseholdMeta, Scale
 from neurogrid.data.tables import CurrentTable
-from neurogrid.data.windows import WindowSettings, gather
-from neurogrid.models import LossSettings, ModelSettings, build, forecast_loss
 from neurogrid.plural import plural
 from neurogrid.randomness import generator
 from neurogrid.session import spark_session
@@ -36,6 +33,9 @@ from neurogrid.teacher.distribute import distribute, refuse_without_slots
 from neurogrid.teacher.households import deal
 from neurogrid.teacher.rank import RankTask
 from neurogrid.teacher.settings import TeacherSettings
+from neurogrid.workloads.meters.agent import as_tensors, model_shape
+from neurogrid.workloads.meters.models import LossSettings, ModelSettings, build, forecast_loss
+from neurogrid.workloads.meters.windows import WindowSettings, gather
 
 SPARK_LOG = Path("build/bench/spark.log")
 HOUSEHOLDS, DAYS, DAY = 8, 120, 48  # half-hourly

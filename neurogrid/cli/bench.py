@@ -99,7 +99,8 @@ def bench_results(
     numbers = _numbers(seeds, "--seeds", 0)
     own = [f"source.path={json.dumps(data_dir)}", "source.kind=sgsc", "etl.cadence_minutes=30"]
     settings = load_config(config, [*own, "warehouse=build/results", *(sets or [])], {})
-    from neurogrid.cli import ingest, results  # noqa: PLC0415
+    from neurogrid.cli import results  # noqa: PLC0415
+    from neurogrid.pipeline import ingest  # noqa: PLC0415
     from neurogrid.storage import place  # noqa: PLC0415
 
     ingest.find_source(settings)
@@ -137,7 +138,8 @@ def bench_teacher(
     own = [f"source.path={json.dumps(data_dir)}", "source.kind=sgsc", "etl.cadence_minutes=30", "seed=11"]
     own += ["sampling.agents=30", "teacher.share=1.0", "warehouse=build/teacher"]
     settings = load_config(config, [*own, *(sets or [])], {})
-    from neurogrid.cli import ingest, teacher_results  # noqa: PLC0415
+    from neurogrid.cli import teacher_results  # noqa: PLC0415
+    from neurogrid.pipeline import ingest  # noqa: PLC0415
 
     ingest.find_source(settings)
     with ingest.session(settings) as spark:

@@ -49,7 +49,7 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Run all steps: ETL, sampling, rounds, evaluation, report. With --resume, continue from where a run stopped."""
-    from neurogrid.cli import ingest, runs, steps  # noqa: PLC0415 - torch and Spark load in seconds; --help must not wait for them
+    from neurogrid.pipeline import ingest, runs, steps  # noqa: PLC0415 - torch and Spark load in seconds; --help must not wait for them
 
     flags = _training_flags(warehouse, manifest, rounds, byzantine_fraction, byzantine_attack, teacher, start_from)
     flags |= {"source.path": data_dir, "sampling.agents": agents}
@@ -103,7 +103,7 @@ def _training_flags(
 
 def _resumed(asked: Config, run_id: str, config: Path | None, sets: list[str] | None, flags: dict[str, Any]) -> Config:
     """The config of the run itself, running where it is asked to; what would change its result is refused."""
-    from neurogrid.cli import runs  # noqa: PLC0415
+    from neurogrid.pipeline import runs  # noqa: PLC0415
 
     if config is None:
         given = [f"{key}={value}" for key, value in flags.items() if value is not None and key != "warehouse"]
@@ -126,8 +126,8 @@ def etl(
     as_json: Json = False,
 ) -> None:
     """Convert raw meter and weather files to clean Parquet, with a data-quality report."""
-    from neurogrid.cli import ingest  # noqa: PLC0415
     from neurogrid.cli.dry_run import do_dry_run  # noqa: PLC0415
+    from neurogrid.pipeline import ingest  # noqa: PLC0415
 
     settings = load_config(
         config, sets, {"warehouse": warehouse, "source.path": data_dir, "source.exclude": exclude or None}
@@ -148,7 +148,7 @@ def sample(
     as_json: Json = False,
 ) -> None:
     """Choose agents and held-out households, and write a manifest."""
-    from neurogrid.cli import ingest, preflight, steps  # noqa: PLC0415
+    from neurogrid.pipeline import ingest, preflight, steps  # noqa: PLC0415
 
     settings = load_config(config, sets, {"warehouse": warehouse, "sampling.agents": agents})
     preflight.refuse_sampling(settings)
@@ -170,7 +170,7 @@ def teach(
     as_json: Json = False,
 ) -> None:
     """Pretrain a model on households whose residents have consented, for federations to start from."""
-    from neurogrid.cli import ingest, teach  # noqa: PLC0415
+    from neurogrid.pipeline import ingest, teach  # noqa: PLC0415
 
     flags = {"sampling.manifest": manifest, "teacher.ranks": ranks, "teacher.epochs": epochs}
     overrides = [*(sets or []), *(f"{key}={value}" for key, value in flags.items() if value is not None)]
@@ -195,7 +195,7 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train a model in rounds of federated learning."""
-    from neurogrid.cli import ingest, preflight, runs, steps  # noqa: PLC0415
+    from neurogrid.pipeline import ingest, preflight, runs, steps  # noqa: PLC0415
 
     flags = _training_flags(warehouse, manifest, rounds, byzantine_fraction, byzantine_attack, teacher, start_from)
     settings = load_config(config, sets, flags)
@@ -229,7 +229,7 @@ def evaluate(
 
     Only the warehouse, spark and evaluation settings are taken from --config; the others are the run's own.
     """
-    from neurogrid.cli import ingest, preflight, runs, steps  # noqa: PLC0415
+    from neurogrid.pipeline import ingest, preflight, runs, steps  # noqa: PLC0415
 
     flags = {"evaluation.comparisons": ALL_COMPARISONS} if everything else {}
     asked = load_config(config, sets, {"warehouse": warehouse, **flags})
@@ -248,7 +248,7 @@ def report(run_id: RunId, config: ConfigFile = None, warehouse: Warehouse = None
 
     Only the warehouse is taken from --config.
     """
-    from neurogrid.cli import runs, steps  # noqa: PLC0415
+    from neurogrid.pipeline import runs, steps  # noqa: PLC0415
 
     settings = load_config(config, None, {"warehouse": warehouse})
     runs.run_config(settings.warehouse, run_id, [])
@@ -266,7 +266,7 @@ def audit(
 
     Only the warehouse is taken from --config.
     """
-    from neurogrid.cli import runs, steps  # noqa: PLC0415
+    from neurogrid.pipeline import runs, steps  # noqa: PLC0415
 
     settings = load_config(config, None, {"warehouse": warehouse})
     runs.refuse_missing(settings.warehouse, run_id)

@@ -56,10 +56,10 @@ def compare(
 
 def _compared(warehouse_uri: str, run_ids: Sequence[str]) -> "Comparison":
     """Reads the runs; raises as `runs.run_config`, and RunError where a run's records are not what was written."""
-    from neurogrid.cli import runs  # noqa: PLC0415 - torch loads in seconds
     from neurogrid.config import values  # noqa: PLC0415
     from neurogrid.ledger.follow import Follower  # noqa: PLC0415
     from neurogrid.ledger.records import changed  # noqa: PLC0415
+    from neurogrid.pipeline import runs  # noqa: PLC0415 - torch loads in seconds
     from neurogrid.report.comparison import LABELS, Comparison  # noqa: PLC0415
     from neurogrid.storage import place  # noqa: PLC0415
 
@@ -87,8 +87,8 @@ def _compared(warehouse_uri: str, run_ids: Sequence[str]) -> "Comparison":
 
 def _figures(run: "Place", followed: "Followed", now: datetime) -> dict[str, Any]:
     """A run's figures by the names of LABELS, as far as it has them."""
-    from neurogrid.cli import runs  # noqa: PLC0415
     from neurogrid.ledger.records import read_evaluation  # noqa: PLC0415
+    from neurogrid.pipeline import runs  # noqa: PLC0415
 
     own = followed.figures(now)
     losses = [loss for loss in own["held_out_loss"] if loss is not None]

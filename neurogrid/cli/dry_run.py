@@ -4,11 +4,11 @@ from dataclasses import asdict
 from typing import Any
 
 from neurogrid.cli import show
-from neurogrid.cli.ingest import etl_settings
 from neurogrid.config import Config
 from neurogrid.data.grid import check_cadence
 from neurogrid.data.layouts.preview import FILES, FilePreview, counts_of, preview
 from neurogrid.data.sources import Source
+from neurogrid.pipeline.ingest import etl_settings
 from neurogrid.plural import plural
 
 

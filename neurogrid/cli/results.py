@@ -13,10 +13,11 @@ from typing import Any
 import psutil
 from pyspark.sql import SparkSession
 
-from neurogrid.cli import ingest, runs, show, steps
+from neurogrid.cli import show
 from neurogrid.config import Config, load, to_yaml
 from neurogrid.data.manifest import Manifest
 from neurogrid.errors import UsageError
+from neurogrid.pipeline import ingest, runs, steps
 from neurogrid.storage import place
 
 ATTACKS = ("scale", "sign_flip", "noise")

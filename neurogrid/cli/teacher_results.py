@@ -11,21 +11,22 @@ import numpy as np
 import torch
 from pyspark.sql import SparkSession
 
-from neurogrid.agent import as_tensors, model_shape
 from neurogrid.bench.table import Cell, ResultTable
-from neurogrid.cli import ingest, settings, show, steps
-from neurogrid.cli.teach import do_teach
+from neurogrid.cli import show
 from neurogrid.config import Config, load, to_yaml
 from neurogrid.data.manifest import Agent, Manifest, read_part
 from neurogrid.data.tables import read_tables
-from neurogrid.data.windows import Batch, build_shard, gather
 from neurogrid.fl.weights import layout
 from neurogrid.fl.weights import load as set_weights
 from neurogrid.ledger import read_weights
 from neurogrid.ledger.records import read_chain
-from neurogrid.models import Forecaster, Windows, build
+from neurogrid.pipeline import ingest, settings, steps
+from neurogrid.pipeline.teach import do_teach
 from neurogrid.randomness import generator
 from neurogrid.storage import Place, place
+from neurogrid.workloads.meters.agent import as_tensors, model_shape
+from neurogrid.workloads.meters.models import Forecaster, Windows, build
+from neurogrid.workloads.meters.windows import Batch, build_shard, gather
 
 WINDOWS = 200  # test windows of each household
 SHOWN = (0, 1, 2, 5, 10, 20, 40)

@@ -296,20 +296,19 @@ def _table(
     kwh, load = _energy_columns(slots.kwh, scales[FEATURES[0]])
     by_hour = [scaled(weather.values[:, column], scales[name]) for column, name in enumerate(VARIABLES)]
     slot_tier = weather.tier[weather.hour]
-    return pa.table(
-        [
-            pa.array(slots.starts_us).cast(SCHEMA.field("Timestamp").type),
-            load,
-            *calendar_columns,
-            *(pa.array(values[weather.hour]) for values in by_hour),
-            pa.array((slot_tier != OBSERVED).astype(np.float32)),
-            pa.array((tier != OBSERVED).astype(np.float32)),
-            kwh,
-            pa.array(tier),
-            pa.array(slot_tier),
-        ],
-        names=SCHEMA.names,
-    )
+    columns = [
+        pa.array(slots.starts_us).cast(SCHEMA.field("Timestamp").type),
+        load,
+        *calendar_columns,
+        *(pa.array(values[weather.hour]) for values in by_hour),
+        pa.array((slot_tier != OBSERVED).astype(np.float32)),
+        pa.array((tier != OBSERVED).astype(np.float32)),
+        kwh,
+        pa.array(tier),
+        pa.array(slot_tier),
+    ]
+    fields = [pa.field(name, each.type, nullable=False) for name, each in zip(SCHEMA.names, columns, strict=True)]
+    return pa.table(columns, pa.schema(fields))
 
 
 def _energy_columns(kwh: npt.NDArray[np.float64], scale: Scale) -> tuple[pa.Array, pa.Array]:

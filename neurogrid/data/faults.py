@@ -99,7 +99,7 @@ MEANINGS = {
     Fault.WRONG_HOUSEHOLD: "a row of another household than the file's; dropped",
     Fault.WRONG_STATION: "a row of another weather station than the file's; dropped",
     Fault.OFF_GRID: "a timestamp between the slots of the grid; row dropped",
-    Fault.FAR_FROM_THE_REST: "readings separated from most others by a longer gap than allowed; dropped",
+    Fault.FAR_FROM_THE_REST: "readings after a longer gap than allowed, or not of 1990 to 2100; dropped",
     Fault.DUPLICATE: "a timestamp that occurs twice; the first usable row is kept",
     Fault.NO_SUCH_TIME: "a local time that clocks skip when they go forward; row dropped",
     Fault.PASSED_OVER: "a record of something else than energy that is drawn or fed in, or between slots; left out",

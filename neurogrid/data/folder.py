@@ -17,7 +17,7 @@ from neurogrid.plural import plural
 from neurogrid.storage import Place
 
 NO_WEATHER = "none"
-HIDDEN, NOT_READINGS, SPREADSHEET, ARCHIVE, OTHER_NAME, A_FOLDER, LEADS_NOWHERE, BEYOND_LIMIT = (
+HIDDEN, NOT_READINGS, SPREADSHEET, ARCHIVE, OTHER_NAME, A_FOLDER, LEADS_NOWHERE, NO_FILE, BEYOND_LIMIT = (
     "hidden file",
     "not .csv or .txt, plain or packed",
     "spreadsheet: save it as CSV, and declare its columns in source.generic",
@@ -25,6 +25,7 @@ HIDDEN, NOT_READINGS, SPREADSHEET, ARCHIVE, OTHER_NAME, A_FOLDER, LEADS_NOWHERE,
     "not a name of the layout's files",
     "folder",
     "link that leads nowhere",
+    "neither a file nor a folder: a pipe, a socket or a device",
     "beyond source.limit_households",
 )
 """Rules by which a name is passed over. macOS keeps files of its own beside others, whose names begin with `._`."""
@@ -169,4 +170,6 @@ def _passed_over(name: str, info: fs.FileInfo | None) -> str:
         return LEADS_NOWHERE
     if info.type == fs.FileType.Directory:
         return A_FOLDER
+    if info.type != fs.FileType.File:
+        return NO_FILE
     return HIDDEN if name.startswith(".") else ""

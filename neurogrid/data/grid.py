@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from neurogrid.data.faults import Fault, FaultLog
+from neurogrid.data.layouts.times import FIRST_US, LAST_US
 from neurogrid.data.readings import UnusableFileError
 from neurogrid.errors import InputError
 
@@ -62,14 +63,13 @@ def to_grid(readings: pa.Table, cadence_minutes: int, longest_gap_days: float, f
         rows = off[_first_of_each(lines[off])]
         faults.add_rows(Fault.OFF_GRID, lines[rows], (utc_text(start) for start in starts[rows]))
         slots, kwh, lines = (np.delete(values, off) for values in (slots, kwh, lines))
-    if len(slots) == 0:
-        cause = faults.cause()
-        raise UnusableFileError(Fault.NO_READINGS, f"no row has a usable value{cause and ': '}{cause}")
+    _refuse_none(slots, faults)
     if (slots[1:] < slots[:-1]).any():
         order = np.argsort(slots, kind="stable")
         slots, kwh, lines = slots[order], kwh[order], lines[order]
     near = near_the_rest(slots, lines, cadence_minutes, longest_gap_days, faults)
     slots, kwh, lines = slots[near], kwh[near], lines[near]
+    _refuse_none(slots, faults)
     again = np.flatnonzero(slots[1:] == slots[:-1]) + 1
     if len(again):
         rows = again[_first_of_each(lines[again])]
@@ -82,6 +82,12 @@ def to_grid(readings: pa.Table, cadence_minutes: int, longest_gap_days: float, f
     slots -= first
     full[slots] = kwh
     return Grid(first, cadence_minutes, full, float(total_kwh - kwh.sum()))
+
+
+def _refuse_none(slots: npt.NDArray[np.int64], faults: FaultLog) -> None:
+    if len(slots) == 0:
+        cause = faults.cause()
+        raise UnusableFileError(Fault.NO_READINGS, f"no row has a usable value{cause and ': '}{cause}")
 
 
 def _first_of_each(lines: npt.NDArray[np.int32]) -> npt.NDArray[np.intp]:
@@ -98,6 +104,8 @@ def near_the_rest(
 ) -> slice:
     """The longest run of readings without a longer gap. One stray year would make a grid of millions of slots.
 
+    Readings before 1990 or after 2100 are in no run, even where there are no others.
+
     Args:
         slots: numbers of the readings' slots since 1970, at least one, rising.
         lines: of the readings in their file.
@@ -105,18 +113,17 @@ def near_the_rest(
         longest_gap_days: readings on the far side of a longer gap are logged, and not in the run.
         faults: what is far from the rest is logged here.
     """
-    longest_gap = longest_gap_days * DAY_MINUTES / cadence_minutes
-    everything = slice(0, len(slots))
-    if slots[-1] - slots[0] <= longest_gap:
-        return everything
-    cuts = np.flatnonzero(np.diff(slots) > longest_gap) + 1
-    if len(cuts) == 0:
-        return everything
-    bounds = np.concatenate([[0], cuts, [len(slots)]])
-    longest = int(np.argmax(np.diff(bounds)))
-    near = slice(int(bounds[longest]), int(bounds[longest + 1]))
-    far = np.delete(np.arange(len(slots)), near)
     step = cadence_minutes * MINUTE_US
+    low, high = np.searchsorted(slots, (FIRST_US // step, LAST_US // step)).tolist()
+    longest_gap = longest_gap_days * DAY_MINUTES / cadence_minutes
+    near = slice(low, high)
+    if low < high and slots[high - 1] - slots[low] > longest_gap:
+        bounds = np.array([low, *np.flatnonzero(np.diff(slots[near]) > longest_gap) + 1 + low, high])
+        longest = int(np.argmax(np.diff(bounds)))
+        near = slice(int(bounds[longest]), int(bounds[longest + 1]))
+    if near == slice(0, len(slots)):
+        return near
+    far = np.delete(np.arange(len(slots)), near)
     faults.add_rows(Fault.FAR_FROM_THE_REST, lines[far], (utc_text(slots[row] * step) for row in far))
     return near
 

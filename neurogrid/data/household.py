@@ -38,15 +38,15 @@ FEATURES = (
 OBSERVED, TRAILING_MEAN, SLOT_MEAN, ZERO = 0, 1, 2, 3
 """Values of `load_tier` and `weather_tier`: how a slot's value came to be."""
 
-SCHEMA = pa.schema(
-    [
-        ("Timestamp", pa.timestamp("us", tz="UTC")),  # start of the slot
-        *[(name, pa.float32()) for name in FEATURES],  # scaled by training-period statistics
-        ("kWh", pa.float32()),  # energy of the slot, gaps imputed
-        ("load_tier", pa.uint8()),
-        ("weather_tier", pa.uint8()),
-    ]
-)
+_COLUMNS = [
+    ("Timestamp", pa.timestamp("us", tz="UTC")),  # start of the slot
+    *[(name, pa.float32()) for name in FEATURES],  # scaled by training-period statistics
+    ("kWh", pa.float32()),  # energy of the slot, gaps imputed
+    ("load_tier", pa.uint8()),
+    ("weather_tier", pa.uint8()),
+]
+SCHEMA = pa.schema([pa.field(name, kind, nullable=False) for name, kind in _COLUMNS])
+"""No value is missing, and to say so of each took a quarter of a table's writing."""
 METADATA_KEY = b"neurogrid.household"
 FIRST_TABLE = "part-0.parquet"
 """Name of a household's table in warehouses and manifests from before tables were named after their content."""

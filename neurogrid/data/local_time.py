@@ -18,6 +18,11 @@ from neurogrid.data.steps import Ints, begins_with_newest, snapped
 
 DAY_MINUTES = 1440
 DAY_US = DAY_MINUTES * MINUTE_US
+_CLOCKS = (
+    *("Europe/Berlin", "Europe/London", "Europe/Athens", "America/New_York", "Australia/Sydney", "Pacific/Auckland"),
+    *("America/Santiago", "America/Asuncion", "America/Havana", "Asia/Jerusalem", "Asia/Beirut", "Africa/Cairo"),
+)
+"""One for each way in which clocks change where many live; all of North America's change at one local time."""
 FIRST_DAY, LAST_DAY = -25_567, 65_744
 """1900 to 2150. A label outside them is a mistake; it is given the offset of the nearest day in them."""
 NEAR_US = 2 * DAY_US
@@ -194,10 +199,19 @@ def local_as_utc(starts_us: Ints, cadence_minutes: int, timezone: str) -> str:
     Args:
         starts_us: (N,) starts of slots as UTC in microseconds, rising, with those that stand twice.
         cadence_minutes: length of a slot.
-        timezone: IANA name of the household's zone.
+        timezone: IANA name of the household's zone. Where that is UTC, nobody may have said where the household is, and
+            the clocks of others are tried.
     """
     if len(starts_us) == 0:
         return ""
+    for zone in _CLOCKS if timezone in ("UTC", "Etc/UTC") else (timezone,):
+        if signs := _signs_of_local_time(starts_us, cadence_minutes, zone):
+            whose = f"{timezone} change" if zone == timezone else f"{zone} change (source.timezone is {timezone})"
+            return f"{', '.join(signs)}, where clocks of {whose}: labels look like local time with the offset of UTC"
+    return ""
+
+
+def _signs_of_local_time(starts_us: Ints, cadence_minutes: int, timezone: str) -> list[str]:
     step = cadence_minutes * MINUTE_US
     moments, offsets = _changes_between(timezone, int(starts_us[0]), int(starts_us[-1]))
     signs = []
@@ -207,7 +221,7 @@ def local_as_utc(starts_us: Ints, cadence_minutes: int, timezone: str) -> str:
         days = np.concatenate([starts_us[begin:from_hour], starts_us[after_hour:end]])
         hour = starts_us[from_hour:after_hour]
         if after > before and len(hour):
-            return ""
+            return []
         complete = len(days) == len(np.unique(days)) == 2 * (NEAR_US // step)
         slots = (high - low) // step
         if not complete or slots == 0:
@@ -217,9 +231,7 @@ def local_as_utc(starts_us: Ints, cadence_minutes: int, timezone: str) -> str:
             signs.append(f"{said} is missing")
         elif len(hour) == 2 * slots and (np.unique(hour, return_counts=True)[1] == 2).all():
             signs.append(f"{said} stands twice")
-    if not signs:
-        return ""
-    return f"{', '.join(signs)}, where clocks of {timezone} change: labels look like local time with the offset of UTC"
+    return signs
 
 
 def _later(

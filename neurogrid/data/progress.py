@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 LOOK_EVERY_S = 0.2
+_LONGEST_LOOK_S = 10.0
+"""Nobody waits longer for a look that is under way: a call to a JVM that is being stopped may not return."""
 
 
 def unseen(_done: int, _total: int) -> None:
@@ -53,6 +55,6 @@ def watched(
         yield
     finally:
         finished.set()
-        thread.join()
+        thread.join(_LONGEST_LOOK_S)
         context.setLocalProperty("spark.jobGroup.id", None)
     progress(items, items)

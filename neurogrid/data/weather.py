@@ -84,17 +84,14 @@ def read_station(file: Place, weather_id: str, longest_gap_days: float, faults: 
     hours, rest = np.divmod(labels, HOUR_US)
     faults.add_rows(Fault.OFF_GRID, columns.line[rest != 0], (utc_text(label) for label in labels[rest != 0]))
     good = rest == 0
-    if not good.any():
-        cause = faults.cause()
-        raise UnusableFileError(
-            Fault.NO_READINGS, f"no row of this station has a usable timestamp{cause and ': '}{cause}"
-        )
+    _refuse_none(np.flatnonzero(good), faults)
     values = np.column_stack([columns.numbers(name) for name in VARIABLES])
     infinite = np.isinf(values).any(axis=1)
     faults.add_rows(Fault.NOT_FINITE, columns.line[infinite], ("an infinite value" for _ in range(infinite.sum())))
     values[np.isinf(values)] = np.nan
     order = np.flatnonzero(good)[np.argsort(hours[good], kind="stable")]
     order = order[near_the_rest(hours[order], columns.line[order], HOUR_MINUTES, longest_gap_days, faults)]
+    _refuse_none(order, faults)
     hours, values, lines = hours[order], values[order], columns.line[order]
     unique, rows = np.unique(hours, return_index=True)
     if len(unique) < len(hours):
@@ -104,6 +101,14 @@ def read_station(file: Place, weather_id: str, longest_gap_days: float, faults: 
     full = np.full((int(unique[-1] - unique[0]) + 1, len(VARIABLES)), np.nan)
     full[unique - unique[0]] = values[rows]
     return Station(int(unique[0]), full, faults)
+
+
+def _refuse_none(rows: npt.NDArray[np.int64], faults: FaultLog) -> None:
+    if len(rows) == 0:
+        cause = faults.cause()
+        raise UnusableFileError(
+            Fault.NO_READINGS, f"no row of this station has a usable timestamp{cause and ': '}{cause}"
+        )
 
 
 _STATIONS: dict[tuple[str, int | None, int, str, float, int], Station] = {}

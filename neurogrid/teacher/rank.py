@@ -20,16 +20,16 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from neurogrid.agent import as_tensors, model_shape
 from neurogrid.data.tables import CurrentTable
-from neurogrid.data.windows import Indices, gather
 from neurogrid.errors import NeuroGridError, RunError
-from neurogrid.models import Forecaster, Windows, build, forecast_loss
 from neurogrid.storage import Place
 from neurogrid.teacher import reading, records, schedule
 from neurogrid.teacher.group import Group
 from neurogrid.teacher.households import others
 from neurogrid.teacher.settings import TeacherSettings
+from neurogrid.workloads.meters.agent import as_tensors, model_shape
+from neurogrid.workloads.meters.models import Forecaster, Windows, build, forecast_loss
+from neurogrid.workloads.meters.windows import Indices, gather
 
 Status = dict[str, str]
 DONE, GAVE_UP, REFUSED = "done", "gave up", "refused"

@@ -9,13 +9,13 @@ import pyarrow.parquet as pq
 
 from neurogrid.data.household import household_from
 from neurogrid.data.tables import CurrentTable
-from neurogrid.data.windows import Indices, Shard, WindowSettings, build_shard, window_origins
 from neurogrid.errors import RunError
 from neurogrid.ledger.chain import sha256
 from neurogrid.plural import plural
 from neurogrid.randomness import generator
 from neurogrid.storage import Place
 from neurogrid.teacher.households import changed
+from neurogrid.workloads.meters.windows import Indices, Shard, WindowSettings, build_shard, window_origins
 
 
 @dataclass(frozen=True)

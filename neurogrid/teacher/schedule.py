@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from neurogrid.data.windows import Indices
 from neurogrid.randomness import generator
 from neurogrid.teacher.settings import TeacherSettings
+from neurogrid.workloads.meters.windows import Indices
 
 
 def learning_rate(settings: TeacherSettings, step: int, steps: int) -> float:

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from neurogrid.data.windows import WindowSettings
 from neurogrid.errors import UsageError
-from neurogrid.models import LossSettings, ModelSettings
+from neurogrid.workloads.meters.models import LossSettings, ModelSettings
+from neurogrid.workloads.meters.windows import WindowSettings
 
 Device = Literal["cpu", "gpu"]
 Precision = Literal["fp32", "bf16"]

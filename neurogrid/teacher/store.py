@@ -10,15 +10,15 @@ from typing import Any
 
 from torch import Tensor
 
-from neurogrid.data.windows import WindowSettings
 from neurogrid.errors import UsageError
 from neurogrid.ledger.torchfile import unpack
-from neurogrid.models import ModelSettings
 from neurogrid.plural import plural
 from neurogrid.storage import Place
 from neurogrid.teacher import records
 from neurogrid.teacher.households import Taught
 from neurogrid.teacher.schedule import best_epoch
+from neurogrid.workloads.meters.models import ModelSettings
+from neurogrid.workloads.meters.windows import WindowSettings
 
 EPOCH_FIGURES = (
     *("epoch", "steps", "windows", "train_loss", "held_out_loss", "learning_rate", "train_s", "train_cpu_s"),

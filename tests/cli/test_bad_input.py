@@ -11,10 +11,10 @@ import pytest
 from command import main_code
 from pyspark.sql import SparkSession
 
-from neurogrid.cli import ingest
 from neurogrid.config import Config
 from neurogrid.errors import RunError
 from neurogrid.ledger.chain import seal, sha256, to_text
+from neurogrid.pipeline import ingest
 
 # arguments | exit code | what the message says; {tmp} is an empty folder with the files of `folder` in it
 CASES = [

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from neurogrid.cli import ingest
 from neurogrid.config import load
 from neurogrid.data.synthetic import SyntheticSettings, make_heapo
 from neurogrid.data.tables import current_tables
 from neurogrid.errors import UsageError
 from neurogrid.lock import FolderLock
+from neurogrid.pipeline import ingest
 from neurogrid.storage import place
 
 

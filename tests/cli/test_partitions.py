@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from neurogrid.cli import ingest, main
+from neurogrid.cli import main
 from neurogrid.config import Config
+from neurogrid.pipeline import ingest
 
 CONFIG = """
 sampling: {agents: 9, districts: 3, clusters: 2, held_out_share: 0.25, min_observed_slots: 200}

@@ -7,8 +7,8 @@ import pytest
 from test_run_manifest import Command, drawn, neurogrid, sampled, train  # noqa: F401 - fixtures
 
 from neurogrid import __version__
-from neurogrid.cli import steps
 from neurogrid.lock import is_released
+from neurogrid.pipeline import steps
 from neurogrid.storage import place
 
 OTHER = {"neurogrid": "0.0.1", "torch": "1.0", "processor": "sparc"}

@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from neurogrid.cli import ingest, main, steps
+from neurogrid.cli import main
 from neurogrid.config import Config, load
 from neurogrid.data.manifest import read_manifest
 from neurogrid.data.synthetic import SyntheticSettings, make_heapo
 from neurogrid.errors import UsageError
 from neurogrid.lock import is_released
+from neurogrid.pipeline import ingest, steps
 from neurogrid.storage import place
 
 CONFIG = """

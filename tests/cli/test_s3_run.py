@@ -18,9 +18,10 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from neurogrid.cli import ingest, main, steps
+from neurogrid.cli import main
 from neurogrid.config import load
 from neurogrid.data.synthetic import SyntheticSettings, make_heapo
+from neurogrid.pipeline import ingest, steps
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -158,3 +158,14 @@ def test_the_column_of_households_is_found_by_what_it_does_whatever_its_name(tmp
     (tmp_path / "all.csv").write_text("when;kto;sort;kwh\n" + "\n".join(rows) + "\n")
     made = yaml.safe_load(neurogrid("source", "new", tmp_path).stdout)["source"]["generic"]
     assert (made["shape"], made["household"], made["energy"]) == ("long", "kto", ["kwh"])
+
+
+@pytest.mark.parametrize(
+    ("name", "unit"),
+    [("kw", "kW"), ("Power KW", "kW"), ("kW", "kW"), ("KWH/hh", "kWh"), ("load_mwh", "MWh"), ("Wh", "Wh")],
+)
+def test_the_unit_is_what_the_columns_name_says(tmp_path: Path, name: str, unit: str) -> None:
+    rows = [f"{at:%Y-%m-%d %H:%M},{0.1 * (n % 9):.1f}" for n, at in enumerate(times(96, 15))]
+    (tmp_path / "a.csv").write_text(f"time,{name}\n" + "\n".join(rows) + "\n")
+    made = yaml.safe_load(neurogrid("source", "new", tmp_path).stdout)
+    assert made["source"]["generic"]["unit"] == unit

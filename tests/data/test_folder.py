@@ -4,6 +4,7 @@ import bz2
 import gzip
 import io
 import lzma
+import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from neurogrid.data.folder import (
     BEYOND_LIMIT,
     HIDDEN,
     LEADS_NOWHERE,
+    NO_FILE,
     NOT_READINGS,
     SPREADSHEET,
     Listing,
@@ -69,12 +71,15 @@ def test_what_is_no_file_of_a_household_is_passed_over_by_its_rule(tmp_path: Pat
     (tmp_path / "3.csv").mkdir()
     (tmp_path / "4.csv").symlink_to("nowhere")
     (tmp_path / "5.csv").symlink_to("1.csv")
+    os.mkfifo(tmp_path / "6.csv")
+    (tmp_path / "7.csv").symlink_to("/dev/zero")
     found = listing(tmp_path)
     assert [file.household_id for file in found.files] == ["1", "2", "5"]
     assert found.passed_over == {
         A_FOLDER: ("3.csv",),
         HIDDEN: (".DS_Store", "._1.csv", ".csv"),
         LEADS_NOWHERE: ("4.csv",),
+        NO_FILE: ("6.csv", "7.csv"),
         NOT_READINGS: ("README.md", "notes"),
         SPREADSHEET: ("p1mon.xlsx",),
         ARCHIVE: ("all.7z", "june.ZIP", "june.tar.zst"),

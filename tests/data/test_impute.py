@@ -16,6 +16,7 @@ from neurogrid.data.grid import Grid, change_cadence, check_cadence, coarse_boun
 from neurogrid.data.household import OBSERVED, SLOT_MEAN, TRAILING_MEAN, ZERO
 from neurogrid.data.impute import impute
 from neurogrid.data.local_time import local_minutes
+from neurogrid.data.readings import UnusableFileError
 from neurogrid.data.weather import Station, fill_hours, known_weather
 from neurogrid.errors import InputError
 
@@ -99,11 +100,13 @@ def test_a_cadence_that_does_not_fit_is_refused_with_those_that_do(wanted: int) 
     assert check_cadence(30, None) == 30
 
 
+FIRST_SLOT = 1_800_000
+"""Of 15 minutes since 1970: some day of 2021."""
 readings = st.lists(st.tuples(st.integers(0, 400), st.floats(0, 9).map(lambda v: round(v, 3))), min_size=1, max_size=80)
 
 
 def table(rows: list[tuple[int, float]], step: int = 900_000_000) -> pa.Table:
-    starts = pa.array([slot * step for slot, _ in rows]).cast(READINGS.field("Timestamp").type)
+    starts = pa.array([(FIRST_SLOT + slot) * step for slot, _ in rows]).cast(READINGS.field("Timestamp").type)
     lines = pa.array(range(2, len(rows) + 2), pa.int32())
     return pa.table([starts, pa.array([kwh for _, kwh in rows]), lines], schema=READINGS)
 
@@ -117,7 +120,7 @@ def test_the_grid_is_complete_and_every_reading_is_on_it_or_counted(rows: list[t
     for slot, kwh in rows:
         first_of_each.setdefault(slot, kwh)
     assert len(grid.kwh) == max(first_of_each) - min(first_of_each) + 1
-    placed = {grid.first + n: kwh for n, kwh in enumerate(grid.kwh) if not np.isnan(kwh)}
+    placed = {grid.first - FIRST_SLOT + n: kwh for n, kwh in enumerate(grid.kwh) if not np.isnan(kwh)}
     assert placed == first_of_each
     assert faults.counts[Fault.DUPLICATE] == len(rows) - len(first_of_each)
     assert grid.dropped_kwh == pytest.approx(sum(k for _, k in rows) - sum(first_of_each.values()), abs=1e-9)
@@ -125,10 +128,21 @@ def test_the_grid_is_complete_and_every_reading_is_on_it_or_counted(rows: list[t
 
 def test_one_wrong_year_does_not_make_a_grid_of_a_century() -> None:
     faults = FaultLog(5)
-    grid = to_grid(table([(10, 1.0), (11, 2.0), (12, 1.0), (3_000_000, 5.0)]), 15, 366, faults)
+    grid = to_grid(table([(10, 1.0), (11, 2.0), (12, 1.0), (1_200_000, 5.0)]), 15, 366, faults)
     assert len(grid.kwh) == 3
     assert faults.counts == {Fault.FAR_FROM_THE_REST: 1}
     assert grid.dropped_kwh == 5
+
+
+@pytest.mark.parametrize("year", [1970, 1989, 2101, 9999])
+def test_a_year_of_no_meter_is_dropped_whatever_gap_is_allowed(year: int) -> None:
+    stray = int(np.datetime64(f"{year}-06-01", "m").astype(np.int64)) // 15 - FIRST_SLOT
+    faults = FaultLog(5)
+    grid = to_grid(table([(10, 1.0), (stray, 5.0), (stray + 1, 5.0), (stray + 2, 5.0), (11, 2.0)]), 15, 1e9, faults)
+    assert grid.kwh.tolist() == [1.0, 2.0]
+    assert faults.counts == {Fault.FAR_FROM_THE_REST: 3}
+    with pytest.raises(UnusableFileError, match=f"no row has a usable value: .*far_from_the_rest.*{year}-06-01"):
+        to_grid(table([(stray, 5.0), (stray + 1, 5.0)]), 15, 1e9, FaultLog(5))
 
 
 @settings(deadline=None, max_examples=30)

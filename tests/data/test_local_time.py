@@ -210,3 +210,22 @@ def test_a_label_in_a_skipped_hour_of_another_year_shows_that_it_is_utc() -> Non
     hour = us(datetime(2023, 3, 26, 2))
     assert local_as_utc(utc[utc != hour], 60, "Europe/Zurich") == ""
     assert "2023-03-26 02:00 to 03:00 is missing" in local_as_utc(utc[8000:][utc[8000:] != hour], 60, "Europe/Zurich")
+
+
+@pytest.mark.parametrize(
+    ("zone", "hour"),
+    [
+        ("Europe/Zurich", "2023-03-26 02:00 to 03:00"),
+        ("Europe/Lisbon", "2023-03-26 01:00 to 02:00"),
+        ("Europe/Kyiv", "2023-03-26 03:00 to 04:00"),
+        ("America/Chicago", "2023-03-12 02:00 to 03:00"),
+        ("Australia/Melbourne", "2023-10-01 02:00 to 03:00"),
+        ("Pacific/Auckland", "2023-09-24 02:00 to 03:00"),
+    ],
+)
+def test_local_time_is_noticed_where_nobody_has_said_where_the_household_is(zone: str, hour: str) -> None:
+    utc = us(datetime(2023, 1, 10)) + np.arange(350 * 24 * 4) * 15 * MINUTE_US
+    words = local_as_utc(np.sort(wall(utc, zone)), 15, "UTC")
+    assert f"{hour} is missing" in words
+    assert "source.timezone is UTC" in words
+    assert local_as_utc(utc, 15, "UTC") == ""

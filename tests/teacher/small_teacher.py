@@ -17,13 +17,13 @@ import pyarrow.parquet as pq
 from neurogrid.data.household import FEATURES, METADATA_KEY, OBSERVED, SCHEMA, ZERO, HouseholdMeta, Scale
 from neurogrid.data.manifest import Agent, Manifest, Part, keep
 from neurogrid.data.tables import CurrentTable
-from neurogrid.data.windows import WindowSettings
-from neurogrid.models import LossSettings, ModelSettings
 from neurogrid.storage import place
 from neurogrid.teacher import records
 from neurogrid.teacher.households import deal
 from neurogrid.teacher.rank import RankTask, train_rank
 from neurogrid.teacher.settings import TeacherSettings
+from neurogrid.workloads.meters.models import LossSettings, ModelSettings
+from neurogrid.workloads.meters.windows import WindowSettings
 
 DAY, DAYS, ROW_GROUP = 12, 60, 300
 FIRST, STEP = datetime(2024, 1, 1, tzinfo=UTC), timedelta(hours=2)

@@ -16,15 +16,15 @@ import torch
 from pyarrow import fs
 from small_teacher import begin, bits, join, settings, start, train, weights
 
-from neurogrid.agent import as_tensors, model_shape
 from neurogrid.data.tables import CurrentTable
-from neurogrid.data.windows import gather
 from neurogrid.errors import RunError
-from neurogrid.models import LossSettings, build, forecast_loss
 from neurogrid.storage import Place, place
 from neurogrid.teacher import reading, records
 from neurogrid.teacher.rank import DONE, GAVE_UP, REFUSED, RankTask, gpu
 from neurogrid.teacher.schedule import epoch_windows, learning_rate, steps_an_epoch
+from neurogrid.workloads.meters.agent import as_tensors, model_shape
+from neurogrid.workloads.meters.models import LossSettings, build, forecast_loss
+from neurogrid.workloads.meters.windows import gather
 
 Households = tuple[CurrentTable, ...]
 

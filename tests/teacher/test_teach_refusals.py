@@ -15,15 +15,16 @@ from pyspark import SparkConf
 from pyspark.sql import SparkSession
 from safetensors.numpy import load_file
 
-from neurogrid.agent import model_shape
-from neurogrid.cli import ingest, main, teach
+from neurogrid.cli import main
 from neurogrid.config import Config
 from neurogrid.errors import UsageError
-from neurogrid.models import build
+from neurogrid.pipeline import ingest, teach
 from neurogrid.storage import place
 from neurogrid.teacher import records
 from neurogrid.teacher.distribute import refuse_without_slots
 from neurogrid.teacher.store import conclude
+from neurogrid.workloads.meters.agent import model_shape
+from neurogrid.workloads.meters.models import build
 
 CONFIG = """
 seed: 3

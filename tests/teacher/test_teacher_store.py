@@ -8,12 +8,12 @@ import pytest
 import small_teacher
 import torch
 
-from neurogrid.data.windows import WindowSettings
 from neurogrid.errors import RunError, UsageError
 from neurogrid.storage import Place, place
 from neurogrid.teacher import records
 from neurogrid.teacher.households import Taught
 from neurogrid.teacher.store import conclude, open_teacher, refuse_other_windows
+from neurogrid.workloads.meters.windows import WindowSettings
 
 FACTS = {
     "model": vars(small_teacher.SETTINGS.model),

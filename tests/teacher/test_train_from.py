@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import small_teacher
 
-from neurogrid.agent import new_model
-from neurogrid.cli import settings, steps
-from neurogrid.cli.preflight import refuse_training
 from neurogrid.config import Config, load
 from neurogrid.data.manifest import Manifest, read_manifest
 from neurogrid.errors import NeuroGridError
 from neurogrid.fl.weights import layout
 from neurogrid.ledger.checkpoint import read_final, read_weights
 from neurogrid.ledger.records import read_end, read_genesis
+from neurogrid.pipeline import settings, steps
+from neurogrid.pipeline.preflight import refuse_training
 from neurogrid.storage import place
+from neurogrid.workloads.meters.agent import new_model
 
 CONFIG = """
 seed: 3

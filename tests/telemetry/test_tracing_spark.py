@@ -5,10 +5,10 @@ from collections import defaultdict
 import pytest
 from collector import Collector, attributes
 
-from neurogrid.cli import ingest, steps
 from neurogrid.config import load
 from neurogrid.data.synthetic import SyntheticSettings, make_heapo
 from neurogrid.ledger import read_agent_audit, read_round_metrics
+from neurogrid.pipeline import ingest, steps
 from neurogrid.storage import place
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

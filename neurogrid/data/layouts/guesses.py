@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from neurogrid.data.layouts.times import by_pattern, unix
+from neurogrid.data.layouts.times import FIRST_US, LAST_US, by_pattern, unix
 from neurogrid.data.readings import NAIVE_TIME, NULLS, UTC_TIME
 
 _DATES = "%d.%m.%Y %d/%m/%Y %m/%d/%Y %d-%m-%Y %Y/%m/%d %Y.%m.%d %Y%m%d %d.%m.%y %d/%m/%y %m/%d/%y %d-%b-%Y %d-%b-%y"
@@ -19,8 +19,6 @@ PATTERNS = (*(f"{day} {time}" for day in _DAYS for time in _TIMES), "%Y%m%d%H%M"
 _GOOD = 0.9
 """Of a column of times so many cells are times of its pattern."""
 _SAMPLE = 40
-_FIRST_US, _LAST_US = 631_152_000_000_000, 4_102_444_800_000_000
-"""1990 and 2100."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +136,7 @@ def _iso(texts: list[str], kind: pa.DataType) -> tuple[npt.NDArray[np.int64], np
 
 
 def _is_recent(us: npt.NDArray[np.int64]) -> bool:
-    return bool(len(us)) and bool(us.min() >= _FIRST_US and us.max() <= _LAST_US)
+    return bool(len(us)) and bool(us.min() >= FIRST_US and us.max() <= LAST_US)
 
 
 def _evenness(times: Times) -> float:

@@ -29,7 +29,7 @@ _ENERGY = re.compile(
 )
 _EXPORT = re.compile(r"export|einspeis|feed|generat|return|lieferung|sent|produ", re.I)
 _QUALITY = re.compile(r"qual|status|flag|valid", re.I)
-_UNIT = re.compile(r"(?<![A-Za-z])(MWh|kWh|Wh|MW|kW|W)(?![A-Za-z])|(?i:kwh)|(?i:mwh)")
+_UNIT = re.compile(r"(?<![A-Za-z])(MWh|kWh|Wh|MW|kW|W)(?![A-Za-z])|(?i:kwh)|(?i:mwh)|(?<![A-Za-z])(?i:kw)(?![A-Za-z])")
 _PLAUSIBLE_KW = 20.0
 """A household's mean power is hardly ever more, so larger values are Wh or W."""
 _SHORT_CODE, _MOST_CODES = 12, 8
@@ -294,7 +294,7 @@ def _measured(
     found = _UNIT.search(values.name) if made.shape != "wide" else None
     hours = min(max(cadence, 1), 60) / 60
     if found:
-        unit = {"kwh": "kWh", "mwh": "MWh"}.get(found[0].lower(), found[0])
+        unit = {"kwh": "kWh", "mwh": "MWh", "kw": "kW"}.get(found[0].lower(), found[0])
         notes["unit"] = "by the column's name"
     else:
         unit = "Wh" if len(finite) and not register and float(finite.mean()) / hours > _PLAUSIBLE_KW else "kWh"

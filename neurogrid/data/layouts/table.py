@@ -199,7 +199,7 @@ def _with_household(columns: Columns, name: str, faults: FaultLog) -> Columns:
     if not ids.null_count:
         return columns
     nameless = np.asarray(ids.is_null().to_numpy(zero_copy_only=False), bool)
-    texts = (f"{name} is empty" for _ in range(nameless.sum()))
+    texts = (f"{name} is empty, or a word for nothing, as NULL or NA" for _ in range(nameless.sum()))
     faults.add_rows(Fault.WRONG_HOUSEHOLD, columns.line[nameless], texts)
     return columns.rows(~nameless)
 

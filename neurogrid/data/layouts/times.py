@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 DAY_US = 86_400_000_000
+FIRST_US, LAST_US = 631_152_000_000_000, 4_102_444_800_000_000
+"""1990 and 2100: no reading is of another time."""
 PARTS = {
     "%Y": r"(?P<Y>\d{4})",
     "%y": r"(?P<y>\d{2})",

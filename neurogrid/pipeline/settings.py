@@ -1,0 +1,141 @@
+"""From the config to the values that the rest takes. With steps.py the only reader of config sections."""
+
+from dataclasses import replace
+
+from neurogrid.backends.spark import ExchangeSettings
+from neurogrid.config import Config
+from neurogrid.data.sampling import SamplingSettings
+from neurogrid.fl.attack import Attackers, AttackSettings
+from neurogrid.fl.clip import ClipSettings
+from neurogrid.fl.local import LocalSettings
+from neurogrid.fl.pipeline import AggregationSettings
+from neurogrid.fl.rounds import RoundSettings
+from neurogrid.teacher.settings import Device, Precision, TeacherSettings
+from neurogrid.workloads.meters.agent import TrainingSettings
+from neurogrid.workloads.meters.evaluation import CentralSettings, EvaluationSettings
+from neurogrid.workloads.meters.models import LossSettings, ModelSettings
+from neurogrid.workloads.meters.windows import WindowSettings
+
+
+def sampling(config: Config) -> SamplingSettings:
+    """See SamplingSettings."""
+    values = config.sampling.model_dump(exclude={"manifest"})
+    byzantine = 0 if config.aggregation.rule == "mean" else config.byzantine_f  # the mean bears nobody, however many
+    return SamplingSettings(seed=config.seed, byzantine=byzantine, **values)
+
+
+def windows(config: Config) -> WindowSettings:
+    """See WindowSettings."""
+    model = config.model
+    return WindowSettings(model.history_slots, model.horizon_slots, model.known_future, model.residual)
+
+
+def model(config: Config) -> ModelSettings:
+    """See ModelSettings."""
+    section = config.model
+    return ModelSettings(section.name, section.hidden, section.layers, section.surge_hidden)
+
+
+def loss(config: Config) -> LossSettings:
+    """See LossSettings."""
+    return LossSettings(config.local.loss, config.local.huber_delta, config.local.surge_weight)
+
+
+def local(config: Config) -> LocalSettings:
+    """See LocalSettings."""
+    return LocalSettings(**config.local.model_dump(exclude={"loss", "huber_delta", "surge_weight", "distill_weight"}))
+
+
+def training(config: Config) -> TrainingSettings:
+    """See TrainingSettings."""
+    return TrainingSettings(
+        windows=windows(config),
+        model=model(config),
+        loss=loss(config),
+        local=local(config),
+        rounds=config.rounds.count,
+        validation_windows=config.rounds.panel_windows,
+        cache_mb=config.backend.cache_mb,
+        seed=config.seed,
+    )
+
+
+def rounds(config: Config) -> RoundSettings:
+    """See RoundSettings."""
+    section, aggregation = config.rounds, config.aggregation
+    return RoundSettings(
+        rounds=section.count,
+        agents_per_round=section.agents_per_round,
+        timeout_s=section.timeout_s,
+        panel_agents=section.panel_agents,
+        patience_rounds=section.patience_rounds,
+        min_improvement=section.min_improvement,
+        converged_update=section.converged_update,
+        aggregation=AggregationSettings(
+            rule=aggregation.rule,
+            byzantine_share=aggregation.byzantine_share,
+            weight_cap=aggregation.weight_cap,
+            min_agents=section.min_agents,
+            clip=ClipSettings(**aggregation.clip.model_dump()),
+            server_momentum=section.server_momentum,
+            server_step=section.server_step,
+            scope=aggregation.scope,
+            stages=tuple(aggregation.stages),
+        ),
+    )
+
+
+def attackers(config: Config, everyone: tuple[str, ...]) -> Attackers | None:
+    """Who of `everyone` is malicious; None where no attack is to be simulated."""
+    if config.attack.kind == "none":
+        return None
+    return Attackers(everyone, config.seed, AttackSettings(**config.attack.model_dump()))
+
+
+def exchange(config: Config) -> ExchangeSettings:
+    """See ExchangeSettings."""
+    return ExchangeSettings(**config.backend.model_dump(exclude={"kind", "cache_mb", "replace_after_s"}))
+
+
+def teacher(config: Config, device: Device) -> TeacherSettings:
+    """See TeacherSettings."""
+    section = config.teacher
+    size = replace(
+        model(config), hidden=section.hidden or config.model.hidden, layers=section.layers or config.model.layers
+    )
+    auto: Precision = "bf16" if device == "gpu" else "fp32"
+    given = section.model_dump(exclude={"id", "households", "share", "apart", "hidden", "layers"})
+    return TeacherSettings(
+        **{**given, "device": device, "precision": auto if section.precision == "auto" else section.precision},
+        windows=windows(config),
+        model=size,
+        loss=loss(config),
+        seed=config.seed,
+    )
+
+
+def evaluation(config: Config) -> EvaluationSettings:
+    """See EvaluationSettings."""
+    section = config.evaluation
+
+    def central(steps: int) -> CentralSettings:
+        return CentralSettings(
+            windows=windows(config),
+            model=model(config),
+            loss=loss(config),
+            local=local(config),
+            steps=steps,
+            learning_rates=tuple(section.learning_rates),
+            validation_windows=config.rounds.panel_windows * config.rounds.panel_agents or 1024,
+            seed=config.seed,
+        )
+
+    return EvaluationSettings(
+        windows=windows(config),
+        model=model(config),
+        comparisons=tuple(section.comparisons),
+        alone=central(section.alone_steps),
+        pooled=central(section.pooled_steps),
+        seed=config.seed,
+        show_households=config.show_households,
+    )

@@ -1,0 +1,97 @@
+"""A run's teacher: which one the config names, what the run takes from it, whether it may."""
+
+from neurogrid.cli import show
+from neurogrid.config import Config
+from neurogrid.data.manifest import Manifest
+from neurogrid.errors import InputError, UsageError
+from neurogrid.fl.update import Vector
+from neurogrid.fl.weights import flatten, from_state_dict, layout
+from neurogrid.ledger.chain import Record
+from neurogrid.pipeline import settings
+from neurogrid.plural import plural
+from neurogrid.storage import place
+from neurogrid.teacher.households import refuse_leaks
+from neurogrid.teacher.store import Teacher, open_teacher, refuse_other_windows
+from neurogrid.workloads.meters.distillation import Distillation
+from neurogrid.workloads.meters.models import Forecaster
+
+
+def named(config: Config) -> Teacher | None:
+    """The teacher that the config names, checked against the model; None where it names none.
+
+    Raises:
+        InputError: there is no such teacher.
+        UsageError: it is of another size while nothing is distilled.
+        RunError: its folder is not what was written.
+    """
+    wanted = config.rounds.teacher
+    if not wanted:
+        return None
+    folder = place(config.warehouse) / "teachers"
+    candidates = [folder / wanted, place(wanted)]
+    found = next((c for c in candidates if (c / "teacher.json").exists()), None)
+    if found is None:
+        raise InputError(
+            f'there is no teacher "{wanted}"',
+            found=", ".join(child.name for child in folder.children()) or f"nothing in {folder}",
+            fix="teach one with `neurogrid teach`, or name one of these",
+        )
+    teacher = open_teacher(found)
+    if not config.local.distill_weight and teacher.model != settings.model(config):
+        ours, theirs = settings.model(config), teacher.model
+        raise UsageError(
+            f"the model is of another size than teacher {teacher.id}, so it cannot start from its weights",
+            found=f"the teacher {_size(theirs)}, the model {_size(ours)}",
+            fix="set local.distill_weight to learn from its forecasts instead, or use its sizes in the model section",
+        )
+    return teacher
+
+
+def find(config: Config, manifest: Manifest) -> Teacher | None:
+    """The teacher that the config names, checked against the manifest and the model; None where it names none.
+
+    Raises:
+        UsageError: as `named`; or it knows households or time that are tested on, or sees or forecasts other slots.
+    """
+    teacher = named(config)
+    if teacher is not None:
+        refuse_leaks(teacher.taught, manifest, f"teacher {teacher.id}")
+        refuse_other_windows(teacher, settings.windows(config), manifest.cadence_minutes)
+    return teacher
+
+
+def start(config: Config, teacher: Teacher | None, model: Forecaster) -> Vector:
+    """The weights that a teacher gives round 1: its own where they fit, else the model's."""
+    if teacher is None:
+        return flatten(model)
+    fits = teacher.model == settings.model(config)
+    does = ["starts from its weights"] if fits else []
+    does += [f"learns from its forecasts with weight {config.local.distill_weight:g}"] * bool(
+        config.local.distill_weight
+    )
+    about = f"{teacher.id}, trained on {plural(len(teacher.taught), 'household')}, {_size(teacher.model)}"
+    show.facts([("teacher", f"{about}: the federation {' and '.join(does)}")])
+    return from_state_dict(layout(model), teacher.weights()) if fits else flatten(model)
+
+
+def distillation(config: Config, teacher: Teacher | None) -> Distillation | None:
+    """What agents need to learn from its forecasts; None where they do not."""
+    if teacher is None or not config.local.distill_weight:
+        return None
+    return Distillation(teacher.weights_file, teacher.weights_sha256, teacher.model, config.local.distill_weight)
+
+
+def refuse_another(genesis: Record, teacher: Teacher | None) -> None:
+    """Raises UsageError where a run that goes on began with another teacher than `teacher`."""
+    found = teacher.head_sha256 if teacher else ""
+    began_with = genesis.get("teacher_sha256", "")
+    if began_with != found:
+        raise UsageError(
+            f"run {genesis['run_id']} began with another teacher",
+            found=f"{found[:12] or 'none'}, the run has {began_with[:12] or 'none'}",
+            fix="restore the teacher's folder as it was, or start a new run",
+        )
+
+
+def _size(model: object) -> str:
+    return " ".join(f"{name} {value}" for name, value in vars(model).items())

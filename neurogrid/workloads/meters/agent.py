@@ -1,0 +1,221 @@
+"""What an agent does in a round, where its readings are: loads its shard, trains the model on it, measures the loss.
+
+Backends get the factory from the command line's wiring and call it once a task; they know nothing of models or windows.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import repeat
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from neurogrid.data.manifest import Agent, Manifest, read_part
+from neurogrid.errors import RunError
+from neurogrid.fl import local
+from neurogrid.fl.update import AgentId, Update, Vector
+from neurogrid.fl.weights import FlatModel
+from neurogrid.plural import plural
+from neurogrid.randomness import generator
+from neurogrid.storage import Place
+from neurogrid.workloads.meters.distillation import Distillation, load_guide
+from neurogrid.workloads.meters.models import (
+    Forecaster,
+    LossSettings,
+    ModelSettings,
+    Shape,
+    Windows,
+    build,
+    forecast_loss,
+)
+from neurogrid.workloads.meters.windows import Batch, Indices, Shard, WindowSettings, build_shard, gather
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """All that training an agent depends on, beside its readings and the global weights.
+
+    Attributes:
+        windows, model, loss, local: see there.
+        rounds: rounds of the run, over which the learning rate falls.
+        validation_windows: windows of each agent in its fixed validation sample.
+        cache_mb: memory that one task may spend on shards, MB.
+        seed: the run's.
+    """
+
+    windows: WindowSettings
+    model: ModelSettings
+    loss: LossSettings
+    local: local.LocalSettings
+    rounds: int
+    validation_windows: int
+    cache_mb: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class AgentTrainerFactory:
+    """Makes an `AgentTrainer` in the task that calls it.
+
+    Attributes:
+        warehouse: root under which `meters/` lies.
+        manifest: its agents are those that may be asked for.
+        settings: how they train.
+        distillation: the teacher whose forecast guides them; None is none.
+    """
+
+    warehouse: Place
+    manifest: Manifest
+    settings: TrainingSettings
+    distillation: Distillation | None = None
+
+    def __call__(self) -> "AgentTrainer":
+        """See the class. Sets torch to one thread: a task has one core, and sums do not depend on how many it has."""
+        torch.set_num_threads(1)
+        return AgentTrainer(self.warehouse, self.manifest, self.settings, self.distillation)
+
+
+class AgentTrainer:
+    """Trains and evaluates agents; keeps the shards that it used last, as many as its memory allows."""
+
+    def __init__(
+        self,
+        warehouse: Place,
+        manifest: Manifest,
+        settings: TrainingSettings,
+        distillation: Distillation | None = None,
+    ) -> None:
+        self._agents = {agent.agent_id: agent for agent in manifest.agents}
+        self._settings = settings
+        self._shards = ShardCache(warehouse, manifest, settings.windows, settings.cache_mb)
+        self._model = new_model(settings)
+        self._flat = FlatModel(self._model)
+        self._distillation = distillation
+        self._guide = load_guide(distillation, model_shape(settings.windows)) if distillation else None
+
+    def train(self, agent: AgentId, round_number: int, weights: Vector) -> Update:
+        """Trains `agent` from `weights` on batches that depend on (seed, round, agent) alone.
+
+        Raises:
+            RunError: the agent is unknown, its readings cannot be read, or it has no training windows.
+        """
+        settings, shard = self._settings, self._shard(agent)
+        origins = shard.origins["train"]
+        if not len(origins):
+            raise RunError(
+                f"agent {agent} has no training windows",
+                found=f"{plural(len(shard.kwh), 'slot')}, none of them with {settings.windows.horizon_slots} measured "
+                "ones ahead",
+                fix="sample again: that leaves out households with too few readings or too many gaps",
+            )
+        random = generator(settings.seed, "batches", round_number, agent)
+        chosen = random.integers(0, len(origins), (settings.local.steps, settings.local.batch_size))
+        result = local.train(
+            self._flat,
+            weights,
+            _batches(shard, origins[chosen]),
+            self._loss,
+            settings=settings.local,
+            rates=repeat(local.learning_rate(settings.local, round_number, settings.rounds)),
+        )
+        metrics = {"loss": result.loss, "train_s": result.seconds}
+        return Update(agent=agent, delta=result.delta, windows=len(origins), metrics=metrics)
+
+    def evaluate(self, agent: AgentId, weights: Vector) -> Mapping[str, float]:
+        """Loss of `weights` on the agent's validation sample, fixed for the run; nan where it has none."""
+        settings, shard = self._settings, self._shard(agent)
+        origins = shard.origins["validation"]
+        sample = generator(settings.seed, "validation", agent).permutation(origins)[: settings.validation_windows]
+        if not len(sample):
+            return {"loss": float("nan"), "windows": 0.0}
+        self._flat.weights.copy_(torch.from_numpy(np.array(weights, np.float32)))
+        with torch.inference_mode():
+            loss = forecast_loss(self._model, settings.loss, as_tensors(gather(shard, sample)))
+        return {"loss": float(loss), "windows": float(len(sample))}
+
+    def holds(self, agent: AgentId) -> bool:
+        """Whether the agent's shard is in memory."""
+        return agent in self._shards
+
+    def _loss(self, windows: Windows) -> Tensor:
+        if self._guide is None or self._distillation is None:
+            return forecast_loss(self._model, self._settings.loss, windows)
+        with torch.no_grad():
+            towards, _ = self._guide(windows.history, windows.known)
+        weight = self._distillation.weight
+        return forecast_loss(self._model, self._settings.loss, windows, towards=towards, towards_weight=weight)
+
+    def _shard(self, agent: AgentId) -> Shard:
+        if agent not in self._agents:
+            raise RunError(f"agent {agent} is not in the manifest", found=plural(len(self._agents), "agent"))
+        return self._shards.shard(self._agents[agent])
+
+
+class ShardCache:
+    """Shards by agent, with training and validation windows; the longest unused go first when memory is full."""
+
+    def __init__(self, warehouse: Place, manifest: Manifest, windows: WindowSettings, cache_mb: int) -> None:
+        self._warehouse, self._manifest, self._windows = warehouse, manifest, windows
+        self._limit = cache_mb * 1_000_000
+        self._shards: OrderedDict[AgentId, Shard] = OrderedDict()
+        self._bytes = 0
+
+    def __contains__(self, agent: AgentId) -> bool:
+        return agent in self._shards
+
+    def shard(self, agent: Agent) -> Shard:
+        """The agent's shard, loaded if it is not here; raises RunError with the agent and the file."""
+        found = self._shards.get(agent.agent_id)
+        if found is None:
+            found = load_shard(self._warehouse, self._manifest, agent, self._windows)
+            self._shards[agent.agent_id] = found
+            self._bytes += found.nbytes
+            while self._bytes > self._limit and len(self._shards) > 1:
+                self._bytes -= self._shards.popitem(last=False)[1].nbytes
+        self._shards.move_to_end(agent.agent_id)
+        return found
+
+
+def load_shard(warehouse: Place, manifest: Manifest, agent: Agent, windows: WindowSettings) -> Shard:
+    """Reads an agent's parts and makes its training and validation windows.
+
+    Raises:
+        RunError: a file cannot be read, or is not the one that the manifest names; says which, and whose.
+    """
+    parts = []
+    for part in agent.parts:
+        try:
+            parts.append((read_part(warehouse, manifest, agent, part), part.blocks))
+        except (OSError, ValueError, KeyError) as error:
+            raise RunError(
+                f"agent {agent.agent_id}: cannot read household {part.household_id}",
+                found=f"{warehouse / part.path}: {error}",
+                fix="run `neurogrid etl` and `neurogrid sample` again, in this order",
+            ) from error
+    return build_shard(parts, windows, ("train", "validation"))
+
+
+def new_model(settings: TrainingSettings) -> Forecaster:
+    """The model as a run begins: weights from the seed."""
+    return build(settings.model, model_shape(settings.windows), seed=settings.seed)
+
+
+def model_shape(windows: WindowSettings) -> Shape:
+    """The sizes that windows give a model."""
+    return Shape(windows.history_slots, windows.features, windows.horizon_slots, windows.known)
+
+
+def as_tensors(batch: Batch) -> Windows:
+    """The batch as torch sees it, without copying."""
+    return Windows(*map(_tensor, (batch.history, batch.known, batch.target, batch.surge, batch.surge_base)))
+
+
+def _tensor(array: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> Tensor:
+    return torch.from_numpy(array)
+
+
+def _batches(shard: Shard, origins: Indices) -> Iterator[Windows]:
+    for chosen in origins:
+        yield as_tensors(gather(shard, chosen))

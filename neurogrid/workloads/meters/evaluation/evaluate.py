@@ -1,0 +1,260 @@
+"""An evaluation as ordinary jobs over households: the comparisons' training, then one scoring pass.
+
+Runs on Spark, one task a household, or in this process; the figures are the same.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal, TypeVar
+
+import torch
+from pyspark.sql import SparkSession
+
+from neurogrid.data.household import Household, read_household
+from neurogrid.data.manifest import Agent, Manifest
+from neurogrid.data.progress import watched
+from neurogrid.errors import RunError
+from neurogrid.fl.update import Vector
+from neurogrid.storage import Place
+from neurogrid.workloads.meters.agent import model_shape
+from neurogrid.workloads.meters.evaluation import ridge
+from neurogrid.workloads.meters.evaluation.comparisons import CentralSettings, train_alone, train_pooled
+from neurogrid.workloads.meters.evaluation.examples import Candidate, Examples, cluster_days, ranked
+from neurogrid.workloads.meters.evaluation.figures import group_figures, probability, tune_cuts
+from neurogrid.workloads.meters.evaluation.metrics import Floats
+from neurogrid.workloads.meters.evaluation.result import Evaluation
+from neurogrid.workloads.meters.evaluation.score import HouseholdScore, score_household
+from neurogrid.workloads.meters.models import ModelSettings, build
+from neurogrid.workloads.meters.windows import WindowSettings, build_shard
+
+T = TypeVar("T")
+R = TypeVar("R")
+Comparison = Literal["ridge", "alone", "pooled"]
+_HOUSEHOLDS_A_SUM = 8
+OWN_MODEL = "federated"
+"""The method that is the run's own."""
+
+
+@dataclass(frozen=True)
+class HouseholdFile:
+    """One household's table, `path` under the warehouse's root."""
+
+    household_id: str
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """What is evaluated, against what.
+
+    Attributes:
+        windows, model: of the weights.
+        comparisons: which of the dearer comparisons to make.
+        alone, pooled: how their models are trained.
+        seed: of the bootstrap.
+        show_households: whether forecasts and readings of single households are kept as examples.
+    """
+
+    windows: WindowSettings
+    model: ModelSettings
+    comparisons: tuple[Comparison, ...]
+    alone: CentralSettings
+    pooled: CentralSettings
+    seed: int
+    show_households: bool = True
+
+
+def evaluate(
+    spark: SparkSession | None,
+    warehouse: Place,
+    manifest: Manifest,
+    weights: Mapping[str, Vector],
+    settings: EvaluationSettings,
+    announce: Callable[[str, int], None] = lambda step, households: None,
+    progress: Callable[[int, int], None] = lambda done, households: None,
+) -> Evaluation:
+    """Evaluates weights on the manifest's trained and held-out households, validation and test parts apart.
+
+    Cuts and penalties are tuned on the validation part of trained households alone. Held-out households are scored with
+    what the trained ones gave.
+
+    Args:
+        spark: where the jobs run; None is this process.
+        warehouse: root of the readings.
+        manifest: who trained, who was held out.
+        weights: models to evaluate by name; the run's own is `federated`.
+        settings: see there.
+        announce: told each step before it starts, with the number of its pieces of work.
+        progress: told how many of them are done, of how many.
+
+    Raises:
+        RunError: a household cannot be read; names the file.
+    """
+    trained, held_out = _files(manifest, manifest.agents), _files(manifest, manifest.held_out)
+    run = _Runner(spark, warehouse, announce, progress)
+    by_method: dict[str, Vector] = dict(weights)
+    own: dict[str, _Own] = {}
+    federated_ridge: dict[str, Floats] = {}
+    alpha = None
+    if "ridge" in settings.comparisons:
+        federated_ridge["ridge_federated"], alpha, own = _ridges(run, trained, settings.windows)
+    if "alone" in settings.comparisons:
+        found = run("training alone", partial(_alone, settings=settings.alone), trained)
+        for file, vector in zip(trained, found, strict=True):
+            if vector is not None:
+                own[file.household_id] = _Own(own.get(file.household_id, _Own({}, {})).coefficients, {"alone": vector})
+    if "pooled" in settings.comparisons:
+        together = partial(_pooled, settings=settings.pooled)
+        by_method["pooled"] = run("training pooled", together, [tuple(trained)])[0]
+    score = partial(_score, settings=settings, weights=by_method, coefficients=federated_ridge)
+    files = [*trained, *held_out]
+    nothing = _Own({}, {})
+    scores = run("scoring", score, [(file, own.get(file.household_id, nothing)) for file in files])
+    groups = {"trained": scores[: len(trained)], "held_out": scores[len(trained) :]}
+    cuts = tune_cuts(groups["trained"])
+    return Evaluation(
+        cadence_minutes=manifest.cadence_minutes,
+        history_slots=settings.windows.history_slots,
+        horizon_slots=settings.windows.horizon_slots,
+        parts={
+            period: {
+                name: group_figures(group, period, cuts, seed=settings.seed, group=name)
+                for name, group in groups.items()
+            }
+            for period in ("validation", "test")
+        },
+        surge_cuts={method: {name: probability(cut) for name, cut in found.items()} for method, found in cuts.items()},
+        ridge_alpha=alpha,
+        examples=_examples(manifest, groups),
+    )
+
+
+def _examples(manifest: Manifest, groups: Mapping[str, Sequence[HouseholdScore]]) -> Examples:
+    """Of held-out households where there are any to show, else of those that train."""
+    held_out, trained = (ranked(_candidates(groups[group]), group) for group in ("held_out", "trained"))
+    days = {score.household_id: score.usual_day for group in groups.values() for score in group}
+    return Examples(held_out or trained, cluster_days(manifest, days))
+
+
+def _candidates(scores: Sequence[HouseholdScore]) -> list[Candidate]:
+    found = []
+    for score in scores:
+        if score.stretch is not None and not score.quiet:
+            mae = float(score.parts["test"].absolute[OWN_MODEL].mean())
+            mase = mae / score.mase_scale_kwh if score.mase_scale_kwh > 0 else math.nan
+            found.append(Candidate(score.household_id, mae, mase, score.stretch))
+    return found
+
+
+@dataclass(frozen=True)
+class _Own:
+    """What belongs to one household alone: ridge coefficients and model weights by method."""
+
+    coefficients: dict[str, Floats]
+    weights: dict[str, Vector]
+
+
+def _files(manifest: Manifest, agents: Sequence[Agent]) -> list[HouseholdFile]:
+    """Each household once, in the order of the agents; whole, also where its weeks were dealt out."""
+    parts = {part.household_id: part for agent in agents for part in agent.parts}
+    prints = manifest.fingerprints
+    return [HouseholdFile(part.household_id, part.path, prints.get(part.path, "")) for part in parts.values()]
+
+
+class _Runner:
+    """Applies a function to items, in order: as one Spark job with a task an item, or here."""
+
+    def __init__(
+        self,
+        spark: SparkSession | None,
+        warehouse: Place,
+        announce: Callable[[str, int], None],
+        progress: Callable[[int, int], None],
+    ) -> None:
+        self._spark, self._warehouse, self._announce, self._progress = spark, warehouse, announce, progress
+
+    def __call__(self, step: str, work: Callable[[T, "_Reader"], R], items: Sequence[T]) -> list[R]:
+        count = len(items)
+        self._announce(step, count)
+        apply = partial(_apply, work, _Reader(self._warehouse))
+        if self._spark is None or not items:
+            found = []
+            for number, item in enumerate(items, 1):
+                found.append(apply(item))
+                self._progress(number, count)
+            return found
+        with watched(self._spark, f"evaluation: {step}", count, count, self._progress):
+            return list(self._spark.sparkContext.parallelize(items, count).map(apply).collect())
+
+
+@dataclass(frozen=True)
+class _Reader:
+    warehouse: Place
+
+    def __call__(self, file: HouseholdFile) -> Household:
+        try:
+            return read_household(self.warehouse / file.path, file.sha256)
+        except (OSError, ValueError, KeyError) as error:
+            raise RunError(
+                f"cannot read household {file.household_id}",
+                found=f"{self.warehouse / file.path}: {error}",
+                fix="restore the file; or run `neurogrid etl` and `neurogrid sample` again, and train anew",
+            ) from error
+
+
+def _apply(work: Callable[[T, _Reader], R], read: _Reader, item: T) -> R:
+    torch.set_num_threads(1)  # a task has one core, and sums must not depend on how many there are
+    return work(item, read)
+
+
+def _ridges(
+    run: _Runner, trained: Sequence[HouseholdFile], windows: WindowSettings
+) -> tuple[Floats, float, dict[str, _Own]]:
+    # A few households a task: their sum is made where they are, always the same ones in the same order.
+    groups = [tuple(trained[at : at + _HOUSEHOLDS_A_SUM]) for at in range(0, len(trained), _HOUSEHOLDS_A_SUM)]
+    found = run("ridge", partial(_grams, windows=windows), groups)
+    coefficients, alpha = ridge.fit(ridge.add([part[0] for part in found]), ridge.add([part[1] for part in found]))
+    own = {name: _Own({"ridge_local": local}, {}) for _, _, locals_ in found for name, local in locals_.items()}
+    return coefficients, alpha, own
+
+
+def _grams(
+    files: Sequence[HouseholdFile], read: _Reader, *, windows: WindowSettings
+) -> tuple[ridge.Gram, ridge.Gram, dict[str, Floats]]:
+    train, validation, own = [], [], {}
+    for file in files:
+        shard = build_shard([(read(file), None)], windows, ("train", "validation"))
+        train.append(ridge.gram(shard, shard.origins["train"]))
+        validation.append(ridge.gram(shard, shard.origins["validation"]))
+        own[file.household_id] = ridge.fit(train[-1], validation[-1])[0]
+    return ridge.add(train), ridge.add(validation), own
+
+
+def _alone(file: HouseholdFile, read: _Reader, *, settings: CentralSettings) -> Vector | None:
+    return train_alone(read(file), settings)
+
+
+def _pooled(files: Sequence[HouseholdFile], read: _Reader, *, settings: CentralSettings) -> Vector:
+    return train_pooled([read(file) for file in files], settings)
+
+
+def _score(
+    item: tuple[HouseholdFile, _Own],
+    read: _Reader,
+    *,
+    settings: EvaluationSettings,
+    weights: Mapping[str, Vector],
+    coefficients: Mapping[str, Floats],
+) -> HouseholdScore:
+    file, own = item
+    return score_household(
+        read(file),
+        settings.windows,
+        build(settings.model, model_shape(settings.windows), seed=settings.seed),
+        {**weights, **own.weights},
+        {**coefficients, **own.coefficients},
+        shown=OWN_MODEL if settings.show_households and OWN_MODEL in weights else "",
+    )

@@ -1,0 +1,223 @@
+"""What an evaluation found: figures by part, group of households and method, as a dictionary and as Markdown."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from neurogrid.plural import plural
+from neurogrid.workloads.meters.evaluation.examples import Examples
+from neurogrid.workloads.meters.evaluation.metrics import Detection, Figure
+
+GROUP_TITLES = {"trained": "Trained households, held-out time", "held_out": "Households that never trained"}
+METHOD_TITLES = {
+    "federated": "**federated**",
+    "pooled": "same model, readings pooled",
+    "alone": "same model, each household alone",
+    "ridge_federated": "ridge, federated (exact)",
+    "ridge_local": "ridge, each household alone",
+    "median_28_days": "median of the slot, 28 days",
+    "mean_28_days": "mean of the slot, 28 days",
+    "yesterday": "same slot yesterday",
+    "last_week": "same slot last week",
+    "persistence": "last value repeated",
+}
+SURGE_TITLES = {
+    **METHOD_TITLES,
+    "usual_share": "share of the slot's surges, 28 days",
+    "persistence": "a surge now, so a surge ahead",
+    "always": "always predicts a surge",
+    "never": "never predicts a surge",
+}
+
+
+@dataclass(frozen=True)
+class MethodFigures:
+    """A method's errors, each the mean over households, with 95% intervals by bootstrap over households.
+
+    Attributes:
+        mae, rmse: kWh a slot. mase: MAE over the household's mean change from the day before in training.
+        mae_by_slot, rmse_by_slot, mase_by_slot: the same for each slot of the horizon.
+        mae_below_median_percent: how far the mean MAE lies below that of the 28-day median.
+        rmse_below_mean_percent: how far the mean RMSE lies below that of the 28-day mean.
+        better_than_median_share, better_than_alone_share: share of households whose MAE is less than with the median,
+            and than with the same model trained alone.
+        households: how many have the method.
+    """
+
+    mae: Figure
+    rmse: Figure
+    mase: Figure
+    mae_by_slot: tuple[Figure, ...]
+    rmse_by_slot: tuple[Figure, ...]
+    mase_by_slot: tuple[Figure, ...]
+    mae_below_median_percent: Figure
+    rmse_below_mean_percent: Figure
+    better_than_median_share: Figure
+    better_than_alone_share: Figure | None
+    households: int
+
+
+@dataclass(frozen=True)
+class SurgeFigures:
+    """How surges were told: `output` is `slot 1` ..., `every slot` (all of them pooled) or `any`, of the horizon."""
+
+    output: str
+    prevalence: Figure
+    methods: dict[str, Detection]
+
+
+@dataclass(frozen=True)
+class GroupFigures:
+    """A group of households on one part of time.
+
+    Attributes:
+        households: those that count, by id. windows: how many they have.
+        quiet: left out, since their test part is (nearly) all zeros.
+        without_windows: left out, since they have none in this part.
+        methods: errors by method. surges: by output.
+        mae_by_household: MAE by household and method, of all that have windows, the quiet ones too.
+    """
+
+    households: tuple[str, ...]
+    windows: int
+    quiet: tuple[str, ...]
+    without_windows: tuple[str, ...]
+    methods: dict[str, MethodFigures]
+    surges: tuple[SurgeFigures, ...]
+    mae_by_household: dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All that was found.
+
+    Attributes:
+        cadence_minutes, history_slots, horizon_slots: of the windows.
+        parts: by part of time (`validation`, `test`) and group (`trained`, `held_out`).
+        surge_cuts: by method and output, the probability from which a surge is said, tuned on validation.
+        ridge_alpha: the federated ridge's penalty, tuned on validation; None if it was not asked for.
+        examples: a few households' forecasts, and the clusters' usual days.
+    """
+
+    cadence_minutes: int
+    history_slots: int
+    horizon_slots: int
+    parts: dict[str, dict[str, GroupFigures]]
+    surge_cuts: dict[str, dict[str, float]]
+    ridge_alpha: float | None
+    examples: Examples
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON: figures as {value, low, high}, what is not defined as None."""
+        plain: dict[str, Any] = _plain(asdict(self))
+        return plain
+
+    def to_markdown(self) -> str:
+        """The test part's tables, for a reader who has not seen the rest."""
+        minutes = self.cadence_minutes * self.horizon_slots
+        ahead = f"{minutes // 60} h" if minutes % 60 == 0 else f"{minutes} min"
+        lines = [
+            f"## Forecast of the next {ahead} ({self.horizon_slots} slots of {self.cadence_minutes} min)",
+            "",
+            "Test period; means over households with 95% intervals (bootstrap over households). kWh a slot.",
+        ]
+        for group, figures in self.parts["test"].items():
+            if not figures.households:
+                continue
+            counts = f"{plural(len(figures.households), 'household')}, {plural(figures.windows, 'window')}"
+            lines += ["", f"### {GROUP_TITLES[group]} ({counts})", ""]
+            lines += _error_table(figures)
+            lines += ["", "Errors by slot of the horizon:", "", *_error_by_slot_table(figures, self.cadence_minutes)]
+            lines += ["", f"Surges (above the household's own 95th percentile), any in the next {ahead}:", ""]
+            lines += _surge_table(figures.surges[-1])
+            lines += ["", "Surges by slot, F1 of the federated head:", "", *_slot_table(figures.surges)]
+            lines += _left_out(figures)
+        return "\n".join(lines) + "\n"
+
+
+def _error_table(figures: GroupFigures) -> Iterable[str]:
+    yield "| method | MAE | below the 28-day median | RMSE | below the 28-day mean | MASE | better than the median |"
+    yield "|---|---|---|---|---|---|---|"
+    order = [name for name in METHOD_TITLES if name in figures.methods]
+    for name in [*order, *(name for name in figures.methods if name not in order)]:
+        found = figures.methods[name]
+        cells = (
+            METHOD_TITLES.get(name, name),
+            _number(found.mae, 4),
+            _number(found.mae_below_median_percent, 1, "%"),
+            _number(found.rmse, 4),
+            _number(found.rmse_below_mean_percent, 1, "%"),
+            _number(found.mase, 3),
+            _share(found.better_than_median_share),
+        )
+        yield f"| {' | '.join(cells)} |"
+    alone = figures.methods.get("federated")
+    if alone and alone.better_than_alone_share:
+        yield ""
+        yield f"Better off federated than alone: {_share(alone.better_than_alone_share)} of households."
+
+
+def _error_by_slot_table(figures: GroupFigures, cadence_minutes: int) -> Iterable[str]:
+    """Each slot's errors, of the federated model and of the naive forecast to beat."""
+    shown = [name for name in ("federated", "median_28_days") if name in figures.methods]
+    names = [METHOD_TITLES[name] for name in shown]
+    measures = ("MAE", "RMSE", "MASE")
+    yield (
+        "| slot | minutes ahead | " + " | ".join(f"{measure}, {name}" for measure in measures for name in names) + " |"
+    )
+    yield "|---|---|" + "---|" * (len(measures) * len(shown))
+    found = [figures.methods[name] for name in shown]
+    for slot in range(len(found[0].mae_by_slot)):
+        cells = [
+            *(_number(method.mae_by_slot[slot], 4) for method in found),
+            *(_number(method.rmse_by_slot[slot], 4) for method in found),
+            *(_number(method.mase_by_slot[slot], 3) for method in found),
+        ]
+        yield f"| {slot + 1} | {slot * cadence_minutes} to {(slot + 1) * cadence_minutes} | {' | '.join(cells)} |"
+
+
+def _surge_table(found: SurgeFigures) -> Iterable[str]:
+    yield "| method | precision | recall | F1 | average precision | accuracy |"
+    yield "|---|---|---|---|---|---|"
+    for name, how in found.methods.items():
+        figures = (how.precision, how.recall, how.f1, how.average_precision, how.accuracy)
+        yield f"| {SURGE_TITLES.get(name, name)} | {' | '.join(_number(figure, 3) for figure in figures)} |"
+    yield ""
+    yield f"Prevalence {_share(found.prevalence)}. The threshold of each score was tuned on the validation period."
+
+
+def _slot_table(surges: tuple[SurgeFigures, ...]) -> Iterable[str]:
+    shown = [found for found in surges if "federated" in found.methods]
+    if len(shown) > 12:
+        shown = [shown[0], shown[len(shown) // 2], *shown[-3:]]
+    yield "| " + " | ".join(found.output for found in shown) + " |"
+    yield "|" + "---|" * len(shown)
+    yield "| " + " | ".join(_number(found.methods["federated"].f1, 3) for found in shown) + " |"
+
+
+def _left_out(figures: GroupFigures) -> Iterable[str]:
+    if figures.quiet:
+        yield ""
+        yield f"Left out by a rule fixed beforehand (93% zeros or more in the test period): {', '.join(figures.quiet)}."
+    if figures.without_windows:
+        yield ""
+        yield f"Without a whole window in the test period: {', '.join(figures.without_windows)}."
+
+
+def _number(figure: Figure, digits: int, unit: str = "") -> str:
+    if math.isnan(figure.value):
+        return "–"
+    return f"{figure.value:.{digits}f}{unit} ({figure.low:.{digits}f} to {figure.high:.{digits}f})"
+
+
+def _share(figure: Figure) -> str:
+    return _number(Figure(100 * figure.value, 100 * figure.low, 100 * figure.high), 0, "%")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,171 @@
+"""One household's errors and surge counts under every method: the work of one Spark task, small enough to send back."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from neurogrid.data.household import Household
+from neurogrid.fl.update import Vector
+from neurogrid.fl.weights import load
+from neurogrid.workloads.meters.evaluation import naive, ridge
+from neurogrid.workloads.meters.evaluation.examples import Stretch, stretch, usual_day
+from neurogrid.workloads.meters.evaluation.metrics import Counts, Floats, confusion, count_scores, mase_scale_kwh
+from neurogrid.workloads.meters.models import Forecaster
+from neurogrid.workloads.meters.windows import (
+    SURGE_SHARE,
+    Batch,
+    Indices,
+    Period,
+    Shard,
+    WindowSettings,
+    build_shard,
+    gather,
+    usual_surge_logits,
+)
+
+_WINDOWS_AT_ONCE = 512
+QUIET_SHARE = 0.93
+"""A household whose test part is this share of zeros or more is listed, not counted: there is nothing to forecast."""
+
+
+@dataclass(frozen=True)
+class PartScore:
+    """Sums over one household's windows of one period.
+
+    Attributes:
+        windows: how many.
+        absolute, squared: by method, (h,) mean absolute and mean squared error of each slot of the horizon, kWh.
+        scores: by surge method with scores, (h + 1, 2, SCORE_BINS) counts: see metrics.count_scores.
+        persistence: (h + 1, 4) confusion of saying that surges go on.
+    """
+
+    windows: int
+    absolute: dict[str, Floats]
+    squared: dict[str, Floats]
+    scores: dict[str, npt.NDArray[np.int32]]
+    persistence: Counts
+
+
+@dataclass(frozen=True)
+class HouseholdScore:
+    """One household's sums, and what its figures are read against.
+
+    Attributes:
+        household_id: whose.
+        zero_share: share of the measured test slots that are exactly 0 (1 where there are none).
+        mase_scale_kwh: see metrics.mase_scale_kwh.
+        parts: by period; periods without windows are missing.
+        usual_day: see examples.usual_day.
+        stretch: the run's own forecasts of a few days; None where they are not asked for, or there are none.
+    """
+
+    household_id: str
+    zero_share: float
+    mase_scale_kwh: float
+    parts: dict[Period, PartScore]
+    usual_day: Floats
+    stretch: Stretch | None
+
+    @property
+    def quiet(self) -> bool:
+        """Whether it falls under the rule of QUIET_SHARE."""
+        return self.zero_share >= QUIET_SHARE
+
+
+def score_household(
+    household: Household,
+    windows: WindowSettings,
+    model: Forecaster,
+    weights: Mapping[str, Vector],
+    coefficients: Mapping[str, Floats],
+    shown: str = "",
+) -> HouseholdScore:
+    """Scores every method on the household's validation and test windows.
+
+    Args:
+        household: its readings.
+        windows: how windows are cut.
+        model: whatever weights it has are overwritten.
+        weights: by method, the model's weights.
+        coefficients: by method, ridge's coefficients (h, p).
+        shown: the method whose forecasts of a few days are kept, or "".
+    """
+    shard = build_shard([(household, None)], windows, ("validation", "test"))
+    measured = household.kwh[household.slot(household.meta.validation_end) :][
+        household.observed[household.slot(household.meta.validation_end) :]
+    ]
+    periods: tuple[Period, ...] = ("validation", "test")
+    return HouseholdScore(
+        household_id=household.meta.household_id,
+        zero_share=float((measured == 0).mean()) if len(measured) else 1.0,
+        mase_scale_kwh=mase_scale_kwh(household),
+        parts={
+            period: _score_part(shard, shard.origins[period], model, weights, coefficients)
+            for period in periods
+            if len(shard.origins[period])
+        },
+        usual_day=usual_day(household),
+        stretch=stretch(household, shard, partial(_forecast_kwh, model, weights[shown])) if shown else None,
+    )
+
+
+def _score_part(
+    shard: Shard,
+    origins: Indices,
+    model: Forecaster,
+    weights: Mapping[str, Vector],
+    coefficients: Mapping[str, Floats],
+) -> PartScore:
+    absolute: dict[str, Floats] = {}
+    squared: dict[str, Floats] = {}
+    scores: dict[str, Counts] = {}
+    outputs = shard.settings.horizon_slots + 1
+    persistence = np.zeros((outputs, 4), np.int64)
+    chunks = [origins[at : at + _WINDOWS_AT_ONCE] for at in range(0, len(origins), _WINDOWS_AT_ONCE)]
+
+    def note(method: str, forecast_kwh: npt.NDArray[np.float32], batch: Batch) -> None:
+        error = forecast_kwh.astype(np.float64) - batch.target_kwh
+        absolute[method] = absolute.get(method, 0) + np.abs(error).sum(0) / len(origins)
+        squared[method] = squared.get(method, 0) + (error**2).sum(0) / len(origins)
+
+    for chunk in chunks:
+        batch = gather(shard, chunk)
+        labels = np.concatenate([batch.surge, batch.surge.max(axis=1, keepdims=True)], axis=1)
+        for method, forecast_kwh in naive.forecasts(shard, chunk).items():
+            note(method, forecast_kwh, batch)
+        for method, solution in coefficients.items():
+            note(method, batch.base_kwh + batch.scale * ridge.predict(batch, solution), batch)
+        slots = chunk[:, None] + np.arange(shard.settings.horizon_slots)
+        logits = {"usual_share": usual_surge_logits(shard.profiles[slots, SURGE_SHARE])}
+        for method, vector in weights.items():
+            forecast, logits[method] = _run(model, vector, batch)
+            note(method, batch.base_kwh + batch.scale * forecast, batch)
+        for method, values in logits.items():
+            scores[method] = scores.get(method, 0) + count_scores(values, labels)
+        persistence += _persistence(naive.surge_persistence(shard, chunk), labels)
+    # Narrow: scores are the bulk of what goes back to the driver.
+    narrow = {method: counts.astype(np.int32) for method, counts in scores.items()}
+    return PartScore(len(origins), absolute, squared, narrow, persistence)
+
+
+def _forecast_kwh(model: Forecaster, weights: Vector, batch: Batch) -> npt.NDArray[np.float32]:
+    forecast_kwh: npt.NDArray[np.float32] = batch.base_kwh + batch.scale * _run(model, weights, batch)[0]
+    return forecast_kwh
+
+
+def _run(model: Forecaster, weights: Vector, batch: Batch) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    load(model, weights)
+    with torch.inference_mode():
+        forecast, logits = model(torch.from_numpy(batch.history), torch.from_numpy(batch.known))
+    return forecast.numpy(), logits.numpy() + batch.surge_base
+
+
+def _persistence(surging: npt.NDArray[np.bool_], labels: npt.NDArray[np.float32]) -> Counts:
+    """Confusions (h + 1, 4) of saying of every slot what the last one was."""
+    said = np.broadcast_to(np.where(surging, 1, -1)[:, None], labels.shape).astype(np.float32)
+    counts = count_scores(said, labels)
+    return confusion(counts, counts.shape[-1] // 2)

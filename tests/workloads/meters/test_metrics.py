@@ -1,0 +1,106 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score, f1_score, precision_recall_fscore_support
+
+from neurogrid.workloads.meters.evaluation.metrics import (
+    SCORE_LIMIT,
+    SCORE_STEP,
+    Resampler,
+    average_precision,
+    best_cut,
+    confusion,
+    count_scores,
+    detection,
+    mase_scale_kwh,
+)
+
+
+def draw(seed: int, windows: int) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(seed)
+    labels = random.random((windows, 3)) < 0.2
+    labels[0] = True
+    logits = np.clip(random.normal(size=labels.shape) * 2 + labels, -9, 9)
+    rounded = np.rint(logits / SCORE_STEP) * SCORE_STEP
+    return rounded.astype(np.float32), labels.astype(np.float32)
+
+
+@given(seed=st.integers(0, 10_000), windows=st.integers(1, 300))
+@settings(max_examples=40, deadline=None)
+def test_average_precision_is_what_sklearn_says(seed: int, windows: int) -> None:
+    logits, labels = draw(seed, windows)
+    found = average_precision(count_scores(logits, labels))
+    for output in range(3):
+        expected = average_precision_score(labels[:, output], np.rint(logits[:, output] / SCORE_STEP))
+        assert found[output] == pytest.approx(expected)
+
+
+@given(seed=st.integers(0, 10_000), windows=st.integers(1, 300))
+@settings(max_examples=8, deadline=None)
+def test_the_cut_gives_the_highest_f1_that_any_cut_gives(seed: int, windows: int) -> None:
+    logits, labels = draw(seed, windows)
+    counts = count_scores(logits, labels)[0]
+    cut = best_cut(counts)
+    bins = np.rint((logits[:, 0] + SCORE_LIMIT) / SCORE_STEP)
+    every = [f1_score(labels[:, 0], bins >= at, zero_division=0) for at in np.unique(bins)]
+    assert f1_score(labels[:, 0], bins >= cut, zero_division=0) == pytest.approx(max(every))
+
+
+def test_precision_recall_f1_and_accuracy_are_what_sklearn_says() -> None:
+    logits, labels = draw(3, 400)
+    counts = count_scores(logits, labels)[:1]
+    cut = best_cut(counts[0])
+    found = detection(confusion(counts, cut), counts, Resampler.of(1, 1, "x"))
+    said = np.rint((logits[:, 0] + SCORE_LIMIT) / SCORE_STEP) >= cut
+    precision, recall, f1, _ = precision_recall_fscore_support(labels[:, 0], said, average="binary")
+    assert (found.precision.value, found.recall.value, found.f1.value) == pytest.approx((precision, recall, f1))
+    assert found.accuracy.value == pytest.approx((labels[:, 0] == said).mean())
+    assert found.f1.low == pytest.approx(found.f1.high)  # one household: nothing to resample
+
+
+def test_scores_beyond_the_limits_are_counted_at_them() -> None:
+    counts = count_scores(np.array([[50.0], [-50.0]], np.float32), np.array([[1.0], [0.0]], np.float32))
+    assert counts[0, 1, -1] == 1
+    assert counts[0, 0, 0] == 1
+    assert counts.sum() == 2
+
+
+def test_detection_without_any_surge_is_not_defined_rather_than_wrong() -> None:
+    counts = count_scores(np.zeros((5, 1), np.float32), np.zeros((5, 1), np.float32))
+    found = detection(confusion(counts, 401), counts, Resampler.of(1, 1, "x"))
+    assert np.isnan([found.precision.value, found.recall.value, found.average_precision.value]).all()
+    assert found.accuracy.value == 1
+
+
+def test_mase_divides_by_the_training_periods_mean_change_from_the_day_before(households) -> None:
+    household = households[0]
+    small = dataclasses.replace(household, observed=np.ones_like(household.observed))
+    small.observed[30] = False
+    end = household.slot(household.meta.train_end)
+    by_hand = [abs(float(household.kwh[t]) - float(household.kwh[t - 12])) for t in range(12, end) if t not in (30, 42)]
+    assert mase_scale_kwh(small) == pytest.approx(np.mean(by_hand))
+
+
+def test_mase_of_a_household_that_never_changes_is_not_defined(households) -> None:
+    flat = dataclasses.replace(households[0], kwh=np.ones_like(households[0].kwh))
+    assert np.isnan(mase_scale_kwh(flat))
+
+
+def test_intervals_depend_on_seed_and_group_alone_and_hold_the_mean() -> None:
+    values = np.random.default_rng(2).gamma(2, 1, 60)
+    one, same, other = (Resampler.of(60, seed, "g").mean(values) for seed in (1, 1, 2))
+    assert one == same
+    assert one.low < values.mean() < one.high
+    assert one != other
+    # About 2 x 1.96 standard errors wide.
+    assert one.high - one.low == pytest.approx(3.92 * values.std() / np.sqrt(60), rel=0.15)
+
+
+def test_households_without_a_value_are_left_out_of_the_mean() -> None:
+    found = Resampler.of(3, 1, "g").mean(np.array([1.0, np.nan, 3.0]))
+    assert found.value == pytest.approx(2)
+    assert found.low >= 1
+    assert found.high <= 3
