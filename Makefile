@@ -74,7 +74,7 @@ dashboards-json: setup ## the chart's dashboards from monitoring/source
 
 # What shares a session, renderings or a release is one worker's (tests/conftest.py), so that they are made once.
 PYTEST = $(BIN)/python -m pytest -q --durations=25
-SHARED = -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+SHARED = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test: setup ## the tests, under four minutes
 	$(PYTEST) $(SHARED) -m "not slow and not cluster"

@@ -1,33 +1,47 @@
 """Fixtures that more than one folder of tests needs."""
 
 import os
+import re
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
+from xdist.scheduler import LoadFileScheduling
 
 from neurogrid.session import spark_session
 
 FIRST = ("Spark", "test_teach_command.py", "test_run.py", "chart", "test_real_prometheus.py", "test_real_data.py")
 """The longest groups of tests, so that no worker is left with one of them at the end."""
+ON_SPARK = re.compile(r"def \w+\([^)]*\bspark\b|getfixturevalue\(.spark.\)|from test_run_manifest import")
+"""How a module asks for the fixture `spark`, itself or by another's fixtures."""
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist deals out by the marks that it finds
+@cache
+def group(module: Path) -> str:
+    """Modules that share what is dear are one worker's: the Spark session, renderings of the chart."""
+    if module.parent.name == "chart":
+        return "chart"
+    return "Spark" if ON_SPARK.search(module.read_text()) else module.name
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that share what is dear are one worker's: a Spark session, renderings of the chart, a module's fixtures."""
-    on_spark = {item.path for item in items if "spark" in getattr(item, "fixturenames", ())}
+    items.sort(key=lambda item: FIRST.index(group(item.path)) if group(item.path) in FIRST else len(FIRST))
 
-    def group(item: pytest.Item) -> str:
-        if item.path in on_spark:
-            return "Spark"
-        return "chart" if item.path.parent.name == "chart" else item.path.name
 
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group(item)))
-    items.sort(key=lambda item: FIRST.index(group(item)) if group(item) in FIRST else len(FIRST))
+class Groups(LoadFileScheduling):
+    """What pytest-xdist deals out to its workers, one after another."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group(self.config.rootpath / nodeid.partition("::")[0])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Groups | None:
+    return Groups(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 @pytest.hookimpl(wrapper=True)
