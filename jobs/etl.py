@@ -1,3 +1,3 @@
-from neurogrid.pipeline.job import main
+from neurogrid.cli.job import main
 
 main("etl")

@@ -24,12 +24,15 @@ Purpose = Literal[
     "districts",
     "iid",
     "dirichlet",
+    # models
+    "model",
     # federated learning
     "agents",
     "panel",
     "attackers",
     "attack",
     "batches",
+    "dropout",
     "validation",
     # evaluation
     "central",
@@ -37,12 +40,14 @@ Purpose = Literal[
     # teachers
     "teacher households",
     "teacher windows",
+    "teacher dropout",
     "teacher validation",
     # benchmarks
     "teacher bench",
     "bench teacher",
     "bench readings",
     "bench batches",
+    "bench dropout",
     "bench delta",
 ]
 

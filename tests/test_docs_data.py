@@ -19,7 +19,8 @@ from neurogrid.data.readings import UnusableFileError
 from neurogrid.data.series import Treatment
 from neurogrid.data.sources import open_source
 from neurogrid.errors import InputError
-from neurogrid.pipeline import ingest
+from neurogrid.pipeline.etl import etl
+from neurogrid.pipeline.etl_plan import plan_etl
 from neurogrid.storage import place
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "data.md"
@@ -67,7 +68,7 @@ def test_the_example_on_the_page_becomes_a_warehouse_without_a_fault(spark: Spar
     raw = write(tmp_path / "raw", {name: repeated(text) for name, text in files.items()})
     warehouse = tmp_path / "w"
     config = load("", [f"warehouse={warehouse}", f"source.path={raw}"])
-    ingest.do_etl(config, lambda: spark, ingest.find_source(config))
+    etl(plan_etl(config), lambda: spark)
     report = json.loads((warehouse / "quality" / "report.json").read_text())
     assert (report["faults"], report["weather_faults"], report["unusable"]) == ({}, {}, {})
     for household, station, kwh in (("A-17", "town", [0.112, 0.094, 0.101]), ("A-18", "none", [0.050, 0.048, 0.051])):
@@ -201,4 +202,4 @@ def test_the_smallest_example_of_each_published_layout_is_recognised(
 def dry_run(folder: Path, declared: str = "") -> dict[str, Any]:
     """What `neurogrid etl --dry-run` says of a folder."""
     config = load(declared, [f"source.path={json.dumps(str(folder))}"])
-    return do_dry_run(config, ingest.find_source(config))
+    return do_dry_run(plan_etl(config), config.warehouse)

@@ -15,7 +15,11 @@ from pyspark.sql import SparkSession
 from neurogrid.config import load
 from neurogrid.data.manifest import Manifest
 from neurogrid.ledger import read_round_metrics
-from neurogrid.pipeline import ingest, steps
+from neurogrid.pipeline import steps
+from neurogrid.pipeline.etl import etl
+from neurogrid.pipeline.etl_plan import plan_etl
+from neurogrid.pipeline.plan import plan_sampling, plan_training
+from neurogrid.pipeline.training import train
 from neurogrid.storage import place
 
 ROOT = Path(__file__).parents[1]
@@ -67,15 +71,15 @@ def laptop(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Lap
     households = str(values["data"]["synthetic"]["households"])
     run(sys.executable, "-m", "neurogrid", "synth", str(folder / "data"), "--households", households)
     settings = load(config, places)
-    ingest.do_etl(settings, lambda: spark, ingest.find_source(settings))
-    return Laptop(config, places, steps.do_sample(settings, spark)[0])
+    etl(plan_etl(settings), lambda: spark)
+    return Laptop(config, places, steps.sample(plan_sampling(settings), spark))
 
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_the_laptops_federation_learns_whatever_the_seed(laptop: Laptop, seed: int) -> None:
     # Its weights are the same bits as on Spark.
     settings = load(laptop.config, [*laptop.places, f"seed={seed}", f"run_id=s{seed}", "backend.kind=inline"])
-    steps.do_train(settings, None, laptop.manifest, "")
+    train(plan_training(settings, laptop.manifest), None)
     losses = read_round_metrics(place(settings.warehouse) / "runs" / f"s{seed}")["held_out_loss"].to_pylist()
     assert settings.attack.kind != "none"
     assert losses[-1] < FALLS * losses[0]

@@ -11,11 +11,11 @@ from torch.distributed import run
 from torch.nn import parallel
 
 import neurogrid.cli.bench
-import neurogrid.pipeline.job
+import neurogrid.cli.job
 import neurogrid.telemetry.exporter
 from neurogrid.teacher import distribute
 
-assert neurogrid.pipeline.job.STEPS
+assert neurogrid.cli.job.main
 assert neurogrid.cli.bench.bench_app
 assert neurogrid.telemetry.exporter
 assert flight.FlightServerBase

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from neurogrid.fl import local
-from neurogrid.fl.update import AgentId, Layout, Trainer, Update, Vector
-from neurogrid.fl.weights import FlatModel, flatten, layout
+from neurogrid.fl.spec import Spec
+from neurogrid.fl.update import AgentId, Trainer, Update, Vector
+from neurogrid.fl.weights import FlatModel, flatten, spec_of
 from neurogrid.randomness import generator
 from neurogrid.workloads.meters.models import (
     Forecaster,
@@ -45,10 +46,10 @@ def model() -> Forecaster:
     return build(MODEL, SHAPE, seed=1)
 
 
-def start() -> tuple[Vector, Layout]:
-    """The model's first weights and their layout."""
+def start() -> tuple[Vector, Spec]:
+    """The model's first weights and what they are."""
     first = model()
-    return flatten(first), layout(first)
+    return flatten(first), spec_of(first)
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ class LstmTrainer:
             lambda windows: forecast_loss(self._model, LOSS, windows),
             settings=LOCAL,
             rates=repeat(LOCAL.learning_rate),
+            random=generator(1, "bench dropout", round_number, agent),
         )
         return Update(agent, result.delta, SLOTS, {"loss": result.loss, "train_s": result.seconds})
 

@@ -130,16 +130,16 @@ def medians(rounds: int) -> str:
 
 def _row(case: Case, backend: Backend, agents: int, rounds: int) -> tuple[Cell, ...]:
     names = tuple(f"A{number:04d}" for number in range(1, agents + 1))
-    weights, layout = start()
+    weights, spec = start()
     districts = {name: index % DISTRICTS for index, name in enumerate(names)}
-    federation = Federation(names, districts, layout, weights, seed=1)
+    federation = Federation(names, districts, spec, weights, seed=1)
     with ExitStack() as stack:
         if isinstance(backend, InlineBackend):
             stack.enter_context(backend)
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         run = place(str(Path(folder) / "run"))
         state = State.start(weights)
-        ledger = stack.enter_context(Ledger.create(run, _genesis(weights.size, agents), "", layout, state))
+        ledger = stack.enter_context(Ledger.create(run, _genesis(weights.size, agents), "", spec, state))
         exchange = stack.enter_context(BareExchange(agents, weights.size, case.tasks))
         training = stack.enter_context(BareTraining(case.factory, names, case.tasks))
         memory = stack.enter_context(_peak_memory({*exchange.pids, *training.pids}))

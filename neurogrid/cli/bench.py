@@ -9,6 +9,7 @@ import typer
 
 from neurogrid.cli import show
 from neurogrid.cli.options import ConfigFile, Json, Sets, load_config, print_result
+from neurogrid.cli.terminal import Terminal
 from neurogrid.errors import UsageError
 
 bench_app = typer.Typer(help="Measure speed, compared with other programs in the same run.", no_args_is_help=True)
@@ -100,12 +101,14 @@ def bench_results(
     own = [f"source.path={json.dumps(data_dir)}", "source.kind=sgsc", "etl.cadence_minutes=30"]
     settings = load_config(config, [*own, "warehouse=build/results", *(sets or [])], {})
     from neurogrid.cli import results  # noqa: PLC0415
-    from neurogrid.pipeline import ingest  # noqa: PLC0415
+    from neurogrid.pipeline import sessions  # noqa: PLC0415
+    from neurogrid.pipeline.etl_plan import plan_etl  # noqa: PLC0415
     from neurogrid.storage import place  # noqa: PLC0415
 
-    ingest.find_source(settings)
-    with ingest.session(settings) as spark:
-        page = results.measure(settings, numbers, spark)
+    plan_etl(settings)
+    terminal = Terminal()
+    with sessions.session(settings, terminal) as spark:
+        page = results.measure(settings, numbers, spark, terminal)
     place(str(out)).write(page)
     show.facts([("page", str(out))])
     print_result({"path": str(out), "seeds": numbers}, as_json=as_json)
@@ -139,8 +142,10 @@ def bench_teacher(
     own += ["sampling.agents=30", "teacher.share=1.0", "warehouse=build/teacher"]
     settings = load_config(config, [*own, *(sets or [])], {})
     from neurogrid.cli import teacher_results  # noqa: PLC0415
-    from neurogrid.pipeline import ingest  # noqa: PLC0415
+    from neurogrid.pipeline import sessions  # noqa: PLC0415
+    from neurogrid.pipeline.etl_plan import plan_etl  # noqa: PLC0415
 
-    ingest.find_source(settings)
-    with ingest.session(settings) as spark:
-        _bench("What a teacher gains", lambda: teacher_results.measure(settings, spark), out, as_json=as_json)
+    plan_etl(settings)
+    terminal = Terminal()
+    with sessions.session(settings, terminal) as spark:
+        _bench("What a teacher gains", lambda: teacher_results.measure(settings, spark, terminal), out, as_json=as_json)

@@ -1,10 +1,15 @@
-"""The commands of the pipeline. What a command does stands in steps.py."""
+"""The commands of the pipeline: each makes a plan and hands it to a step, with a terminal that says what goes on."""
 
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from neurogrid.cli import show
 from neurogrid.cli.options import (
     AcceptBreak,
     Agents,
@@ -25,6 +30,7 @@ from neurogrid.cli.options import (
     print_result,
     teacher_ids,
 )
+from neurogrid.cli.terminal import Terminal
 from neurogrid.config import Config
 from neurogrid.errors import RunError, UsageError
 from neurogrid.plural import plural
@@ -49,24 +55,35 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Run all steps: ETL, sampling, rounds, evaluation, report. With --resume, continue from where a run stopped."""
-    from neurogrid.pipeline import ingest, runs, steps  # noqa: PLC0415 - torch and Spark load in seconds; --help must not wait for them
+    from neurogrid.pipeline import runs, whole_run  # noqa: PLC0415 - torch and Spark load in seconds; --help must not wait for them
 
     flags = _training_flags(warehouse, manifest, rounds, byzantine_fraction, byzantine_attack, teacher, start_from)
     flags |= {"source.path": data_dir, "sampling.agents": agents}
     settings = load_config(config, sets, flags)
     settings = runs.with_id(settings) if resume is None else _resumed(settings, resume, config, sets, flags)
-    run_id = resume or settings.run_id
     if settings.sampling.manifest and resume is None:
         _refuse_unused(settings.sampling.manifest, {"--data-dir": data_dir, "--agents": agents})
-    source, drawn = None, None
-    if resume is None and not settings.sampling.manifest:
-        source = ingest.find_source(settings)
-        steps.plan_run(settings, source)
-    else:
-        drawn = steps.find_manifest(settings)
-    with runs.saying_how_to_go_on(settings, run_id, "run"):
-        result = steps.do_run(settings, source, drawn, resume or "", accept_break=accept_break)
+    with _saying_how_to_go_on(settings, resume or settings.run_id, "run"):
+        result = whole_run.run(settings, Terminal(), resume or "", accept_break=accept_break)
     print_result(result, as_json=as_json)
+
+
+@contextmanager
+def _saying_how_to_go_on(config: Config, run_id: str, command: str) -> Iterator[None]:
+    """Ctrl-C inside tells the person what to do next, whichever step it came in."""
+    from neurogrid.storage import place  # noqa: PLC0415 - Arrow loads slowly
+
+    kind, first = ("teachers", "teacher.json") if command == "teach" else ("runs", "run.json")
+    try:
+        yield
+    except KeyboardInterrupt:
+        if (place(config.warehouse) / kind / run_id / first).exists():
+            flag = "" if config.warehouse == "warehouse" else f" --warehouse {shlex.quote(config.warehouse)}"
+            show.say(f"stopped; go on with: neurogrid {command} --resume {run_id}{flag}")
+        else:
+            when = "first epoch" if command == "teach" else "first round"
+            show.say(f"stopped before the {when}, so there is nothing to resume: give the same command again")
+        raise
 
 
 def _refuse_unused(manifest: str, flags: dict[str, Any]) -> None:
@@ -105,13 +122,8 @@ def _resumed(asked: Config, run_id: str, config: Path | None, sets: list[str] | 
     """The config of the run itself, running where it is asked to; what would change its result is refused."""
     from neurogrid.pipeline import runs  # noqa: PLC0415
 
-    if config is None:
-        given = [f"{key}={value}" for key, value in flags.items() if value is not None and key != "warehouse"]
-        return runs.with_own_manifest(runs.run_config(asked.warehouse, run_id, [*(sets or []), *given]), run_id)
-    own = runs.run_config(asked.warehouse, run_id, [])
-    runs.refuse_another(asked, own, run_id)
-    anew = {"backend": asked.backend, "spark": asked.spark, "evaluation": asked.evaluation}
-    return runs.with_own_manifest(own.model_copy(update=anew), run_id)
+    given = [f"{key}={value}" for key, value in flags.items() if value is not None and key != "warehouse"]
+    return runs.resumed_config(asked, run_id, [*(sets or []), *given] if config is None else None)
 
 
 def etl(
@@ -127,17 +139,19 @@ def etl(
 ) -> None:
     """Convert raw meter and weather files to clean Parquet, with a data-quality report."""
     from neurogrid.cli.dry_run import do_dry_run  # noqa: PLC0415
-    from neurogrid.pipeline import ingest  # noqa: PLC0415
+    from neurogrid.pipeline import etl, sessions  # noqa: PLC0415
+    from neurogrid.pipeline.etl_plan import plan_etl  # noqa: PLC0415
 
     settings = load_config(
         config, sets, {"warehouse": warehouse, "source.path": data_dir, "source.exclude": exclude or None}
     )
-    source = ingest.find_source(settings)
+    plan = plan_etl(settings)
     if dry_run:
-        print_result(do_dry_run(settings, source), as_json=as_json)
+        print_result(do_dry_run(plan, settings.warehouse), as_json=as_json)
         return
-    with ingest.when_needed(ingest.session(settings)) as spark:
-        print_result(ingest.do_etl(settings, spark, source), as_json=as_json)
+    terminal = Terminal()
+    with sessions.when_needed(sessions.session(settings, terminal)) as spark:
+        print_result(etl.figures(etl.etl(plan, spark, terminal)), as_json=as_json)
 
 
 def sample(
@@ -148,12 +162,13 @@ def sample(
     as_json: Json = False,
 ) -> None:
     """Choose agents and held-out households, and write a manifest."""
-    from neurogrid.pipeline import ingest, preflight, steps  # noqa: PLC0415
+    from neurogrid.pipeline import sessions, steps  # noqa: PLC0415
+    from neurogrid.pipeline.plan import plan_sampling  # noqa: PLC0415
 
     settings = load_config(config, sets, {"warehouse": warehouse, "sampling.agents": agents})
-    preflight.refuse_sampling(settings)
-    with ingest.session(settings) as spark:
-        print_result(steps.do_sample(settings, spark)[1], as_json=as_json)
+    plan, terminal = plan_sampling(settings), Terminal()
+    with sessions.session(settings, terminal) as spark:
+        print_result(steps.sampled(plan.warehouse, steps.sample(plan, spark, terminal)), as_json=as_json)
 
 
 def teach(
@@ -170,14 +185,19 @@ def teach(
     as_json: Json = False,
 ) -> None:
     """Pretrain a model on households whose residents have consented, for federations to start from."""
-    from neurogrid.pipeline import ingest, teach  # noqa: PLC0415
+    from neurogrid.pipeline import sessions, teach_plan, teaching  # noqa: PLC0415
 
     flags = {"sampling.manifest": manifest, "teacher.ranks": ranks, "teacher.epochs": epochs}
     overrides = [*(sets or []), *(f"{key}={value}" for key, value in flags.items() if value is not None)]
-    asked = load_config(config, sets, {**flags, "warehouse": warehouse})
-    settings = teach.prepare(asked, resume or "", overrides)
-    with ingest.session(settings) as spark:
-        print_result(teach.do_teach(settings, spark, resume or ""), as_json=as_json)
+    settings = load_config(config, sets, {**flags, "warehouse": warehouse})
+    if resume is not None:
+        settings = teach_plan.own_config(settings.warehouse, resume, overrides)
+    plan, terminal = teach_plan.plan_teaching(settings, resume or ""), Terminal()
+    with (
+        sessions.session(settings, terminal) as spark,
+        _saying_how_to_go_on(settings, plan.folder.name, "teach"),
+    ):
+        print_result(teaching.teach(plan, spark, terminal), as_json=as_json)
 
 
 def train(
@@ -195,19 +215,20 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train a model in rounds of federated learning."""
-    from neurogrid.pipeline import ingest, preflight, runs, steps  # noqa: PLC0415
+    from neurogrid.pipeline import runs, sessions, training  # noqa: PLC0415
+    from neurogrid.pipeline.plan import find_manifest, plan_training  # noqa: PLC0415
 
     flags = _training_flags(warehouse, manifest, rounds, byzantine_fraction, byzantine_attack, teacher, start_from)
     settings = load_config(config, sets, flags)
     settings = runs.with_id(settings) if resume is None else _resumed(settings, resume, config, sets, flags)
-    drawn = steps.find_manifest(settings)
-    preflight.refuse_training(settings, drawn, resume or "")
-    with runs.saying_how_to_go_on(settings, resume or settings.run_id, "train"):
-        if settings.backend.kind == "inline":
-            result = steps.do_train(settings, None, drawn, resume or "", accept_break=accept_break)
+    plan = plan_training(settings, find_manifest(settings), resume or "", accept_break=accept_break)
+    terminal = Terminal()
+    with _saying_how_to_go_on(settings, plan.run.name, "train"):
+        if plan.exchange is None:
+            result = training.train(plan, None, terminal)
         else:
-            with ingest.session(settings) as spark:
-                result = steps.do_train(settings, spark, drawn, resume or "", accept_break=accept_break)
+            with sessions.session(settings, terminal) as spark:
+                result = training.train(plan, spark, terminal)
     print_result(result, as_json=as_json)
 
 
@@ -229,18 +250,17 @@ def evaluate(
 
     Only the warehouse, spark and evaluation settings are taken from --config; the others are the run's own.
     """
-    from neurogrid.pipeline import ingest, preflight, runs, steps  # noqa: PLC0415
+    from neurogrid.pipeline import runs, sessions, steps  # noqa: PLC0415
+    from neurogrid.pipeline.plan import plan_evaluation  # noqa: PLC0415
 
     flags = {"evaluation.comparisons": ALL_COMPARISONS} if everything else {}
     asked = load_config(config, sets, {"warehouse": warehouse, **flags})
     own = runs.run_config(asked.warehouse, run_id, [*(sets or []), *(f"{key}={value}" for key, value in flags.items())])
     if config is not None:
         own = own.model_copy(update={"evaluation": asked.evaluation, "spark": asked.spark})
-    preflight.refuse_evaluation(own, run_id)
-    settings = runs.with_own_manifest(own, run_id)
-    drawn = steps.find_manifest(settings)
-    with ingest.session(settings) as spark:
-        print_result(steps.do_evaluate(settings, spark, run_id, drawn), as_json=as_json)
+    plan, terminal = plan_evaluation(own, run_id), Terminal()
+    with sessions.session(own, terminal) as spark:
+        print_result(steps.evaluate(plan, spark, terminal), as_json=as_json)
 
 
 def report(run_id: RunId, config: ConfigFile = None, warehouse: Warehouse = None, as_json: Json = False) -> None:
@@ -249,10 +269,12 @@ def report(run_id: RunId, config: ConfigFile = None, warehouse: Warehouse = None
     Only the warehouse is taken from --config.
     """
     from neurogrid.pipeline import runs, steps  # noqa: PLC0415
+    from neurogrid.storage import place  # noqa: PLC0415
 
     settings = load_config(config, None, {"warehouse": warehouse})
     runs.run_config(settings.warehouse, run_id, [])
-    print_result(steps.do_report(settings.warehouse, run_id), as_json=as_json)
+    page = steps.report(place(settings.warehouse), run_id, Terminal())
+    print_result({"path": str(page)}, as_json=as_json)
 
 
 def audit(
@@ -266,11 +288,29 @@ def audit(
 
     Only the warehouse is taken from --config.
     """
-    from neurogrid.pipeline import runs, steps  # noqa: PLC0415
+    from neurogrid.pipeline import runs  # noqa: PLC0415
+    from neurogrid.storage import place  # noqa: PLC0415
 
     settings = load_config(config, None, {"warehouse": warehouse})
     runs.refuse_missing(settings.warehouse, run_id)
-    found = steps.do_audit(settings.warehouse, run_id)
-    if ended and not found["ended"]:
-        raise RunError(f"run {run_id} has not ended", found=f"{plural(found['rounds'], 'round')} so far")
-    print_result(found, as_json=as_json)
+    found = runs.audit(place(settings.warehouse), run_id)
+    show.facts(
+        [
+            ("rounds", str(found.rounds)),
+            ("files", str(found.files)),
+            ("ledger", found.head),
+            ("state", "ended" if found.ended else "not ended"),
+            ("evaluation", found.evaluation or "no evaluation that can be checked"),
+            *(("break", sentence) for sentence in found.breaks),
+        ]
+    )
+    if found.problems:
+        raise RunError(
+            f"run {run_id} has been modified",
+            found="\n         ".join(found.problems),
+            fix="restore these files from a copy; until then the run cannot be resumed, evaluated or reported on",
+        )
+    show.say("  OK: all records and files are unmodified")
+    if ended and not found.ended:
+        raise RunError(f"run {run_id} has not ended", found=f"{plural(found.rounds, 'round')} so far")
+    print_result(asdict(found), as_json=as_json)

@@ -4,18 +4,15 @@ from dataclasses import asdict
 from typing import Any
 
 from neurogrid.cli import show
-from neurogrid.config import Config
-from neurogrid.data.grid import check_cadence
 from neurogrid.data.layouts.preview import FILES, FilePreview, counts_of, preview
 from neurogrid.data.sources import Source
-from neurogrid.pipeline.ingest import etl_settings
+from neurogrid.pipeline.etl_plan import EtlPlan
 from neurogrid.plural import plural
 
 
-def do_dry_run(config: Config, source: Source) -> dict[str, Any]:
+def do_dry_run(plan: EtlPlan, warehouse_uri: str) -> dict[str, Any]:
     """Shows and returns what the ETL would make of the source."""
-    etl = etl_settings(config)
-    cadence = check_cadence(source.cadence_minutes, etl.cadence_minutes)
+    source, etl, cadence = plan.source, plan.settings, plan.cadence_minutes
     listing = source.listing(etl.listed_per_kind)
     files = [preview(source, file, etl.treatment) for file in listing.files[:FILES]]
     megabytes = sum(file.size_bytes for file in listing.files) / 1e6
@@ -31,7 +28,7 @@ def do_dry_run(config: Config, source: Source) -> dict[str, Any]:
             *(("passed over", f"{', '.join(names[:5])}: {rule}") for rule, names in listing.passed_over.items()),
             *([("left out", ", ".join(listing.excluded[:5]))] if listing.excluded else []),
             *(("faults", f"{kind} {count:,}") for kind, count in counts_of(listing).items()),
-            ("to", f"{config.warehouse}/meters"),
+            ("to", f"{warehouse_uri}/meters"),
         ]
     )
     for file in files:

@@ -8,12 +8,9 @@ import json
 import math
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from neurogrid.fl.record import Round
-
-if TYPE_CHECKING:  # what a federation runs on is not installed everywhere
-    from neurogrid.fl.state import State
 
 MARK = "neurogrid"
 
@@ -37,7 +34,7 @@ def parse(line: str) -> tuple[str, dict[str, Any]] | None:
 
 
 class RoundLines:
-    """Observer of `federate` with the face of `show.RoundTable`: a line at the start and a line a round."""
+    """With the face of `show.RoundTable`: a line at the start and a line a round."""
 
     def __init__(self, rounds: int, done: int) -> None:
         emit("training", rounds=rounds, done=done)
@@ -48,8 +45,8 @@ class RoundLines:
     def __exit__(self, *exc: object) -> None:
         return
 
-    def after_round(self, record: Round, state: "State") -> None:
-        """Says what happened in the round."""
+    def show(self, record: Round) -> None:
+        """Says what happened in a round."""
         # The records of agents stand in the ledger; a line of a log has no room for them.
         emit("round", **record.core)
 

@@ -17,7 +17,12 @@ from neurogrid.cli import show
 from neurogrid.config import Config, load, to_yaml
 from neurogrid.data.manifest import Manifest
 from neurogrid.errors import UsageError
-from neurogrid.pipeline import ingest, runs, steps
+from neurogrid.pipeline import runs, steps
+from neurogrid.pipeline.etl import etl
+from neurogrid.pipeline.etl_plan import plan_etl
+from neurogrid.pipeline.events import Observer
+from neurogrid.pipeline.plan import plan_evaluation, plan_sampling, plan_training
+from neurogrid.pipeline.training import train
 from neurogrid.storage import place
 
 ATTACKS = ("scale", "sign_flip", "noise")
@@ -54,26 +59,28 @@ class Goal:
     met: bool
 
 
-def measure(config: Config, seeds: Sequence[int], spark: SparkSession) -> str:
+def measure(config: Config, seeds: Sequence[int], spark: SparkSession, observer: Observer) -> str:
     """Runs everything and returns the page.
 
     Args:
         config: of the main run: source, warehouse, 2 h ahead.
         seeds: the main run is made with each; the others with the first.
         spark: an open session.
+        observer: told what goes on.
     """
-    ingest.do_etl(config, lambda: spark, ingest.find_source(config))
+    etl(plan_etl(config), lambda: spark, observer)
     main = []
     for seed in seeds:
         # Training every household alone takes longer than the federation: once is enough to say what joining gives.
         dear = "ridge, alone, pooled" if seed == seeds[0] else "ridge, pooled"
         wanted = (f"evaluation.comparisons=[{dear}]", f"seed={seed}")
-        main.append(_run(config, spark, f"main-seed{seed}", wanted))
+        main.append(_run(config, spark, observer, f"main-seed{seed}", wanted))
     first = f"seed={seeds[0]}"
-    day = _run(config, spark, "day-ahead", (first, "model.horizon_slots=48"))
-    squared = _run(config, spark, "squared-loss", (first, "local.loss=mse"))
+    day = _run(config, spark, observer, "day-ahead", (first, "model.horizon_slots=48"))
+    squared = _run(config, spark, observer, "squared-loss", (first, "local.loss=mse"))
     attacked = {
-        kind: _run(config, spark, f"attack-{kind}", (first, f"attack.kind={kind}", *ATTACKED)) for kind in ATTACKS
+        kind: _run(config, spark, observer, f"attack-{kind}", (first, f"attack.kind={kind}", *ATTACKED))
+        for kind in ATTACKS
     }
     goals = [*_forecast_goals(main, day, squared), *_attack_goals(main[0], attacked)]
     for goal in goals:
@@ -81,17 +88,17 @@ def measure(config: Config, seeds: Sequence[int], spark: SparkSession) -> str:
     return "\n".join(_page(config, seeds, main, attacked, goals)) + "\n"
 
 
-def _run(config: Config, spark: SparkSession, run_id: str, overrides: Sequence[str]) -> Scored:
+def _run(config: Config, spark: SparkSession, observer: Observer, run_id: str, overrides: Sequence[str]) -> Scored:
     """The run of that name, gone on with if it was begun, made if it is not there."""
     own = load(to_yaml(config), [*overrides, f"run_id={run_id}"])
     root = place(own.warehouse) / "runs" / run_id
-    manifest, _ = steps.do_sample(own, spark)
+    manifest = steps.sample(plan_sampling(own), spark, observer)
     if (root / "run.json").exists():
         _refuse_old(own, run_id, manifest)
     if not (root / "end.json").exists():
-        steps.do_train(own, spark, manifest, run_id if (root / "run.json").exists() else "")
+        train(plan_training(own, manifest, run_id if (root / "run.json").exists() else ""), spark, observer)
     if not (root / "evaluation.json").exists():
-        steps.do_evaluate(own, spark, run_id, manifest)
+        steps.evaluate(plan_evaluation(own, run_id), spark, observer)
     evaluation = json.loads((root / "evaluation.json").read_text())
     return Scored(json.loads((root / "run_summary.json").read_text()), evaluation["parts"]["test"])
 

@@ -22,7 +22,6 @@ from neurogrid.errors import NeuroGridError
 
 if TYPE_CHECKING:  # what a federation runs on is not installed everywhere
     from neurogrid.fl.record import Round
-    from neurogrid.fl.state import State
 
 ROWS_SHOWN = 12
 console = Console(stderr=True, highlight=False)
@@ -114,7 +113,7 @@ def bar(label: str) -> Iterator[Bar]:
 
 
 class RoundTable:
-    """Observer of `federate`: the live table of rounds."""
+    """The live table of rounds, while it is entered."""
 
     def __init__(self, rounds: int, done: int) -> None:
         self._rounds, self._rows = rounds, deque["Round"](maxlen=ROWS_SHOWN)
@@ -133,12 +132,8 @@ class RoundTable:
             self._live.update(self._table())
             self._live.stop()
 
-    def after_round(self, record: "Round", state: "State") -> None:
-        """Shows the round."""
-        self.show(record)
-
     def show(self, record: "Round") -> None:
-        """Shows a round of a run that is elsewhere."""
+        """Shows a round."""
         self._rows.append(record)
         if console.is_terminal:
             self._progress.update(self._task, completed=record.round_id)

@@ -1,4 +1,4 @@
-"""The one YAML config. Only the command line reads it."""
+"""The one YAML config. Only pipeline, which makes plans of it, and the command line read it."""
 
 from neurogrid.config.federation import AttackSection
 from neurogrid.config.reading import given, keys, load, refuse_guide_without_teacher, to_yaml, values

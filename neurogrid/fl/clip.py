@@ -1,11 +1,15 @@
-"""Clipping: no update, or no tensor of it, longer than a norm; the first thing the server does to what it received."""
+"""Clipping: no update, or no tensor of it, longer than a norm; the first thing the server does to what it received.
+
+Buffers are clipped apart from shared tensors: a variance is in another unit than weights, and would drown them.
+"""
 
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from neurogrid.fl.update import Floats, Layout, Matrix
+from neurogrid.fl.spec import Spec
+from neurogrid.fl.update import Floats, Matrix
 
 BLOCK_ROWS = 4
 """Rows made float64 at once to measure them; that many stay in cache."""
@@ -18,9 +22,10 @@ class ClipSettings:
     Attributes:
         to: `median` clips to the round's median norm, which follows the norms down as the learning rate falls;
             `fixed` to `norm`; `none` leaves deltas as they are.
-        per: `update` clips the whole vector; `tensor` each tensor of the model by itself, so that an update whose whole
-            length sits in one small tensor (an output bias) is cut too.
-        norm: L2 norm for `fixed`.
+        per: `update` clips the vector of all shared tensors, and that of all buffers; `tensor` each tensor of the model
+            by itself, so that an update whose whole length sits in one small tensor (an output bias) is cut too.
+        norm: L2 norm for `fixed`, of shared tensors. Buffers are then clipped to the median, since `norm` is in the
+            weights' unit.
     """
 
     to: Literal["median", "fixed", "none"]
@@ -28,45 +33,55 @@ class ClipSettings:
     norm: float
 
 
-def tensor_norms(deltas: Matrix, layout: Layout) -> Floats:
+def tensor_norms(deltas: Matrix, spec: Spec) -> Floats:
     """(n, tensors) float64, L2 norm of each tensor of each delta; not finite where an entry is not, or overflows."""
-    squares = np.empty((len(deltas), len(layout.spans)))
+    squares = np.empty((len(deltas), len(spec.spans)))
     with np.errstate(over="ignore", invalid="ignore"):
         for start in range(0, len(deltas), BLOCK_ROWS):
             rows = deltas[start : start + BLOCK_ROWS].astype(np.float64)
-            for k, span in enumerate(layout.spans):
+            for k, span in enumerate(spec.spans):
                 part = rows[:, span.start : span.stop]
                 squares[start : start + BLOCK_ROWS, k] = np.einsum("ij,ij->i", part, part)
     norms: Floats = np.sqrt(squares)
     return norms
 
 
-def clip(deltas: Matrix, norms: Floats, layout: Layout, settings: ClipSettings) -> Floats:
+def whole_norms(norms: Floats, spec: Spec) -> Floats:
+    """(n,), L2 norm of each delta's shared tensors together, from `tensor_norms`."""
+    whole: Floats = np.sqrt(np.square(norms[:, : spec.n_shared]).sum(axis=1))
+    return whole
+
+
+def clip(deltas: Matrix, norms: Floats, spec: Spec, settings: ClipSettings) -> Floats:
     """Clips `deltas` in place.
 
     Args:
         deltas: (n, d), finite.
         norms: (n, tensors), from `tensor_norms`.
-        layout: where the tensors lie.
+        spec: where the tensors lie.
         settings: see there.
 
     Returns:
-        (n,) factor by which each delta's whole length shrank; 1 where nothing was cut.
+        (n,) factor by which the length of each delta's shared tensors shrank; 1 where nothing was cut.
     """
-    whole = np.sqrt(np.square(norms).sum(axis=1))
+    shared, whole = spec.n_shared, whole_norms(norms, spec)
     if settings.to == "none":
         return np.ones(len(deltas))
-    judged = whole[:, None] if settings.per == "update" else norms
-    limits = np.median(judged, axis=0) if settings.to == "median" else np.full(judged.shape[1], settings.norm)
+    judged = norms
+    if settings.per == "update":
+        judged = np.stack([whole, np.sqrt(np.square(norms[:, shared:]).sum(axis=1))], axis=1)
+    limits = np.median(judged, axis=0)
+    if settings.to == "fixed":
+        limits[: 1 if settings.per == "update" else shared] = settings.norm
     # A tensor that most agents left alone has a median norm of 0, so nobody may change it in this round.
     factors = np.divide(limits, judged, out=np.ones_like(judged), where=judged > limits)
     if settings.per == "update":
-        factors = np.repeat(factors, len(layout.spans), axis=1)
-    widths = [span.stop - span.start for span in layout.spans]
+        factors = np.repeat(factors, [shared, len(spec.spans) - shared], axis=1)
+    widths = [span.stop - span.start for span in spec.spans]
     for row in np.flatnonzero((factors < 1).any(axis=1)):
         # float32 cannot hold the factor of an update that was sent absurdly large; float64 takes twice as long.
         precision = np.float32 if factors[row].min() > np.finfo(np.float32).tiny else np.float64
         deltas[row] = deltas[row] * np.repeat(factors[row].astype(precision), widths)
-    after = np.sqrt(np.square(norms * factors).sum(axis=1))
+    after = whole_norms(norms * factors, spec)
     shrunk: Floats = np.divide(after, whole, out=np.ones_like(whole), where=whole > 0)
     return shrunk

@@ -23,7 +23,7 @@ class LocalSettings:
     Attributes:
         optimiser: `adam` (Kingma and Ba 2014, arXiv:1412.6980) or `sgd`; its state is new each round.
         steps: gradient steps a round.
-        batch_size: windows a step.
+        batch_size: examples a step.
         learning_rate: of the first round.
         final_learning_rate_share: what is left of it in the last round, by a cosine.
         gradient_clip_norm: L2 norm to which a step's gradient is cut; 0 is no limit.
@@ -68,22 +68,27 @@ def train(
     *,
     settings: LocalSettings,
     rates: Iterable[float],
+    random: np.random.Generator,
 ) -> LocalResult:
     """Trains from `weights`, a step a batch; what it returns depends on its arguments only.
 
     Args:
-        model: left with the trained weights.
+        model: left with the trained weights, and in training mode.
         weights: (d,) float32, the start.
         batches: one for each step.
         loss: the model's loss on a batch.
         settings: how to train; `steps` and `batch_size` are the business of whoever makes `batches`.
         rates: the learning rate of each step.
+        random: what the model draws itself (dropout) depends on this stream.
+
+    Raises:
+        ValueError: the weights are another model's, or there are no batches.
     """
     began = time.perf_counter()
-    if weights.shape != tuple(model.weights.shape):
-        raise ValueError(f"{weights.shape} weights for a model that has {tuple(model.weights.shape)}")
-    start = torch.from_numpy(np.array(weights, np.float32))
-    model.weights.copy_(start)
+    model.load(weights)
+    model.model.train()
+    seed_torch(random)
+    start = model.weights.clone()
     step = _Adam(model) if settings.optimiser == "adam" else _Sgd(model)
     losses = []
     for batch, rate in zip(batches, rates, strict=False):
@@ -100,8 +105,16 @@ def train(
         step(rate)
     if not losses:
         raise ValueError("no batches to train on")
-    delta = (model.weights - start).numpy()
-    return LocalResult(delta, float(np.mean(losses)), time.perf_counter() - began)
+    return LocalResult(model.vector() - weights, float(np.mean(losses)), time.perf_counter() - began)
+
+
+def seed_torch(random: np.random.Generator) -> None:
+    """Sets torch's own random state, from which layers like dropout draw, so that it depends on `random` alone."""
+    seed = int(random.integers(2**63))
+    torch.default_generator.manual_seed(seed)
+    # torch.manual_seed takes a millisecond where no GPU is in use, to remember the seed for one.
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.manual_seed(seed)
 
 
 class _Sgd:

@@ -88,7 +88,7 @@ def assumed_f(settings: AggregationSettings, asked: Asked) -> int:
 
 def run_stages(stages: Sequence[Stage], result: RoundResult, asked: Asked, state: State) -> Outcome:
     """Runs the stages until one makes the round void. Changes `result.deltas` in place."""
-    batch, void = Batch.of(result, asked.layout), ""
+    batch, void = Batch.of(result, asked.spec), ""
     slots: dict[str, Slot] = {}
     reports: dict[str, Figures] = {}
     findings: dict[str, dict[AgentId, Any]] = {}

@@ -27,6 +27,7 @@ _REASONS = (
     ("wrong shape", "wrong_shape"),
     ("not finite", "not_finite"),
     ("claims ", "bad_windows"),
+    ("negative variance", "negative_variance"),
     ("filtered by ", "filtered"),
     ("round void", "void"),
 )
@@ -38,13 +39,13 @@ def reason_kind(reason: str) -> str:
     return next((kind for start, kind in _REASONS if reason.startswith(start)), "other")
 
 
-_JUDGED = ("filtered", "not_finite", "bad_windows")
+_JUDGED = ("filtered", "not_finite", "bad_windows", "negative_variance")
 
 
 def suspected(rule: str, rejections: Iterable[tuple[str, int]]) -> int:
     """How many of a round's rejections count against f, the attackers that its rule tolerates.
 
-    An update that the rule filtered, that is not finite or claims the impossible. One that failed, came late, was lost
+    An update that the rule filtered, that is not finite, or says what cannot be. One that failed, came late, was lost,
     or fell with a void round is nobody's attack.
 
     Args:
@@ -66,7 +67,7 @@ class AgentRecord:
         answered: whether an update came.
         accepted: whether the rule let it in (see `Aggregate.accepted`).
         share: its share in the city mean, averaged over coordinates.
-        norm: L2 norm of what it sent, before clipping.
+        norm: L2 norm of what it sent of shared tensors, before clipping.
         clip_factor: what clipping left of that length; 1 is all.
         score: how far out the rule found it.
         reason: why it was not accepted; empty where it was.
@@ -168,7 +169,8 @@ class Round:
         round_id: its number, from 1.
         wallclock_s: how long it took.
         aggregated, void_reason: whether the model changed, and why not.
-        held_out_loss, update_norm, relative_update, w_drift, w_global_sha256: of the model after it, see `COLUMNS`.
+        held_out_loss, update_norm, relative_update, w_drift, w_global_sha256: of the model after it, see `COLUMNS`;
+            lengths are those of shared tensors.
         converged: whether it is the last, since the model hardly changed any more.
         reports: by stage, its figures. Beside the stages' own there are `asked`, `exchange`, `server` (seconds),
             `audit` (sums over agents), and `truth` where it is known.

@@ -27,9 +27,10 @@ from neurogrid.fl.order import Backend
 from neurogrid.fl.panel import held_out_loss
 from neurogrid.fl.pipeline import AggregationSettings, assumed_f, make_stages, run_stages
 from neurogrid.fl.record import Figures, Round, weights_sha256
+from neurogrid.fl.spec import Spec
 from neurogrid.fl.stages import Asked, Stage
 from neurogrid.fl.state import State
-from neurogrid.fl.update import AgentId, Layout, RoundPlan, Vector
+from neurogrid.fl.update import AgentId, RoundPlan, Vector
 from neurogrid.randomness import generator
 
 VOID_ROUNDS_IN_A_ROW = 3
@@ -60,14 +61,14 @@ class Federation:
     Attributes:
         agents: in the order of the manifest, which is the order of every sum.
         districts: each agent's district.
-        layout: of the model's tensors.
+        spec: what the model's vector holds.
         start: (d,) the weights before round 1, from which drift is measured.
         seed: of everything drawn in the run.
     """
 
     agents: tuple[AgentId, ...]
     districts: dict[AgentId, int]
-    layout: Layout
+    spec: Spec
     start: Vector
     seed: int
 
@@ -187,15 +188,16 @@ def _one_round(state: State, run: "_Run") -> tuple[State, Round]:
     )
     result = run_round(run.backend, plan, run.rows)
     returned = time.perf_counter()
-    asked = Asked(plan.agents, federation.districts, federation.layout)
+    asked = Asked(plan.agents, federation.districts, federation.spec)
     outcome = run_stages(run.stages, result, asked, state)
     after = state.with_(outcome.slots, round=number)
     aggregated = time.perf_counter()
     held_out = held_out_loss(score(run.backend, run.panel, number, after.weights, settings.timeout_s), len(run.panel))
     ended = time.perf_counter()
 
-    change = length(after.weights.astype(np.float64) - state.weights)
-    relative = change / max(length(state.weights), 1e-12)
+    shared = federation.spec.columns("shared")
+    change = length(after.weights[shared].astype(np.float64) - state.weights[shared])
+    relative = change / max(length(state.weights[shared]), 1e-12)
     progress = state.progress.after(held_out, relative, void=bool(outcome.void))
     after = after.with_({"progress": progress.to_json(), "lost/agents": lost.after_round(before, result, number)})
     malicious = run.truth.malicious(number, plan.asked) if run.truth else {}
@@ -217,7 +219,7 @@ def _one_round(state: State, run: "_Run") -> tuple[State, Round]:
         held_out_loss=held_out,
         update_norm=change,
         relative_update=relative,
-        w_drift=length(after.weights.astype(np.float64) - federation.start),
+        w_drift=length(after.weights[shared].astype(np.float64) - federation.start[shared]),
         converged=stop_reason(after, settings) == "converged",
         w_global_sha256=weights_sha256(after.weights),
         reports=reports,

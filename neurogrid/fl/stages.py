@@ -12,12 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from neurogrid.fl.aggregate import Aggregate, average, capped_weights, joined
-from neurogrid.fl.clip import ClipSettings, clip, tensor_norms
+from neurogrid.fl.clip import ClipSettings, clip, tensor_norms, whole_norms
 from neurogrid.fl.record import Figures
 from neurogrid.fl.registry import NothingToTrimError, RuleSpec, TooFewAgentsError, count
 from neurogrid.fl.rules import Verdict
+from neurogrid.fl.spec import Spec
 from neurogrid.fl.state import Slot, State
-from neurogrid.fl.update import AgentId, Floats, Layout, Matrix, RoundResult
+from neurogrid.fl.update import AgentId, Floats, Matrix, RoundResult, Vector
 from neurogrid.plural import plural
 
 MOST_WINDOWS = 2**31
@@ -29,19 +30,26 @@ Findings = Mapping[str, Mapping[AgentId, Any]]
 
 @dataclass(frozen=True)
 class Asked:
-    """Who was asked in a round, in the order of every sum; each agent's district; where the model's tensors lie."""
+    """Who was asked in a round, in the order of every sum; each agent's district; what the vector holds."""
 
     agents: tuple[AgentId, ...]
     districts: Mapping[AgentId, int]
-    layout: Layout
+    spec: Spec
 
 
 @dataclass(frozen=True)
 class Judged:
-    """What a rule made of some of a batch's updates: all of them, or a district's."""
+    """What a rule made of some of a batch's updates: all of them, or a district's.
+
+    Attributes:
+        members: rows of the batch.
+        verdict: on their shared tensors.
+        buffers: on their buffers; None where the model has none, or another rule follows.
+    """
 
     members: Ints
     verdict: Verdict
+    buffers: Verdict | None = None
 
 
 @dataclass(frozen=True)
@@ -67,12 +75,12 @@ class Batch:
     mean: Aggregate | None = None
 
     @classmethod
-    def of(cls, result: RoundResult, layout: Layout) -> Self:
+    def of(cls, result: RoundResult, spec: Spec) -> Self:
         """All that came back from a round, the same memory."""
         return cls(
             agents=tuple(update.agent for update in result.updates),
             deltas=result.deltas,
-            norms=tensor_norms(result.deltas, layout),
+            norms=tensor_norms(result.deltas, spec),
             windows=np.array([update.windows for update in result.updates], np.int64),
             weights=np.ones(len(result.updates)),
         )
@@ -121,7 +129,10 @@ class Stage(Protocol):
 
 @dataclass(frozen=True)
 class Admit:
-    """Refuses what is no update: not finite, or impossible claims. With fewer than `min_agents` the round is void."""
+    """Refuses what is no update: not finite, impossible claims, or a variance that would be below 0.
+
+    With fewer than `min_agents` the round is void.
+    """
 
     min_agents: int
     name: str = "admit"
@@ -133,7 +144,8 @@ class Admit:
             for agent, windows, norms in zip(batch.agents, batch.windows.tolist(), batch.norms, strict=True)
             if (reason := refusal(windows, norms))
         }
-        whole = np.sqrt(np.square(batch.norms).sum(axis=1))
+        reasons = below_zero(batch, asked.spec, state.weights) | reasons
+        whole = whole_norms(batch.norms, asked.spec)
         finite = whole[np.isfinite(whole)]
         usable = batch.only(np.flatnonzero([agent not in reasons for agent in batch.agents]))
         void = ""
@@ -159,6 +171,21 @@ def refusal(windows: int, norms: Floats) -> str:
     return ""
 
 
+def below_zero(batch: Batch, spec: Spec, weights: Vector) -> dict[AgentId, str]:
+    """Why an update may reach no rule that would make a variance negative, by agent.
+
+    What is left stays at 0 or above in every mean: a mean of entries that are at least -v is at least -v.
+    """
+    reasons: dict[AgentId, str] = {}
+    for span in spec.buffers:
+        if span.nonnegative:
+            with np.errstate(over="ignore", invalid="ignore"):
+                after = weights[span.start : span.stop] + batch.deltas[:, span.start : span.stop]
+            below = np.flatnonzero((after < 0).any(axis=1)).tolist()
+            reasons |= {batch.agents[row]: f"negative variance in {span.name}" for row in below}
+    return reasons
+
+
 @dataclass(frozen=True)
 class Clip:
     """Clips each update, see clip.py."""
@@ -168,7 +195,7 @@ class Clip:
 
     def __call__(self, batch: Batch, asked: Asked, state: State) -> Passed:
         """See Stage."""
-        factors = clip(batch.deltas, batch.norms, asked.layout, self.settings)
+        factors = clip(batch.deltas, batch.norms, asked.spec, self.settings)
         return Passed(batch, {"clipped_agents": int((factors < 1).sum())}, {"clip_factor": batch.by_agent(factors)})
 
 
@@ -189,6 +216,9 @@ class Weigh:
 class Judge:
     """A robust rule over all updates, or over those of each district with an f of its own.
 
+    It judges shared tensors and, where the mean is made of what it keeps, buffers by themselves: weights that are as
+    others' must not carry buffers in, and statistics in a large unit must not decide about weights.
+
     Attributes:
         rule: see registry.py.
         byzantine_share: share of the agents asked that may be malicious; f is its whole part, of those asked and not of
@@ -208,7 +238,6 @@ class Judge:
 
     def __call__(self, batch: Batch, asked: Asked, state: State) -> Passed:
         """See Stage."""
-        rule = self.rule.load()
         judged: list[Judged] = []
         why: dict[int, str] = {}
         for label, members in _groups(batch, asked, self.scope).items():
@@ -220,7 +249,8 @@ class Judge:
                     raise
                 why[label] = str(error)
                 continue
-            judged.append(Judged(members, rule(batch.deltas if self.scope == "all" else batch.deltas[members], f)))
+            deltas = batch.deltas if self.scope == "all" else batch.deltas[members]
+            judged.append(self._judged(deltas, members, f, asked.spec))
         scores: dict[AgentId, float] = {}
         reasons: dict[AgentId, str] = {}
         for own in judged:
@@ -238,6 +268,11 @@ class Judge:
         dropped = set(batch.agents) - set(left.agents) - set(reasons)
         reasons |= dict.fromkeys(dropped, f"filtered by {self.rule.name}")
         return Passed(left, {**figures, "dropped_agents": len(dropped)}, {"score": scores, "reason": reasons})
+
+    def _judged(self, deltas: Matrix, members: Ints, f: int, spec: Spec) -> Judged:
+        rule = self.rule.load()
+        buffers = rule(deltas[:, spec.columns("buffer")], f) if spec.buffers and self.last else None
+        return Judged(members, rule(deltas[:, spec.columns("shared")], f), buffers)
 
     def _f(self, asked: Asked, label: int) -> int:
         if self.scope == "all":
@@ -274,13 +309,10 @@ class Mean:
     def __call__(self, batch: Batch, asked: Asked, state: State) -> Passed:
         """See Stage."""
         districts = _districts(batch, asked)
-        mean = joined(
-            [
-                (own.members, average(own.verdict, batch.weights[own.members], districts[own.members]))
-                for own in batch.judged
-            ],
-            batch.weights,
-        )
+        parts = [
+            (own.members, averaged(own, batch.weights[own.members], districts[own.members])) for own in batch.judged
+        ]
+        mean = joined(parts, batch.weights)
         accepted = batch.by_agent(mean.accepted)
         in_judgement = {batch.agents[i] for own in batch.judged for i in own.members}
         return Passed(
@@ -295,9 +327,20 @@ class Mean:
         )
 
 
+def averaged(judged: Judged, weights: Floats, districts: Ints) -> Aggregate:
+    """The mean of what the rule kept: its `delta` is of shared tensors and buffers, all else of shared tensors."""
+    mean = average(judged.verdict, weights, districts)
+    if judged.buffers is None:
+        return mean
+    return replace(mean, delta=np.concatenate([mean.delta, average(judged.buffers, weights, districts).delta]))
+
+
 @dataclass(frozen=True)
 class ServerStep:
-    """Adds to the model `step` times the running sum of changes, of which `momentum` is kept each round."""
+    """Adds to shared tensors `step` times the running sum of changes, of which `momentum` is kept each round.
+
+    Buffers become their mean: a step beyond it would give statistics of nobody's inputs, and variances below 0.
+    """
 
     momentum: float
     step: float
@@ -308,4 +351,7 @@ class ServerStep:
         assert batch.mean is not None
         momentum = (self.momentum * state.array("server/momentum") + batch.mean.delta).astype(np.float32)
         weights = (state.weights + self.step * momentum).astype(np.float32)
+        buffers = asked.spec.columns("buffer")
+        weights[buffers] = state.weights[buffers] + batch.mean.delta[buffers]
+        momentum[buffers] = 0
         return Passed(batch, slots={"model": weights, "server/momentum": momentum})

@@ -25,7 +25,7 @@ class Update:
     Attributes:
         agent: who trained.
         delta: (d,) float32, weights after less weights before; nobody writes to it any more.
-        windows: number of training windows the agent says it holds.
+        windows: number of examples the agent says it trains on; those of meters are windows of readings.
         metrics: named figures of the training, e.g. `loss` (mean over its steps) and `train_s`.
     """
 
@@ -133,25 +133,3 @@ class TrainerFactory(Protocol):
     def __call__(self) -> Trainer:
         """Called once a task."""
         ...
-
-
-@dataclass(frozen=True)
-class TensorSpan:
-    """Where one of the model's tensors lies in the flat vector: columns `start` to `stop`."""
-
-    name: str
-    shape: tuple[int, ...]
-    start: int
-    stop: int
-
-
-@dataclass(frozen=True)
-class Layout:
-    """The order in which a model's tensors lie in the flat vector."""
-
-    spans: tuple[TensorSpan, ...] = field(default_factory=tuple)
-
-    @property
-    def size(self) -> int:
-        """Number of weights, d."""
-        return self.spans[-1].stop if self.spans else 0

@@ -1,27 +1,36 @@
-"""A model's weights as one flat vector and back: what travels, is summed and is saved is always the vector."""
+"""A model's weights as one flat vector and back: what travels, is summed and is saved is always the vector.
 
-from collections.abc import Mapping
+Parameters are in it, and buffers of finite floating-point numbers that are part of the model's state dict, such as
+BatchNorm's running mean and variance. Other buffers are not: counters (`num_batches_tracked`), what is not saved, and
+what is not finite (masks of -inf), of which no mean can be made. They are as the model was built, each time that an
+agent begins.
+"""
+
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from neurogrid.fl.update import Layout, TensorSpan, Vector
+from neurogrid.fl.spec import Role, Span, Spec
+from neurogrid.fl.update import Vector
 
 
-def layout(model: nn.Module) -> Layout:
-    """Where each of the model's parameters lies in the vector: in the model's own order, without gaps."""
+def spec_of(model: nn.Module) -> Spec:
+    """Where each of the model's tensors lies in the vector: parameters in the model's own order, then buffers."""
     spans, start = [], 0
-    for name, parameter in model.named_parameters():
-        stop = start + parameter.numel()
-        spans.append(TensorSpan(name, tuple(parameter.shape), start, stop))
+    for name, tensor, role in _tensors(model):
+        stop = start + tensor.numel()
+        # torch's own name for the variances that its normalisations keep.
+        nonnegative = role == "buffer" and name.rpartition(".")[2] == "running_var"
+        spans.append(Span(name, tuple(tensor.shape), start, stop, role, nonnegative))
         start = stop
-    return Layout(tuple(spans))
+    return Spec(tuple(spans))
 
 
 def flatten(model: nn.Module) -> Vector:
     """The model's weights as a new (d,) float32 vector."""
-    parts = [parameter.detach().reshape(-1).numpy() for parameter in model.parameters()]
+    parts = [tensor.detach().reshape(-1).numpy() for _, tensor, _ in _tensors(model)]
     return np.concatenate(parts).astype(np.float32, copy=False)
 
 
@@ -31,20 +40,20 @@ def load(model: nn.Module, weights: Vector) -> None:
     Raises:
         ValueError: the vector has another length than the model has weights.
     """
-    where = layout(model)
+    where = spec_of(model)
     _require(where, weights)
     with torch.no_grad():
-        for span, parameter in zip(where.spans, model.parameters(), strict=True):
-            parameter.copy_(_tensor(weights, span))
+        for span, (_, tensor, _) in zip(where.spans, _tensors(model), strict=True):
+            tensor.copy_(_tensor(weights, span))
 
 
-def state_dict(where: Layout, weights: Vector) -> dict[str, Tensor]:
-    """The vector as torch's state dict, e.g. to save as a `.pt` file."""
+def state_dict(where: Spec, weights: Vector) -> dict[str, Tensor]:
+    """The vector as torch's state dict, e.g. to save as a `.pt` file; without buffers that are not in the vector."""
     _require(where, weights)
     return {span.name: _tensor(weights, span).clone() for span in where.spans}
 
 
-def from_state_dict(where: Layout, state: Mapping[str, Tensor]) -> Vector:
+def from_state_dict(where: Spec, state: Mapping[str, Tensor]) -> Vector:
     """Inverse of `state_dict`; raises KeyError where a tensor is missing, ValueError where one has another shape."""
     parts = []
     for span in where.spans:
@@ -59,24 +68,63 @@ class FlatModel:
 
     Attributes:
         model: the module itself.
-        layout: where its tensors lie.
-        weights, gradient: (d,) float32 tensors that the module's parameters and their `.grad` are views of.
+        spec: where its tensors lie in the vector, as it was built.
+        weights, gradient: float32 tensors that the module's parameters and their `.grad` are views of; buffers, which
+            have no gradient and which a module may replace, are not in them.
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self.model, self.layout = model, layout(model)
+        self.model, self.spec = model, spec_of(model)
         self.weights = torch.cat([p.detach().reshape(-1) for p in model.parameters()])
         self.gradient = torch.zeros_like(self.weights)
-        for span, parameter in zip(self.layout.spans, model.parameters(), strict=True):
+        for span, parameter in zip(self.spec.spans, model.parameters(), strict=False):
             parameter.data = self.weights[span.start : span.stop].view(span.shape)
             parameter.grad = self.gradient[span.start : span.stop].view(span.shape)
+        travel = {span.name for span in self.spec.buffers}
+        self._first = {name: b.detach().clone() for name, b in model.named_buffers() if name not in travel}
+
+    def load(self, weights: Vector) -> None:
+        """Sets parameters and buffers from the vector, and buffers that are not in it to what they were at first: of
+        whoever was trained on before, nothing is left.
+
+        Raises:
+            ValueError: the vector has another length than the model has weights.
+        """
+        _require(self.spec, weights)
+        self.weights.copy_(_array(weights[self.spec.columns("shared")]))
+        with torch.no_grad():
+            buffers = dict(self.model.named_buffers())
+            for span in self.spec.buffers:
+                buffers[span.name].copy_(_tensor(weights, span))
+            for name, first in self._first.items():
+                buffers[name].copy_(first)
+
+    def vector(self) -> Vector:
+        """The model's weights as a new (d,) float32 vector."""
+        buffers = dict(self.model.named_buffers())
+        parts = [buffers[span.name].detach().reshape(-1).numpy() for span in self.spec.buffers]
+        return np.concatenate([self.weights.numpy(), *parts])
 
 
-def _tensor(weights: Vector, span: TensorSpan) -> Tensor:
-    # A copy of the slice: the vector may be read-only memory of a message.
-    return torch.from_numpy(np.array(weights[span.start : span.stop], np.float32)).view(span.shape)
+def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor, Role]]:
+    """All that travels, in the vector's order."""
+    for name, parameter in model.named_parameters():
+        yield name, parameter, "shared"
+    saved = model.state_dict().keys()
+    for name, buffer in model.named_buffers():
+        if name in saved and buffer.is_floating_point() and bool(torch.isfinite(buffer).all()):
+            yield name, buffer, "buffer"
 
 
-def _require(where: Layout, weights: Vector) -> None:
+def _array(weights: Vector) -> Tensor:
+    # A copy: the vector may be read-only memory of a message.
+    return torch.from_numpy(np.array(weights, np.float32))
+
+
+def _tensor(weights: Vector, span: Span) -> Tensor:
+    return _array(weights[span.start : span.stop]).view(span.shape)
+
+
+def _require(where: Spec, weights: Vector) -> None:
     if weights.shape != (where.size,):
         raise ValueError(f"{weights.shape} weights for a model that has ({where.size},)")

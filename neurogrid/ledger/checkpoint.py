@@ -16,8 +16,9 @@ from safetensors.numpy import load as unpack_tensors
 from safetensors.numpy import save as pack_tensors
 
 from neurogrid.errors import UsageError
+from neurogrid.fl.spec import Spec
 from neurogrid.fl.state import Progress, State
-from neurogrid.fl.update import Layout, Vector
+from neurogrid.fl.update import Vector
 from neurogrid.fl.weights import from_state_dict
 from neurogrid.ledger.chain import Record, canonical
 from neurogrid.ledger.records import read_named, round_name
@@ -34,20 +35,20 @@ def state_path(round_number: int) -> str:
     return f"W_global/{round_name(round_number)}/state.safetensors"
 
 
-def pack_state(state: State, layout: Layout) -> bytes:
+def pack_state(state: State, spec: Spec) -> bytes:
     """A state as a safetensors file: the same state gives the same bytes."""
     arrays = {name: np.ascontiguousarray(slot) for name, slot in state.slots.items() if isinstance(slot, np.ndarray)}
     others = {name: slot for name, slot in state.slots.items() if name not in arrays}
-    metadata = canonical({"round": state.round, "slots": others, "tensors": _spans(layout)})
+    metadata = canonical({"round": state.round, "slots": others, "tensors": _spans(spec)})
     return pack_tensors(arrays, {_METADATA: metadata})
 
 
-def pack_weights(weights: Vector, layout: Layout) -> bytes:
+def pack_weights(weights: Vector, spec: Spec) -> bytes:
     """The model's own tensors by name, as a safetensors file."""
-    return pack_tensors({span.name: weights[span.start : span.stop].reshape(span.shape) for span in layout.spans})
+    return pack_tensors({span.name: weights[span.start : span.stop].reshape(span.shape) for span in spec.spans})
 
 
-def read_weights(run: Place, record: Record, layout: Layout) -> Vector:
+def read_weights(run: Place, record: Record, spec: Spec) -> Vector:
     """(d,) the weights after a round, by its record or, for those of the start, the run's first one.
 
     Raises:
@@ -56,17 +57,17 @@ def read_weights(run: Place, record: Record, layout: Layout) -> Vector:
     """
     number = record.get("round_id", 0)
     if _former(number) in record["files"]:
-        return _read_former(run, record, layout)["weights"]
-    return _read_state(run, record, layout).weights
+        return _read_former(run, record, spec)["weights"]
+    return _read_state(run, record, spec).weights
 
 
-def read_state(run: Place, records: Sequence[Record], layout: Layout) -> State:
+def read_state(run: Place, records: Sequence[Record], spec: Spec) -> State:
     """The state after the last of the run's records; raises as `read_weights` does."""
     last = records[-1]
     if _former(len(records) - 1) not in last["files"]:
-        return _read_state(run, last, layout)
+        return _read_state(run, last, spec)
     rounds = records[1:]
-    loaded = _read_former(run, last, layout)
+    loaded = _read_former(run, last, spec)
     progress = Progress()
     for record in rounds:
         held_out, update = (_float(record[name]) for name in ("held_out_loss", "relative_update"))
@@ -75,21 +76,22 @@ def read_state(run: Place, records: Sequence[Record], layout: Layout) -> State:
     return State.start(loaded["weights"]).with_({"progress": progress.to_json(), **momentum}, round=len(rounds))
 
 
-def read_final(run: Place, end: Record, layout: Layout) -> Vector:
+def read_final(run: Place, end: Record, spec: Spec) -> Vector:
     """(d,) the final weights of a run that has ended, by its last record; raises as `read_weights` does."""
     if "W_final.pt" in end["files"]:
         tensors: Mapping[str, Any] = unpack(read_named(run, end, "W_final.pt"))
-        return _flat(run, layout, tensors)
+        return _flat(run, spec, tensors)
     found = unpack_tensors(read_named(run, end, FINAL))
-    if {name: tensor.shape for name, tensor in found.items()} != {span.name: span.shape for span in layout.spans}:
+    if {name: tensor.shape for name, tensor in found.items()} != {span.name: span.shape for span in spec.spans}:
         raise _another_model(run, _shapes(found))
-    return np.concatenate([found[span.name].reshape(-1) for span in layout.spans])
+    return np.concatenate([found[span.name].reshape(-1) for span in spec.spans])
 
 
-def _read_state(run: Place, record: Record, layout: Layout) -> State:
+def _read_state(run: Place, record: Record, spec: Spec) -> State:
     content = read_named(run, record, state_path(record.get("round_id", 0)))
     metadata = json.loads(_header(content)["__metadata__"][_METADATA])
-    if metadata["tensors"] != _spans(layout):
+    # Before there were buffers, tensors said no role.
+    if [{"role": "shared", **own} for own in metadata["tensors"]] != _spans(spec):
         raise _another_model(run, ", ".join(f"{own['name']} {own['shape']}" for own in metadata["tensors"]))
     return State(metadata["round"], {**unpack_tensors(content), **metadata["slots"]})
 
@@ -100,9 +102,10 @@ def _header(content: bytes) -> dict[str, Any]:
     return header
 
 
-def _spans(layout: Layout) -> list[dict[str, Any]]:
+def _spans(spec: Spec) -> list[dict[str, Any]]:
     return [
-        {"name": span.name, "shape": list(span.shape), "start": span.start, "stop": span.stop} for span in layout.spans
+        {"name": span.name, "shape": list(span.shape), "start": span.start, "stop": span.stop, "role": span.role}
+        for span in spec.spans
     ]
 
 
@@ -110,14 +113,14 @@ def _former(round_number: int) -> str:
     return f"W_global/{round_name(round_number)}/W.pt"
 
 
-def _read_former(run: Place, record: Record, layout: Layout) -> dict[str, Vector]:
+def _read_former(run: Place, record: Record, spec: Spec) -> dict[str, Vector]:
     content = read_named(run, record, _former(record.get("round_id", 0)))
-    return {name: _flat(run, layout, tensors) for name, tensors in unpack(content).items()}
+    return {name: _flat(run, spec, tensors) for name, tensors in unpack(content).items()}
 
 
-def _flat(run: Place, layout: Layout, tensors: Mapping[str, Any]) -> Vector:
+def _flat(run: Place, spec: Spec, tensors: Mapping[str, Any]) -> Vector:
     try:
-        return from_state_dict(layout, tensors)
+        return from_state_dict(spec, tensors)
     except (KeyError, ValueError) as error:
         raise _another_model(run, _shapes(tensors)) from error
 

@@ -17,8 +17,9 @@ import pyarrow as pa
 
 from neurogrid.errors import RunError, UsageError
 from neurogrid.fl.record import Round, weights_sha256
+from neurogrid.fl.spec import Spec
 from neurogrid.fl.state import State
-from neurogrid.fl.update import Layout, Vector
+from neurogrid.fl.update import Vector
 from neurogrid.ledger.chain import Record, parse, seal, sha256, to_text
 from neurogrid.ledger.checkpoint import FINAL, pack_state, pack_weights, read_state, read_weights, state_path
 from neurogrid.ledger.made_with import MadeWith, newest
@@ -116,8 +117,8 @@ def _now() -> str:
 class Ledger:
     """Observer of `federate` that makes every round durable. Close it, or use it as a context manager."""
 
-    def __init__(self, run: Place, layout: Layout, records: list[Record], lock: FolderLock, rows: int = 0) -> None:
-        self._run, self._layout, self._records, self._lock = run, layout, records, lock
+    def __init__(self, run: Place, spec: Spec, records: list[Record], lock: FolderLock, rows: int = 0) -> None:
+        self._run, self._spec, self._records, self._lock = run, spec, records, lock
         self._rows, self._new = rows, 0  # of the table of rounds as it is stored; rounds that are to come into it
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         self._pending: Future[None] | None = None
@@ -125,7 +126,7 @@ class Ledger:
         self._break: MadeWith = {}
 
     @classmethod
-    def create(cls, run: Place, genesis: Genesis, config_yaml: str, layout: Layout, start: State) -> "Ledger":
+    def create(cls, run: Place, genesis: Genesis, config_yaml: str, spec: Spec, start: State) -> "Ledger":
         """Begins a new run's folder with the state before its first round.
 
         Raises:
@@ -135,18 +136,16 @@ class Ledger:
         with _writing(run, "the folder", "make room or access there, or choose another place for runs"):
             lock = FolderLock(run, f"run {run.name}")
             try:
-                record = cls._begin(run, genesis, config_yaml, layout, start, lock)
+                record = cls._begin(run, genesis, config_yaml, spec, start, lock)
             except BaseException:
                 lock.release()
                 raise
-        return cls(run, layout, [record], lock)
+        return cls(run, spec, [record], lock)
 
     @staticmethod
-    def _begin(
-        run: Place, genesis: Genesis, config_yaml: str, layout: Layout, start: State, lock: FolderLock
-    ) -> Record:
+    def _begin(run: Place, genesis: Genesis, config_yaml: str, spec: Spec, start: State, lock: FolderLock) -> Record:
         refuse_begun(run)
-        contents = {state_path(0): pack_state(start, layout), "config.yaml": config_yaml.encode()}
+        contents = {state_path(0): pack_state(start, spec), "config.yaml": config_yaml.encode()}
         for path, content in contents.items():
             (run / path).write(content)
         files = {path: sha256(content) for path, content in contents.items()}
@@ -157,7 +156,7 @@ class Ledger:
         return record
 
     @classmethod
-    def resume(cls, run: Place, layout: Layout) -> tuple["Ledger", Resumed]:
+    def resume(cls, run: Place, spec: Spec) -> tuple["Ledger", Resumed]:
         """Takes up a run after its last durable round.
 
         Raises:
@@ -176,12 +175,12 @@ class Ledger:
             genesis, rounds = records[0], records[1:]
             rows = _rows_of_table(run, len(rounds))
             read_named(run, genesis, "config.yaml")
-            start = read_weights(run, genesis, layout)
-            state = read_state(run, records, layout)
+            start = read_weights(run, genesis, spec)
+            state = read_state(run, records, spec)
         except BaseException:
             lock.release()
             raise
-        return cls(run, layout, [genesis, *rounds], lock, rows), Resumed(state, start, genesis, newest(records))
+        return cls(run, spec, [genesis, *rounds], lock, rows), Resumed(state, start, genesis, newest(records))
 
     @property
     def head(self) -> str:
@@ -213,7 +212,7 @@ class Ledger:
         began = time.perf_counter()
         name = round_name(record.round_id)
         contents = {
-            state_path(record.round_id): pack_state(state, self._layout),
+            state_path(record.round_id): pack_state(state, self._spec),
             f"audit/agent_round_audit/{name}.parquet": to_parquet(map(asdict, record.agents), AGENT_AUDIT),
             f"audit/district_round_summary/{name}.parquet": to_parquet(map(asdict, record.districts), DISTRICT_AUDIT),
         }
@@ -292,7 +291,7 @@ class Ledger:
         genesis, rounds = self._records[0], self._records[1:]
         summary = summarise_run(genesis, rounds, reason, weights_sha256(state.weights), facts)
         contents: dict[str, bytes] = {
-            FINAL: pack_weights(state.weights, self._layout),
+            FINAL: pack_weights(state.weights, self._spec),
             "round_metrics.parquet": self._metrics(),
             "run_summary.json": (json.dumps(summary, indent=2, sort_keys=True, allow_nan=False) + "\n").encode(),
             "run_summary.md": to_markdown(summary).encode(),

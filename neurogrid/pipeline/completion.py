@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from neurogrid.cli import lines
 from neurogrid.errors import NeuroGridError, RunError
+from neurogrid.ledger.chain import plain
 from neurogrid.storage import Place
 
 COMPLETED, FAILED, RUNNING = "completed", "failed", "running"
@@ -132,8 +132,8 @@ class Completion:
             "ended": None if state == RUNNING else _now(),
             "application": self._job.application,
             "made": dict(made),
-            "done": lines.plain(done or {}),
-            "result": lines.plain(result),
+            "done": plain(done or {}),
+            "result": plain(result),
         }
         text = json.dumps(record, indent=1, default=str) + "\n"
         for generation in dict.fromkeys((self._job.generation, "")):

@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from neurogrid.config import Config
 from neurogrid.data.manifest import Manifest, read_manifest
 from neurogrid.errors import UsageError
+from neurogrid.fl.spec import Spec
 from neurogrid.fl.update import Vector
-from neurogrid.fl.weights import layout
 from neurogrid.ledger.checkpoint import read_final
 from neurogrid.ledger.records import changed, read_chain, read_end
-from neurogrid.pipeline import runs, settings
+from neurogrid.pipeline import runs
 from neurogrid.storage import place
 from neurogrid.teacher.households import Taught, refuse_leaks
-from neurogrid.workloads.meters.agent import new_model
 
 
 @dataclass(frozen=True)
@@ -30,8 +29,10 @@ class Earlier:
     weights: Vector
 
 
-def find(config: Config, manifest: Manifest) -> Earlier | None:
+def find(config: Config, manifest: Manifest, spec: Spec) -> Earlier | None:
     """The run that the config names in `rounds.start_from`, checked against the manifest; None where it names none.
+
+    `spec` is what the model's vector holds.
 
     Raises:
         UsageError: there is no such run, it has not ended, a teacher is to be started from as well, its model or its
@@ -56,7 +57,7 @@ def find(config: Config, manifest: Manifest) -> Earlier | None:
     theirs = read_manifest(place(config.warehouse) / "manifests" / records[0]["manifest_id"] / "manifest.json")
     _refuse_another_model(own, config, theirs.cadence_minutes, manifest.cadence_minutes)
     refuse_leaks(_taught(theirs), manifest, f"run {wanted}")
-    return Earlier(wanted, str(end["sha256"]), read_final(run, end, layout(new_model(settings.training(config)))))
+    return Earlier(wanted, str(end["sha256"]), read_final(run, end, spec))
 
 
 def _refuse_another_model(own: Config, config: Config, their_minutes: int, our_minutes: int) -> None:

@@ -1,18 +1,17 @@
-"""Runs that exist: their own config, their manifest, and how to go on with one that was stopped."""
+"""Runs that exist: their folder, their own config, their manifest, what an audit finds."""
 
 import json
-import shlex
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from neurogrid.cli import show
 from neurogrid.config import Config, load, values
 from neurogrid.data.manifest import Manifest, read_manifest
 from neurogrid.errors import ConfigError, NeuroGridError, UsageError
 from neurogrid.ledger.chain import Record
 from neurogrid.ledger.records import read_genesis, read_named
+from neurogrid.ledger.verify import Verification, verify
 from neurogrid.storage import Place, place
 
 # What may be set anew for a run that exists: where it runs and what it is compared with, nothing its weights depend on.
@@ -45,7 +44,7 @@ def refuse_missing(warehouse_uri: str, run_id: str) -> None:
         )
 
 
-def run_config(warehouse_uri: str, run_id: str, overrides: list[str]) -> Config:
+def run_config(warehouse_uri: str, run_id: str, overrides: Sequence[str]) -> Config:
     """A run's own config; of it only where it runs may be set anew, and the rest to what it is.
 
     Raises:
@@ -67,6 +66,26 @@ def run_config(warehouse_uri: str, run_id: str, overrides: list[str]) -> Config:
             fix="only backend.*, spark.* and evaluation.* may be set for a run that exists; or start a new run",
         )
     return asked
+
+
+def resumed_config(asked: Config, run_id: str, overrides: Sequence[str] | None) -> Config:
+    """The config of a run that goes on, running where it is asked to, with the manifest that it was made with.
+
+    Args:
+        asked: what was asked for now; its warehouse has the run.
+        run_id: the run.
+        overrides: what is set anew in the run's own config; None where `asked` is a whole config of its own.
+
+    Raises:
+        UsageError: there is no such run, or it never began.
+        ConfigError: what is asked for would change the run's result.
+        RunError: its first record or its config is not the one that was written.
+    """
+    own = run_config(asked.warehouse, run_id, overrides or [])
+    if overrides is None:
+        refuse_another(asked, own, run_id)
+        own = own.model_copy(update={"backend": asked.backend, "spark": asked.spark, "evaluation": asked.evaluation})
+    return with_own_manifest(own, run_id)
 
 
 def refuse_another(wanted: Config, own: Config, run_id: str) -> None:
@@ -115,18 +134,23 @@ def refuse_other_manifest(genesis: Record, manifest: Manifest) -> None:
         )
 
 
-def refuse_break(run: Place, others: Sequence[str], *, accepted: bool) -> None:
-    """Says what a run that goes on was made with otherwise; raises UsageError unless that is accepted."""
-    if not accepted:
-        raise UsageError(
-            f"run {run.name} was made with other versions or on another processor, so its weights might differ",
-            found="; ".join(others),
-            fix="use those again; or go on with --accept-break; the run's records and report will say so",
-        )
-    show.say(f"  a break, which the records say: {'; '.join(others)}")
+def broken(run: Place, others: Sequence[str]) -> UsageError:
+    """The error of a run that was made with something else than it would go on with, where nobody has accepted that."""
+    return UsageError(
+        f"run {run.name} was made with other versions or on another processor, so its weights might differ",
+        found="; ".join(others),
+        fix="use those again; or go on with --accept-break; the run's records and report will say so",
+    )
 
 
-def manifest_problems(run: Place, warehouse: Place) -> Iterator[str]:
+def audit(warehouse: Place, run_id: str) -> Verification:
+    """What is found of a run's folder, and of its manifest if that is there: whether it is what was written."""
+    run = warehouse / "runs" / run_id
+    found = verify(run)
+    return replace(found, problems=(*found.problems, *_manifest_problems(run, warehouse)))
+
+
+def _manifest_problems(run: Place, warehouse: Place) -> Iterator[str]:
     """What an audit says of the manifest under the run's id of it; nothing of one that is not in this warehouse."""
     try:
         genesis = read_genesis(run)
@@ -161,25 +185,3 @@ def summary(run: Place, end: Record) -> dict[str, Any]:
     """What a run that has ended has to say of its training."""
     found: dict[str, Any] = json.loads(read_named(run, end, "run_summary.json"))
     return {**found, "path": str(run), "head_sha256": end["sha256"]}
-
-
-@contextmanager
-def saying_how_to_go_on(config: Config, run_id: str, command: str) -> Iterator[None]:
-    """Ctrl-C inside tells the person what to do next, whichever step it came in."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        show.say(how_to_go_on(config, run_id, command))
-        raise
-
-
-def how_to_go_on(config: Config, run_id: str, command: str) -> str:
-    """What a person who has stopped `command` does next."""
-    if (folder(config, run_id) / "run.json").exists():
-        return f"stopped; go on with: neurogrid {command} --resume {run_id}{where_flag(config)}"
-    return "stopped before the first round, so there is nothing to resume: give the same command again"
-
-
-def where_flag(config: Config) -> str:
-    """The flag that a command needs to find this config's warehouse."""
-    return "" if config.warehouse == "warehouse" else f" --warehouse {shlex.quote(config.warehouse)}"

@@ -1,11 +1,11 @@
-"""From the config to the values that the rest takes. With steps.py the only reader of config sections."""
+"""From the config's sections to the settings of each part."""
 
 from dataclasses import replace
 
 from neurogrid.backends.spark import ExchangeSettings
 from neurogrid.config import Config
 from neurogrid.data.sampling import SamplingSettings
-from neurogrid.fl.attack import Attackers, AttackSettings
+from neurogrid.fl.attack import AttackSettings
 from neurogrid.fl.clip import ClipSettings
 from neurogrid.fl.local import LocalSettings
 from neurogrid.fl.pipeline import AggregationSettings
@@ -85,11 +85,9 @@ def rounds(config: Config) -> RoundSettings:
     )
 
 
-def attackers(config: Config, everyone: tuple[str, ...]) -> Attackers | None:
-    """Who of `everyone` is malicious; None where no attack is to be simulated."""
-    if config.attack.kind == "none":
-        return None
-    return Attackers(everyone, config.seed, AttackSettings(**config.attack.model_dump()))
+def attack(config: Config) -> AttackSettings | None:
+    """See AttackSettings; None where no attack is to be simulated."""
+    return None if config.attack.kind == "none" else AttackSettings(**config.attack.model_dump())
 
 
 def exchange(config: Config) -> ExchangeSettings:

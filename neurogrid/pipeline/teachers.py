@@ -1,19 +1,17 @@
 """A run's teacher: which one the config names, what the run takes from it, whether it may."""
 
-from neurogrid.cli import show
 from neurogrid.config import Config
 from neurogrid.data.manifest import Manifest
 from neurogrid.errors import InputError, UsageError
 from neurogrid.fl.update import Vector
-from neurogrid.fl.weights import flatten, from_state_dict, layout
+from neurogrid.fl.weights import flatten, from_state_dict, spec_of
 from neurogrid.ledger.chain import Record
 from neurogrid.pipeline import settings
-from neurogrid.plural import plural
 from neurogrid.storage import place
 from neurogrid.teacher.households import refuse_leaks
 from neurogrid.teacher.store import Teacher, open_teacher, refuse_other_windows
 from neurogrid.workloads.meters.distillation import Distillation
-from neurogrid.workloads.meters.models import Forecaster
+from neurogrid.workloads.meters.models import Forecaster, ModelSettings
 
 
 def named(config: Config) -> Teacher | None:
@@ -60,18 +58,11 @@ def find(config: Config, manifest: Manifest) -> Teacher | None:
     return teacher
 
 
-def start(config: Config, teacher: Teacher | None, model: Forecaster) -> Vector:
-    """The weights that a teacher gives round 1: its own where they fit, else the model's."""
-    if teacher is None:
+def start(teacher: Teacher | None, settings: ModelSettings, model: Forecaster) -> Vector:
+    """The weights before round 1: a teacher's where they fit the model, whose size is `settings`, else its own."""
+    if teacher is None or teacher.model != settings:
         return flatten(model)
-    fits = teacher.model == settings.model(config)
-    does = ["starts from its weights"] if fits else []
-    does += [f"learns from its forecasts with weight {config.local.distill_weight:g}"] * bool(
-        config.local.distill_weight
-    )
-    about = f"{teacher.id}, trained on {plural(len(teacher.taught), 'household')}, {_size(teacher.model)}"
-    show.facts([("teacher", f"{about}: the federation {' and '.join(does)}")])
-    return from_state_dict(layout(model), teacher.weights()) if fits else flatten(model)
+    return from_state_dict(spec_of(model), teacher.weights())
 
 
 def distillation(config: Config, teacher: Teacher | None) -> Distillation | None:
@@ -93,5 +84,5 @@ def refuse_another(genesis: Record, teacher: Teacher | None) -> None:
         )
 
 
-def _size(model: object) -> str:
+def _size(model: ModelSettings) -> str:
     return " ".join(f"{name} {value}" for name, value in vars(model).items())

@@ -22,6 +22,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from neurogrid.data.tables import CurrentTable
 from neurogrid.errors import NeuroGridError, RunError
+from neurogrid.fl.local import seed_torch
+from neurogrid.randomness import generator
 from neurogrid.storage import Place
 from neurogrid.teacher import reading, records, schedule
 from neurogrid.teacher.group import Group
@@ -206,6 +208,8 @@ class _Rank:
     def _epoch(self, epoch: int, steps: int) -> dict[str, Any]:
         """Trains and judges; returns the figures of all ranks together."""
         settings, began, cpu = self._settings, time.perf_counter(), time.process_time()
+        self._model.train()
+        seed_torch(generator(settings.seed, "teacher dropout", epoch, self._group.rank))
         # Anew each epoch: how DDP lays gradients out, and so the order of its sums, changes after its first step.
         wrapped = DistributedDataParallel(
             self._model,
@@ -264,6 +268,7 @@ class _Rank:
     def _judge(self) -> tuple[float, float]:
         """Sum of the held-out loss over this rank's windows, and their number."""
         total, sample = 0.0, self._readings.validation
+        self._model.eval()
         with torch.inference_mode(), self._autocast():
             for start in range(0, len(sample), self._settings.part_size):
                 origins = sample[start : start + self._settings.part_size]

@@ -6,7 +6,7 @@ import pytest
 
 from neurogrid.bench import teacher
 from neurogrid.bench.teacher import COLUMNS, bench_teacher
-from neurogrid.cli.teacher_results import rounds_to
+from neurogrid.bench.teacher_gain import rounds_to
 
 
 @pytest.mark.slow

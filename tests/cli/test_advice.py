@@ -26,7 +26,8 @@ TEXTS = [ROOT / "docs" / "kubernetes.md", *(TEMPLATES / name for name in ("refus
 MODULES = [
     *sorted((ROOT / "neurogrid" / "cluster").glob("*.py")),
     *sorted((ROOT / "neurogrid" / "cli").glob("k8s*.py")),
-    *(ROOT / "neurogrid" / "cli" / name for name in ("remote.py", "completion.py", "job.py")),
+    ROOT / "neurogrid" / "cli" / "remote.py",
+    *(ROOT / "neurogrid" / "pipeline" / name for name in ("completion.py", "job.py")),
 ]
 GAPS = {"own.values": "jobs.train.executor", "job": "train", "spark_role or 'driver'": "driver"}
 TEMPLATE_GAPS = {"{values}": "jobs.train.executor", "{job}": "jobs.train", "{key}": "coreRequest"}

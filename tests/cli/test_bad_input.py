@@ -14,7 +14,8 @@ from pyspark.sql import SparkSession
 from neurogrid.config import Config
 from neurogrid.errors import RunError
 from neurogrid.ledger.chain import seal, sha256, to_text
-from neurogrid.pipeline import ingest
+from neurogrid.pipeline import sessions
+from neurogrid.pipeline.events import Observer
 
 # arguments | exit code | what the message says; {tmp} is an empty folder with the files of `folder` in it
 CASES = [
@@ -177,7 +178,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, spark: SparkSession) -> Pat
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["neurogrid", "synth", str(tmp / "data"), "--households", "8", "--days", "20"])
         main_code()
-        patch.setattr(ingest, "session", _shared(spark))
+        patch.setattr(sessions, "session", _shared(spark))
         argv = ["neurogrid", "etl", "--data-dir", str(tmp / "data"), "--warehouse", str(tmp / "whole")]
         patch.setattr(sys, "argv", argv)
         assert main_code() == 0
@@ -201,7 +202,7 @@ def _leave_runs(runs: Path) -> None:
 
 def _shared(spark: SparkSession):  # type: ignore[no-untyped-def]
     @contextmanager
-    def session(config: Config) -> Iterator[SparkSession]:
+    def session(config: Config, observer: Observer) -> Iterator[SparkSession]:
         yield spark
 
     return session
@@ -217,7 +218,7 @@ def test_a_mistake_gets_words_and_an_exit_code(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(ingest, "session", _shared(spark))
+    monkeypatch.setattr(sessions, "session", _shared(spark))
     monkeypatch.setattr(sys, "argv", ["neurogrid", *command.format(tmp=folder).split()])
     monkeypatch.setenv("COLUMNS", "200")
     assert main_code() == code
@@ -310,7 +311,7 @@ def test_a_manifest_that_is_none_or_does_not_fit_is_refused_by_agent_or_key(
     change(content)
     spoilt = folder / "spoilt.json"
     spoilt.write_text(json.dumps(content))
-    monkeypatch.setattr(ingest, "session", _no_session)
+    monkeypatch.setattr(sessions, "session", _no_session)
     monkeypatch.setattr(sys, "argv", ["neurogrid", *TRAIN.format(tmp=folder).split(), "--manifest", str(spoilt)])
     assert main_code() == 2
     said = capsys.readouterr().err
@@ -320,7 +321,7 @@ def test_a_manifest_that_is_none_or_does_not_fit_is_refused_by_agent_or_key(
 
 
 @contextmanager
-def _no_session(config: Config) -> Iterator[SparkSession]:
+def _no_session(config: Config, observer: Observer) -> Iterator[SparkSession]:
     raise RunError("Spark was to be started")
     yield
 
@@ -333,7 +334,7 @@ def test_what_cannot_work_is_refused_before_spark_starts(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(ingest, "session", _no_session)
+    monkeypatch.setattr(sessions, "session", _no_session)
     (manifest,) = (folder / "whole" / "manifests").iterdir()
     monkeypatch.setattr(sys, "argv", ["neurogrid", *command.format(tmp=folder, manifest=manifest.name).split()])
     assert main_code() == 2
@@ -346,7 +347,7 @@ def test_what_cannot_work_is_refused_before_spark_starts(
 def test_a_run_says_what_it_will_do_before_spark_starts(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ingest, "session", _no_session)
+    monkeypatch.setattr(sessions, "session", _no_session)
     command = f"run --data-dir {folder}/data --warehouse {folder}/new --agents 5 --set sampling.clusters=2"
     monkeypatch.setattr(sys, "argv", ["neurogrid", *command.split()])
     assert main_code() == 1

@@ -9,7 +9,7 @@ def test_neither_spark_nor_torch_nor_the_page_is_loaded_before_it_is_needed() ->
         [
             sys.executable,
             "-c",
-            "import sys, neurogrid.cli.app, neurogrid.pipeline.ingest, neurogrid.cli.dry_run\n"
+            "import sys, neurogrid.cli.app, neurogrid.pipeline.etl, neurogrid.cli.dry_run\n"
             "print([m for m in ('torch', 'pyspark', 'pandas', 'jinja2', 'matplotlib') if m in sys.modules])",
         ],
         check=True,

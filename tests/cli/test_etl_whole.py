@@ -18,7 +18,8 @@ from neurogrid.data.synthetic import SyntheticSettings, make_heapo
 from neurogrid.data.tables import current_tables
 from neurogrid.errors import UsageError
 from neurogrid.lock import FolderLock
-from neurogrid.pipeline import ingest
+from neurogrid.pipeline.etl import etl
+from neurogrid.pipeline.etl_plan import plan_etl
 from neurogrid.storage import place
 
 
@@ -26,17 +27,17 @@ def test_a_second_etl_is_refused_while_the_first_writes(spark: SparkSession, tmp
     make_heapo(tmp_path / "data", SyntheticSettings(households=3, stations=1, days=10, seed=1))
     warehouse = tmp_path / "w"
     config = load("", [f"source.path={tmp_path / 'data'}", f"warehouse={warehouse}"], where="test")
-    source = ingest.find_source(config)
+    plan = plan_etl(config)
     with (
         FolderLock(place(str(warehouse)) / "meters", "the first"),
         pytest.raises(
             UsageError, match=r"the ETL into .* is live: another process is writing to it\n  found: process \d+"
         ),
     ):
-        ingest.do_etl(config, lambda: spark, source)
+        etl(plan, lambda: spark)
     assert not (warehouse / "households.parquet").exists()
-    first = ingest.do_etl(config, lambda: spark, source)
-    assert ingest.do_etl(config, lambda: spark, source)["households"] == first["households"] > 0
+    first = etl(plan, lambda: spark)
+    assert etl(plan, lambda: spark).households == first.households > 0
 
 
 def tables(root: Path) -> dict[str, bytes]:

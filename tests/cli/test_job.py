@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from neurogrid.cli.job import run_job
 from neurogrid.errors import ConfigError, InputError, RunError
 from neurogrid.pipeline.completion import COMPLETED, FAILED, RUNNING, Completion, Job
-from neurogrid.pipeline.job import run_job
 from neurogrid.storage import place
 
 JOBS = Path(__file__).resolve().parents[2] / "jobs"

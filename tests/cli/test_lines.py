@@ -4,24 +4,21 @@ import json
 import math
 from dataclasses import fields, replace
 
-import numpy as np
 import pytest
 
 from neurogrid.cli import lines
 from neurogrid.fl.record import Round
-from neurogrid.fl.state import State
 
 KINDS = {int: 3, float: 0.1234567890123, str: "a1", bool: True}
 REPORTS = {"rule": {"assumed_f": 3}, "truth": {"rejection_recall": 0.5}}
 ROUND = Round(
     **{f.name: KINDS[f.type] for f in fields(Round) if f.type in KINDS}, reports=REPORTS, agents=(), districts=()
 )
-STATE = State.start(np.zeros(2, np.float32))
 
 
 def test_a_round_comes_back_from_its_line_as_it_was(capsys: pytest.CaptureFixture[str]) -> None:
     with lines.RoundLines(10, 2) as watch:
-        watch.after_round(ROUND, STATE)
+        watch.show(ROUND)
     first, second = capsys.readouterr().out.splitlines()
     assert lines.parse(first) == ("training", {"rounds": 10, "done": 2})
     kind, content = lines.parse(second) or ("", {})
@@ -31,7 +28,7 @@ def test_a_round_comes_back_from_its_line_as_it_was(capsys: pytest.CaptureFixtur
 
 def test_a_figure_that_was_not_measured_stays_unmeasured(capsys: pytest.CaptureFixture[str]) -> None:
     reports = {"truth": {"rejection_recall": math.inf}}
-    lines.RoundLines(10, 0).after_round(replace(ROUND, held_out_loss=float("nan"), reports=reports), STATE)
+    lines.RoundLines(10, 0).show(replace(ROUND, held_out_loss=float("nan"), reports=reports))
     last = capsys.readouterr().out.splitlines()[-1]
     assert json.loads(last, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))["held_out_loss"] is None
     back = lines.to_round(lines.parse(last)[1])  # type: ignore[index]

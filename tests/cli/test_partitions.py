@@ -11,7 +11,8 @@ from pyspark.sql import SparkSession
 
 from neurogrid.cli import main
 from neurogrid.config import Config
-from neurogrid.pipeline import ingest
+from neurogrid.pipeline import sessions
+from neurogrid.pipeline.events import Observer
 
 CONFIG = """
 sampling: {agents: 9, districts: 3, clusters: 2, held_out_share: 0.25, min_observed_slots: 200}
@@ -35,13 +36,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory, spark: SparkSession) -> Ite
     """Eight households, cleaned: fewer than there are to be agents."""
 
     @contextmanager
-    def session(config: Config) -> Iterator[SparkSession]:
+    def session(config: Config, observer: Observer) -> Iterator[SparkSession]:
         yield spark
 
     root = tmp_path_factory.mktemp("partitions")
     (root / "small.yaml").write_text(CONFIG)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ingest, "session", session)
+        patch.setattr(sessions, "session", session)
         neurogrid("synth", str(root / "data"), "--households", "8", "--days", "40")
         neurogrid("etl", "--data-dir", str(root / "data"), "--warehouse", str(root / "w"))
         yield root

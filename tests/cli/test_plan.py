@@ -4,24 +4,28 @@ from datetime import UTC, datetime
 
 import pytest
 
-from neurogrid.cli.plan import show_training
+from neurogrid.cli import plan_words
 from neurogrid.config import load
 from neurogrid.data.manifest import Agent, Manifest
+from neurogrid.pipeline.plan import TrainPlan, plan_training
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def plan(agents: int, text: str, capsys: pytest.CaptureFixture[str]) -> str:
+def plan(agents: int, text: str) -> TrainPlan:
     everyone = tuple(Agent(f"A{i:04}", (), 0, 0, 1000, NOW, NOW, NOW, NOW) for i in range(agents))
     manifest = Manifest(1, 30, "natural", 3, 0.0, (), everyone, (), (), {})
-    show_training(load(text), manifest, 12345, "inline")
-    return capsys.readouterr().err
+    return plan_training(load(text), manifest)
 
 
-def test_a_training_says_how_many_slots_its_agents_hold(capsys: pytest.CaptureFixture[str]) -> None:
-    said = plan(15, "", capsys)
-    assert "agents: 15 in 3 districts, 15,000 slots of 30 min" in said
-    assert "12,345 weights, 120 min ahead" in said
+def said(agents: int, text: str) -> str:
+    return "\n".join(f"{name}: {words}" for name, words in plan_words.training(plan(agents, text), "inline"))
+
+
+def test_a_training_says_how_many_slots_its_agents_hold() -> None:
+    words = said(15, "")
+    assert "agents: 15 in 3 districts, 15,000 slots of 30 min" in words
+    assert f" {plan(15, '').federation.spec.size:,} weights, 120 min ahead" in words
 
 
 @pytest.mark.parametrize(
@@ -37,17 +41,14 @@ def test_a_training_says_how_many_slots_its_agents_hold(capsys: pytest.CaptureFi
         (60, "attack: {kind: noise, fraction: 0.3, placement: per_round}", "4 of the 15 agents in each round"),
     ],
 )
-def test_more_attackers_than_the_rule_bears_are_said_plainly(
-    agents: int, text: str, words: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    said = plan(agents, text, capsys)
-    assert words in said
-    assert "attackers above f" in said
+def test_more_attackers_than_the_rule_bears_are_said_plainly(agents: int, text: str, words: str) -> None:
+    assert words in said(agents, text)
+    assert "attackers above f" in said(agents, text)
 
 
 @pytest.mark.parametrize(
     "text",
     ["", "attack: {kind: noise, fraction: 0.2}", "{attack: {kind: none, fraction: 0.5}, aggregation: {rule: mean}}"],
 )
-def test_attackers_that_the_rule_bears_are_no_matter(text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "above f" not in plan(15, text, capsys)
+def test_attackers_that_the_rule_bears_are_no_matter(text: str) -> None:
+    assert "above f" not in said(15, text)

@@ -8,7 +8,7 @@ from test_run_manifest import Command, drawn, neurogrid, sampled, train  # noqa:
 
 from neurogrid import __version__
 from neurogrid.lock import is_released
-from neurogrid.pipeline import steps
+from neurogrid.pipeline import training
 from neurogrid.storage import place
 
 OTHER = {"neurogrid": "0.0.1", "torch": "1.0", "processor": "sparc"}
@@ -26,7 +26,7 @@ def test_a_run_made_with_other_versions_goes_on_only_where_the_break_is_accepted
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(steps, "made_with", lambda: OTHER)
+        patch.setattr(training, "made_with", lambda: OTHER)
         assert neurogrid(*train(tmp_path, "moved"))[0] == 0
     run, warehouse = tmp_path / "w" / "runs" / "moved", ("--warehouse", tmp_path / "w")
     stop_before_round_2(run)
@@ -58,7 +58,7 @@ def test_a_run_whose_first_record_says_its_neurogrid_only_goes_on_with_that_one(
     """As runs before breaks were recorded."""
     runs = tmp_path / "w" / "runs"
     with monkeypatch.context() as patch:
-        patch.setattr(steps, "made_with", dict)
+        patch.setattr(training, "made_with", dict)
         assert neurogrid(*train(tmp_path, "old"))[0] == 0
     stop_before_round_2(runs / "old")
     shutil.copytree(runs / "old", tmp_path / "copy")
@@ -66,6 +66,6 @@ def test_a_run_whose_first_record_says_its_neurogrid_only_goes_on_with_that_one(
     assert code == 0, words
     shutil.rmtree(runs / "old")
     shutil.copytree(tmp_path / "copy", runs / "old")
-    monkeypatch.setattr(steps, "made_with", lambda: {"neurogrid": "9.9", "torch": "1.0"})
+    monkeypatch.setattr(training, "made_with", lambda: {"neurogrid": "9.9", "torch": "1.0"})
     code, said, _ = neurogrid("train", "--resume", "old", "--warehouse", tmp_path / "w")
     assert (code, said["error"]["found"]) == (2, f"neurogrid 9.9, was {__version__}")

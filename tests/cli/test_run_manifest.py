@@ -8,18 +8,23 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
 
-from neurogrid.cli import main
+from neurogrid.cli import main, terminal
 from neurogrid.config import Config, load
 from neurogrid.data.manifest import read_manifest
 from neurogrid.data.synthetic import SyntheticSettings, make_heapo
 from neurogrid.errors import UsageError
 from neurogrid.lock import is_released
-from neurogrid.pipeline import ingest, steps
+from neurogrid.pipeline import sessions, steps, training
+from neurogrid.pipeline.etl import etl
+from neurogrid.pipeline.etl_plan import plan_etl
+from neurogrid.pipeline.events import Observer
+from neurogrid.pipeline.plan import plan_sampling, plan_training
 from neurogrid.storage import place
 
 CONFIG = """
@@ -41,8 +46,8 @@ def sampled(tmp_path_factory: pytest.TempPathFactory, spark: SparkSession) -> Pa
     (root / "small.yaml").write_text(CONFIG)
     config = load(CONFIG, [f"warehouse={root}/w", f"source.path={root}/data"])
     make_heapo(root / "data", SyntheticSettings(households=8, stations=2, days=40, seed=1))
-    ingest.do_etl(config, lambda: spark, ingest.find_source(config))
-    steps.do_sample(config, spark)
+    etl(plan_etl(config), lambda: spark)
+    steps.sample(plan_sampling(config), spark)
     return root
 
 
@@ -51,10 +56,10 @@ def neurogrid(spark: SparkSession, capsys: pytest.CaptureFixture[str], monkeypat
     """The command in this process: its exit code, its result and its words."""
 
     @contextmanager
-    def session(config: Config) -> Iterator[SparkSession]:
+    def session(config: Config, observer: Observer) -> Iterator[SparkSession]:
         yield spark
 
-    monkeypatch.setattr(ingest, "session", session)
+    monkeypatch.setattr(sessions, "session", session)
 
     def run(*arguments: object) -> tuple[int, dict[str, Any], str]:
         capsys.readouterr()
@@ -92,7 +97,7 @@ def test_a_run_from_a_manifest_given_by_its_path_is_resumed_evaluated_reported_a
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(steps, "federate", stopped)
+        patch.setattr(training, "federate", stopped)
         code, _, said = neurogrid(*train(tmp_path, "ext"), "--manifest", own)
     assert code == 130
     assert "neurogrid train --resume ext" in said
@@ -118,7 +123,7 @@ def test_a_runs_own_command_goes_on_with_it_and_one_that_says_otherwise_is_refus
     command, resume = (*train(tmp_path, "again"), *own), ("--resume", "again")
     bare = ("train", "--warehouse", tmp_path / "w", "--set", "run_id=again", "--set", "rounds.count=2", *resume)
     with monkeypatch.context() as patch:
-        patch.setattr(steps, "federate", stopped)
+        patch.setattr(training, "federate", stopped)
         assert neurogrid(*command)[0] == 130
         for same in ((*command, *resume), (*bare, *own)):
             code, _, said = neurogrid(*same)
@@ -137,9 +142,11 @@ def test_a_runs_own_command_goes_on_with_it_and_one_that_says_otherwise_is_refus
     assert code == 0, said
 
 
-@pytest.mark.parametrize("failing", ["traced", "InlineBackend", "federate"])
+@pytest.mark.parametrize(
+    ("module", "failing"), [(terminal, "traced"), (training, "InlineBackend"), (training, "federate")]
+)
 def test_a_training_that_cannot_begin_lets_go_of_its_run(
-    failing: str, drawn: Path, tmp_path: Path, neurogrid: Command, monkeypatch: pytest.MonkeyPatch
+    module: ModuleType, failing: str, drawn: Path, tmp_path: Path, neurogrid: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*arguments: Any, **named: Any) -> Any:
         raise OSError(28, "No space left on device")
@@ -147,7 +154,7 @@ def test_a_training_that_cannot_begin_lets_go_of_its_run(
     run = tmp_path / "w" / "runs" / "again"
     for resume in ((), ("--resume", "again")):
         with monkeypatch.context() as patch:
-            patch.setattr(steps, failing, full)
+            patch.setattr(module, failing, full)
             code, said, _ = neurogrid(*train(tmp_path, "again"), *(resume if (run / "run.json").exists() else ()))
         assert (code, said["error"]["found"]) == (1, "No space left on device")
         assert not (run / "run.lock").exists() or is_released(place(str(run)))
@@ -195,22 +202,14 @@ def test_a_manifest_that_was_changed_after_its_run_is_refused_by_all_and_named_b
     assert neurogrid("audit", "mine", *warehouse)[0] == 0
 
 
-def test_a_run_is_neither_resumed_nor_evaluated_with_another_manifest(
-    drawn: Path, tmp_path: Path, neurogrid: Command, spark: SparkSession
-) -> None:
+def test_a_run_is_not_resumed_with_another_manifest(drawn: Path, tmp_path: Path, neurogrid: Command) -> None:
     config = load((tmp_path / "small.yaml").read_text(), [f"warehouse={tmp_path}/w", "rounds.count=1"])
     manifest = read_manifest(place(str(drawn)))
     other = replace(manifest, agents=manifest.agents[1:])
     assert neurogrid(*train(tmp_path, "mine"))[0] == 0
+    (tmp_path / "w" / "runs" / "mine" / "end.json").unlink()
     with pytest.raises(UsageError, match="run mine was made with another manifest") as refused:
-        steps.do_evaluate(config, spark, "mine", other)
-    assert "neurogrid run --resume mine" in refused.value.fix
-    run = tmp_path / "w" / "runs" / "mine"
-    assert not (run / "evaluation.json").exists()
-
-    (run / "end.json").unlink()
-    with pytest.raises(UsageError, match="run mine was made with another manifest") as refused:
-        steps.do_train(config, None, other, "mine")
+        training.train(plan_training(config, other, "mine"), None)
     told = re.search(r"neurogrid (run --resume mine)", refused.value.fix)
     assert told
     assert neurogrid(*told[1].split(), "--warehouse", tmp_path / "w")[0] == 0

@@ -21,7 +21,7 @@ from pyspark.sql import SparkSession
 from neurogrid.cli import main
 from neurogrid.config import load
 from neurogrid.data.synthetic import SyntheticSettings, make_heapo
-from neurogrid.pipeline import ingest, steps
+from neurogrid.pipeline import sessions, whole_run
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -82,8 +82,8 @@ def both(
     remote = command(s3, "run", *given, "--warehouse", "s3://meters/w")
     config = load(CONFIG, ["run_id=whole", f"source.path={folder}/data", f"warehouse={folder}/w"])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ingest, "session", lambda config: nullcontext(spark))
-        local = steps.do_run(config, ingest.find_source(config), None)
+        patch.setattr(sessions, "session", lambda config, observer: nullcontext(spark))
+        local = whole_run.run(config)
     return folder, json.loads(json.dumps(local)), remote
 
 

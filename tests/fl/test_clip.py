@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neurogrid.fl.clip import ClipSettings, clip, tensor_norms
-from neurogrid.fl.update import Layout, TensorSpan
+from neurogrid.fl.spec import Span, Spec
 
-LAYOUT = Layout((TensorSpan("a", (2, 3), 0, 6), TensorSpan("b", (1,), 6, 7), TensorSpan("c", (20,), 7, 27)))
+SPEC = Spec((Span("a", (2, 3), 0, 6), Span("b", (1,), 6, 7), Span("c", (20,), 7, 27)))
 TO_MEDIAN_TENSOR = ClipSettings("median", "tensor", 1.0)
 TO_MEDIAN_UPDATE = ClipSettings("median", "update", 1.0)
 
@@ -16,12 +16,12 @@ TO_MEDIAN_UPDATE = ClipSettings("median", "update", 1.0)
 def draw(n: int, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     lengths = 10.0 ** rng.uniform(-4, 4, (n, 1))
-    return (rng.standard_normal((n, LAYOUT.size)) * lengths).astype(np.float32)
+    return (rng.standard_normal((n, SPEC.size)) * lengths).astype(np.float32)
 
 
 def clipped(deltas: np.ndarray, settings: ClipSettings) -> tuple[np.ndarray, np.ndarray]:
     result = deltas.copy()
-    factors = clip(result, tensor_norms(deltas, LAYOUT), LAYOUT, settings)
+    factors = clip(result, tensor_norms(deltas, SPEC), SPEC, settings)
     return result, factors
 
 
@@ -33,15 +33,15 @@ def whole(deltas: np.ndarray) -> np.ndarray:
 @settings(max_examples=60, deadline=None)
 def test_norms_are_those_of_each_tensor(seed, n):
     deltas = draw(n, seed)
-    expected = [np.linalg.norm(deltas[:, s.start : s.stop].astype(np.float64), axis=1) for s in LAYOUT.spans]
-    np.testing.assert_allclose(tensor_norms(deltas, LAYOUT), np.stack(expected, axis=1), rtol=1e-12)
+    expected = [np.linalg.norm(deltas[:, s.start : s.stop].astype(np.float64), axis=1) for s in SPEC.spans]
+    np.testing.assert_allclose(tensor_norms(deltas, SPEC), np.stack(expected, axis=1), rtol=1e-12)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_norm_is_finite_exactly_when_every_entry_is(bad):
-    deltas = np.full((3, LAYOUT.size), 3e38, np.float32)
+    deltas = np.full((3, SPEC.size), 3e38, np.float32)
     deltas[1, 10] = bad
-    norms = tensor_norms(deltas, LAYOUT)
+    norms = tensor_norms(deltas, SPEC)
     assert np.isfinite(norms).tolist() == [[True] * 3, [True, True, False], [True] * 3]
 
 
@@ -49,12 +49,12 @@ def test_a_norm_is_finite_exactly_when_every_entry_is(bad):
 @settings(max_examples=60, deadline=None)
 def test_no_tensor_is_longer_than_the_rounds_median_and_directions_are_kept(seed, n):
     deltas = draw(n, seed)
-    before = tensor_norms(deltas, LAYOUT)
+    before = tensor_norms(deltas, SPEC)
     limits = np.median(before, axis=0)
     result, factors = clipped(deltas, TO_MEDIAN_TENSOR)
-    after = tensor_norms(result, LAYOUT)
+    after = tensor_norms(result, SPEC)
     assert (after <= limits * (1 + 1e-6)).all()
-    for k, span in enumerate(LAYOUT.spans):
+    for k, span in enumerate(SPEC.spans):
         one, other = deltas[:, span.start : span.stop].astype(float), result[:, span.start : span.stop].astype(float)
         np.testing.assert_allclose(one * (after[:, k] / before[:, k])[:, None], other, rtol=1e-4, atol=1e-30)
         short = before[:, k] <= limits[k]
@@ -74,7 +74,7 @@ def test_no_update_is_longer_than_the_rounds_median_and_all_tensors_shrink_alike
 
 
 def test_a_small_update_that_sits_in_one_small_tensor_is_cut_only_per_tensor():
-    deltas = np.random.default_rng(0).standard_normal((9, LAYOUT.size)).astype(np.float32)
+    deltas = np.random.default_rng(0).standard_normal((9, SPEC.size)).astype(np.float32)
     deltas[0] = 0
     deltas[0, 6] = 4
     per_update, _ = clipped(deltas, TO_MEDIAN_UPDATE)
@@ -85,12 +85,12 @@ def test_a_small_update_that_sits_in_one_small_tensor_is_cut_only_per_tensor():
 
 @pytest.mark.parametrize("settings", [TO_MEDIAN_TENSOR, TO_MEDIAN_UPDATE])
 def test_an_absurdly_long_update_is_cut_to_the_median_too(settings):
-    deltas = np.random.default_rng(0).standard_normal((9, LAYOUT.size)).astype(np.float32) * np.float32(1e-6)
+    deltas = np.random.default_rng(0).standard_normal((9, SPEC.size)).astype(np.float32) * np.float32(1e-6)
     deltas[0] = 3.4e38
-    limits = np.median(tensor_norms(deltas, LAYOUT), axis=0)
+    limits = np.median(tensor_norms(deltas, SPEC), axis=0)
     result, _ = clipped(deltas, settings)
     if settings.per == "tensor":
-        np.testing.assert_allclose(tensor_norms(result, LAYOUT)[0], limits, rtol=1e-6)
+        np.testing.assert_allclose(tensor_norms(result, SPEC)[0], limits, rtol=1e-6)
     else:
         assert whole(result)[0] == pytest.approx(np.median(whole(deltas)), rel=1e-6)
 

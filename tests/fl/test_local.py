@@ -9,7 +9,7 @@ from torch import nn
 
 from neurogrid.fl import local
 from neurogrid.fl.local import LocalSettings, learning_rate, train
-from neurogrid.fl.weights import FlatModel, flatten, from_state_dict, layout, load, state_dict
+from neurogrid.fl.weights import FlatModel, flatten, from_state_dict, load, spec_of, state_dict
 
 SETTINGS = LocalSettings(
     optimiser="adam",
@@ -46,6 +46,7 @@ def fit(settings: LocalSettings, steps: int, rate: float = 0.01) -> tuple[np.nda
         lambda b: nn.functional.mse_loss(model(b[0]), b[1]),
         settings=settings,
         rates=repeat(rate),
+        random=np.random.default_rng(0),
     )
     return result.delta, result.loss
 
@@ -97,6 +98,7 @@ def test_fedprox_adds_mu_times_the_distance_from_the_start_to_the_gradient(mu: f
         lambda b: model(b).sum(),
         settings=with_(optimiser="sgd", proximal_mu=mu, gradient_clip_norm=0.0),
         rates=repeat(0.5),
+        random=np.random.default_rng(0),
     )
     assert result.delta.tolist() == [-0.5 - 0.5 * (1 - mu / 2)]
 
@@ -114,6 +116,7 @@ def test_training_leaves_its_start_alone_and_takes_read_only_memory() -> None:
             lambda b: nn.functional.mse_loss(model(b[0]), b[1]),
             settings=SETTINGS,
             rates=repeat(0.01),
+            random=np.random.default_rng(0),
         ).delta
         for _ in range(2)
     ]
@@ -123,10 +126,15 @@ def test_training_leaves_its_start_alone_and_takes_read_only_memory() -> None:
 
 def test_training_on_nothing_or_from_weights_of_another_model_is_refused() -> None:
     model = FlatModel(net())
+
+    def train_on_nothing(weights: np.ndarray) -> None:
+        random = np.random.default_rng(0)
+        train(model, weights, [], lambda _: torch.zeros(()), settings=SETTINGS, rates=[0.1], random=random)
+
     with pytest.raises(ValueError, match="no batches"):
-        train(model, flatten(net()), [], lambda _: torch.zeros(()), settings=SETTINGS, rates=[0.1])
+        train_on_nothing(flatten(net()))
     with pytest.raises(ValueError, match="weights for a model"):
-        train(model, np.zeros(3, np.float32), [], lambda _: torch.zeros(()), settings=SETTINGS, rates=[0.1])
+        train_on_nothing(np.zeros(3, np.float32))
 
 
 @given(rounds=st.integers(2, 200))
@@ -147,7 +155,7 @@ def test_one_round_keeps_the_learning_rate() -> None:
 @settings(max_examples=20, deadline=None)
 def test_weights_go_flat_and_back_without_loss(seed: int) -> None:
     model = net()
-    where = layout(model)
+    where = spec_of(model)
     vector = np.random.default_rng(seed).normal(size=where.size).astype(np.float32)
     load(model, vector)
     np.testing.assert_array_equal(flatten(model), vector)
@@ -163,10 +171,10 @@ def test_weights_of_the_wrong_shape_are_refused() -> None:
     model = net()
     with pytest.raises(ValueError, match=r"\(7,\) weights"):
         load(model, np.zeros(7, np.float32))
-    saved = state_dict(layout(model), flatten(model))
+    saved = state_dict(spec_of(model), flatten(model))
     saved["0.weight"] = torch.zeros(2, 2)
     with pytest.raises(ValueError, match=r"0\.weight has shape"):
-        from_state_dict(layout(model), saved)
+        from_state_dict(spec_of(model), saved)
 
 
 def test_a_flat_models_parameters_are_its_vector() -> None:

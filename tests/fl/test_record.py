@@ -8,7 +8,7 @@ from neurogrid.fl.record import REASON_KINDS, flat, suspected
 @pytest.mark.parametrize("kind", REASON_KINDS)
 def test_only_what_was_judged_counts_against_f(kind: str) -> None:
     counted = suspected("trimmed_mean", [(kind, 4), (kind, 1)])
-    assert counted == (5 if kind in {"filtered", "not_finite", "bad_windows"} else 0)
+    assert counted == (5 if kind in {"filtered", "not_finite", "bad_windows", "negative_variance"} else 0)
 
 
 @pytest.mark.parametrize("rule", ["krum", "multi_krum"])

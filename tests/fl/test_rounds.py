@@ -21,15 +21,16 @@ from neurogrid.fl.rounds import (
     federate,
     stop_reason,
 )
+from neurogrid.fl.spec import Span, Spec
 from neurogrid.fl.state import Progress, State
-from neurogrid.fl.update import Layout, TensorSpan, Update
+from neurogrid.fl.update import Update
 from neurogrid.randomness import generator
 
-LAYOUT = Layout((TensorSpan("a", (12,), 0, 12), TensorSpan("b", (3, 2), 12, 18)))
-N, D, SEED = 20, LAYOUT.size, 5
+SPEC = Spec((Span("a", (12,), 0, 12), Span("b", (3, 2), 12, 18)))
+N, D, SEED = 20, SPEC.size, 5
 AGENTS = tuple(f"A{i:02}" for i in range(N))
 START = generator(SEED, "start").standard_normal(D).astype(np.float32)
-FEDERATION = Federation(AGENTS, {a: i % 4 for i, a in enumerate(AGENTS)}, LAYOUT, START, SEED)
+FEDERATION = Federation(AGENTS, {a: i % 4 for i, a in enumerate(AGENTS)}, SPEC, START, SEED)
 SETTINGS = RoundSettings(
     rounds=6,
     agents_per_round=15,

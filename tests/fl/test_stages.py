@@ -12,18 +12,19 @@ from neurogrid.fl.clip import ClipSettings
 from neurogrid.fl.pipeline import AggregationSettings, assumed_f, make_stages, run_stages
 from neurogrid.fl.registry import STAGES, NothingToTrimError
 from neurogrid.fl.rules import RULES, multi_krum, trimmed_mean
+from neurogrid.fl.spec import Span, Spec
 from neurogrid.fl.stages import MOST_WINDOWS, Asked
 from neurogrid.fl.state import State
-from neurogrid.fl.update import Layout, Phases, RoundResult, TensorSpan, Update
+from neurogrid.fl.update import Phases, RoundResult, Update
 
-LAYOUT = Layout((TensorSpan("a", (20,), 0, 20), TensorSpan("b", (5, 2), 20, 30)))
+SPEC = Spec((Span("a", (20,), 0, 20), Span("b", (5, 2), 20, 30)))
 SETTINGS = AggregationSettings("trimmed_mean", 0.2, 2.0, 2, ClipSettings("median", "tensor", 1.0), 0.0, 1.0)
 N = 15
 AGENTS = tuple(f"A{i:02}" for i in range(N))
 DISTRICTS = {agent: i % 3 for i, agent in enumerate(AGENTS)}
-ASKED = Asked(AGENTS, DISTRICTS, LAYOUT)
-STATE = State.start(np.zeros(LAYOUT.size, np.float32))
-DELTAS = np.random.default_rng(0).standard_normal((N, LAYOUT.size)).astype(np.float32)
+ASKED = Asked(AGENTS, DISTRICTS, SPEC)
+STATE = State.start(np.zeros(SPEC.size, np.float32))
+DELTAS = np.random.default_rng(0).standard_normal((N, SPEC.size)).astype(np.float32)
 
 
 def answers(deltas=DELTAS, windows=None, leave_out=(), missing=None) -> RoundResult:

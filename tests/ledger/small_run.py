@@ -12,17 +12,18 @@ from neurogrid.fl.attack import Attacked, Attackers, AttackSettings
 from neurogrid.fl.clip import ClipSettings
 from neurogrid.fl.pipeline import AggregationSettings
 from neurogrid.fl.rounds import Federation, RoundSettings, federate
+from neurogrid.fl.spec import Span, Spec
 from neurogrid.fl.state import State
-from neurogrid.fl.update import Layout, TensorSpan, Update
+from neurogrid.fl.update import Update
 from neurogrid.ledger import Genesis, Ledger
 from neurogrid.randomness import generator
 from neurogrid.storage import place
 
-LAYOUT = Layout((TensorSpan("lstm.weight", (10, 5), 0, 50), TensorSpan("head.bias", (7,), 50, 57)))
-D, SEED, ROUNDS = LAYOUT.size, 11, 8
+SPEC = Spec((Span("lstm.weight", (10, 5), 0, 50), Span("head.bias", (7,), 50, 57)))
+D, SEED, ROUNDS = SPEC.size, 11, 8
 AGENTS = tuple(f"A{i:02}" for i in range(9))
 START = generator(SEED, "start").standard_normal(D).astype(np.float32)
-FEDERATION = Federation(AGENTS, {a: i % 3 for i, a in enumerate(AGENTS)}, LAYOUT, START, SEED)
+FEDERATION = Federation(AGENTS, {a: i % 3 for i, a in enumerate(AGENTS)}, SPEC, START, SEED)
 SETTINGS = RoundSettings(
     rounds=ROUNDS,
     agents_per_round=7,
@@ -74,8 +75,8 @@ class Trainer:
 def begin_or_resume(run):
     if not (run / "run.json").exists():
         state = State.start(START)
-        return Ledger.create(run, GENESIS, CONFIG, LAYOUT, state), state
-    ledger, resumed = Ledger.resume(run, LAYOUT)
+        return Ledger.create(run, GENESIS, CONFIG, SPEC, state), state
+    ledger, resumed = Ledger.resume(run, SPEC)
     assert (resumed.start == START).all()
     return ledger, resumed.state
 

@@ -14,8 +14,8 @@ import small_run
 from neurogrid.errors import RunError, UsageError
 from neurogrid.fl.record import flat, weights_sha256
 from neurogrid.fl.rounds import federate
+from neurogrid.fl.spec import Span, Spec
 from neurogrid.fl.state import State
-from neurogrid.fl.update import Layout, TensorSpan
 from neurogrid.ledger import Ledger, journal, read_agent_audit, read_round_metrics, verify
 from neurogrid.ledger.chain import seal, sha256
 from neurogrid.ledger.follow import Follower
@@ -92,7 +92,7 @@ def test_void_rounds_in_a_row_are_counted_on_after_a_resume(tmp_path):
     ledger, state = small_run.begin_or_resume(place(str(tmp_path / "r1")))
     with ledger, small_run.attacked() as backend:
         before = federate(state, small_run.FEDERATION, void, backend, [ledger]).state
-    ledger, resumed = Ledger.resume(place(str(tmp_path / "r1")), small_run.LAYOUT)
+    ledger, resumed = Ledger.resume(place(str(tmp_path / "r1")), small_run.SPEC)
     ledger.close()
     assert resumed.state.progress.void_in_a_row == before.progress.void_in_a_row == 2
 
@@ -117,25 +117,25 @@ def test_a_round_is_durable_only_after_every_file_that_its_record_names(tmp_path
 
 def test_a_run_that_exists_is_not_begun_again(whole):
     with pytest.raises(UsageError, match=r"run r1 exists already[\s\S]*--resume r1"):
-        Ledger.create(place(str(whole[0])), small_run.GENESIS, small_run.CONFIG, small_run.LAYOUT, BEGIN)
+        Ledger.create(place(str(whole[0])), small_run.GENESIS, small_run.CONFIG, small_run.SPEC, BEGIN)
 
 
 def test_a_run_that_has_ended_is_not_resumed(whole):
     with pytest.raises(UsageError, match="run r1 has ended"):
-        Ledger.resume(place(str(whole[0])), small_run.LAYOUT)
+        Ledger.resume(place(str(whole[0])), small_run.SPEC)
 
 
 def test_a_run_that_is_not_there_is_not_resumed(tmp_path):
     with pytest.raises(UsageError, match=r"there is no run r9"):
-        Ledger.resume(place(str(tmp_path / "r9")), small_run.LAYOUT)
+        Ledger.resume(place(str(tmp_path / "r9")), small_run.SPEC)
     assert not (tmp_path / "r9").exists()
 
 
 def test_a_live_run_is_refused_to_a_second_writer_and_free_once_it_is_closed(tmp_path):
     ledger, _ = small_run.begin_or_resume(place(str(tmp_path / "r1")))
     for attempt in (
-        lambda: Ledger.resume(place(str(tmp_path / "r1")), small_run.LAYOUT),
-        lambda: Ledger.create(place(str(tmp_path / "r1")), small_run.GENESIS, "", small_run.LAYOUT, BEGIN),
+        lambda: Ledger.resume(place(str(tmp_path / "r1")), small_run.SPEC),
+        lambda: Ledger.create(place(str(tmp_path / "r1")), small_run.GENESIS, "", small_run.SPEC, BEGIN),
     ):
         with pytest.raises(UsageError, match=r"run r1 is live: another process is writing to it\n  found: process \d+"):
             attempt()
@@ -146,8 +146,8 @@ def test_a_live_run_is_refused_to_a_second_writer_and_free_once_it_is_closed(tmp
 def test_a_run_of_another_model_is_not_resumed(tmp_path):
     unfinished(tmp_path / "r1", 1)
     for other in (
-        Layout((TensorSpan("lstm.weight", (5, 10), 0, 50), TensorSpan("head.bias", (7,), 50, 57))),
-        Layout((TensorSpan("linear.weight", (57,), 0, 57),)),
+        Spec((Span("lstm.weight", (5, 10), 0, 50), Span("head.bias", (7,), 50, 57))),
+        Spec((Span("linear.weight", (57,), 0, 57),)),
     ):
         with pytest.raises(UsageError, match="made with another model"):
             Ledger.resume(place(str(tmp_path / "r1")), other)
@@ -186,7 +186,7 @@ def test_a_run_that_was_changed_is_not_resumed(tmp_path, spoil, words):
     unfinished(tmp_path / "runs" / "r1", 4)
     spoil(tmp_path / "runs" / "r1")
     with pytest.raises(RunError, match=words) as error:
-        Ledger.resume(place(str(tmp_path / "runs" / "r1")), small_run.LAYOUT)
+        Ledger.resume(place(str(tmp_path / "runs" / "r1")), small_run.SPEC)
     assert f"neurogrid audit r1 --warehouse {tmp_path} says what was changed" in str(error.value)
 
 
@@ -342,13 +342,13 @@ def test_a_run_that_goes_on_with_other_versions_says_from_which_round_on(tmp_pat
         place(str(tmp_path / "r1")),
         replace(small_run.GENESIS, made_with={"torch": "2.5", "numpy": "1", "python": "3"}),
         small_run.CONFIG,
-        small_run.LAYOUT,
+        small_run.SPEC,
         BEGIN,
     )
     ledger.close()
     run = place(str(tmp_path / "r1"))
     for rounds, torch in ((1, "2.5"), (3, "2.6"), (4, "2.6"), (4, "2.7")):
-        ledger, found = Ledger.resume(run, small_run.LAYOUT)
+        ledger, found = Ledger.resume(run, small_run.SPEC)
         now = {"torch": torch, "numpy": "1", "python": "3"}
         with ledger, small_run.attacked() as backend:
             if differences(found.made_with, now):

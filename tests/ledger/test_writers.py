@@ -187,5 +187,5 @@ def test_a_run_that_was_refused_to_go_on_is_left_as_it_was(tmp_path):
     (tmp_path / "r1" / "end.json").unlink()
     (tmp_path / "r1" / "round_metrics.parquet").unlink()
     before = files(tmp_path / "r1")
-    Ledger.resume(place(str(tmp_path / "r1")), small_run.LAYOUT)[0].close()
+    Ledger.resume(place(str(tmp_path / "r1")), small_run.SPEC)[0].close()
     assert files(tmp_path / "r1") == before

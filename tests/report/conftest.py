@@ -15,14 +15,15 @@ from neurogrid.fl.clip import ClipSettings
 from neurogrid.fl.order import Missing, Scores, Traffic, Update
 from neurogrid.fl.pipeline import AggregationSettings
 from neurogrid.fl.rounds import Federation, RoundSettings, federate
+from neurogrid.fl.spec import Span, Spec
 from neurogrid.fl.state import State
-from neurogrid.fl.update import Layout, TensorSpan, Worked
+from neurogrid.fl.update import Worked
 from neurogrid.ledger import Genesis, Ledger
 from neurogrid.randomness import generator
 from neurogrid.report.page import render_report
 from neurogrid.storage import Place, place
 
-LAYOUT = Layout((TensorSpan("encoder.weight", (40, 10), 0, 400), TensorSpan("head.bias", (8,), 400, 408)))
+SPEC = Spec((Span("encoder.weight", (40, 10), 0, 400), Span("head.bias", (8,), 400, 408)))
 
 
 QUALITY = {
@@ -92,8 +93,8 @@ def runs_under(folder: Path) -> MakeRun:
         run = warehouse / "runs" / run_id
         manifest = manifest_of(agents, 3)
         names = tuple(agent.agent_id for agent in manifest.agents)
-        goal = generator(3, "goal").normal(0, 1, LAYOUT.size).astype(np.float32)
-        start = np.zeros(LAYOUT.size, np.float32)
+        goal = generator(3, "goal").normal(0, 1, SPEC.size).astype(np.float32)
+        start = np.zeros(SPEC.size, np.float32)
         settings = RoundSettings(
             rounds=rounds if done is None else done,
             agents_per_round=min(agents, 15),
@@ -105,7 +106,7 @@ def runs_under(folder: Path) -> MakeRun:
             aggregation=AggregationSettings(rule, 0.2, 3, 3, ClipSettings("median", "tensor", 1.0), 0.5, 0.7),
         )
         districts = {agent.agent_id: agent.district for agent in manifest.agents}
-        federation = Federation(names, districts, LAYOUT, start, 7)
+        federation = Federation(names, districts, SPEC, start, 7)
         genesis = Genesis(
             run_id=run_id,
             manifest_id=manifest.sha256[:12],
@@ -113,7 +114,7 @@ def runs_under(folder: Path) -> MakeRun:
             neurogrid_version="0.1.0",
             seed=7,
             model="city_lstm",
-            n_weights=LAYOUT.size,
+            n_weights=SPEC.size,
             n_agents=agents,
             rounds=rounds,
             rule=rule,
@@ -123,7 +124,7 @@ def runs_under(folder: Path) -> MakeRun:
         config = {"seed": 7, "rounds": {"count": rounds, "timeout_s": 10}, "attack": {"kind": attack, "fraction": 0.2}}
         late = frozenset({(4, names[1]), (4, names[6])})
         state = State.start(start)
-        with Ledger.create(run, genesis, yaml.safe_dump(config), LAYOUT, state) as ledger:
+        with Ledger.create(run, genesis, yaml.safe_dump(config), SPEC, state) as ledger:
             honest = Pretend(goal, late)
             attackers = Attackers(names, 7, AttackSettings(attack, 0.2, "fixed", 10, 1.0))
             if attack == "none":

@@ -18,7 +18,8 @@ from safetensors.numpy import load_file
 from neurogrid.cli import main
 from neurogrid.config import Config
 from neurogrid.errors import UsageError
-from neurogrid.pipeline import ingest, teach
+from neurogrid.pipeline import sessions, teaching
+from neurogrid.pipeline.events import Observer
 from neurogrid.storage import place
 from neurogrid.teacher import records
 from neurogrid.teacher.distribute import refuse_without_slots
@@ -130,10 +131,10 @@ def test_a_mistake_gets_words_and_an_exit_code(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     @contextmanager
-    def session(config: Config) -> Iterator[SparkSession]:
+    def session(config: Config, observer: Observer) -> Iterator[SparkSession]:
         yield spark
 
-    monkeypatch.setattr(ingest, "session", session)
+    monkeypatch.setattr(sessions, "session", session)
     assert command(arguments, warehouse, monkeypatch) == code
     said = capsys.readouterr()
     assert said.out == ""
@@ -234,14 +235,14 @@ def test_a_teacher_from_a_manifest_given_by_its_path_finds_it_again(
     kept.rename(tmp_path / "own.json")
 
     @contextmanager
-    def session(config: Config) -> Iterator[SparkSession]:
+    def session(config: Config, observer: Observer) -> Iterator[SparkSession]:
         yield spark
 
     def stopped(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(ingest, "session", session)
-    monkeypatch.setattr(teach, "distribute", stopped)
+    monkeypatch.setattr(sessions, "session", session)
+    monkeypatch.setattr(teaching, "distribute", stopped)
     by_path = f"{TEACH} --set teacher.households=[house3,house4] --manifest {tmp_path}/own.json"
     assert command(by_path, root, monkeypatch) == 130
     (tmp_path / "own.json").unlink()

@@ -10,13 +10,11 @@ import small_teacher
 from neurogrid.config import Config, load
 from neurogrid.data.manifest import Manifest, read_manifest
 from neurogrid.errors import NeuroGridError
-from neurogrid.fl.weights import layout
 from neurogrid.ledger.checkpoint import read_final, read_weights
 from neurogrid.ledger.records import read_end, read_genesis
-from neurogrid.pipeline import settings, steps
-from neurogrid.pipeline.preflight import refuse_training
+from neurogrid.pipeline.plan import plan_training
+from neurogrid.pipeline.training import train
 from neurogrid.storage import place
-from neurogrid.workloads.meters.agent import new_model
 
 CONFIG = """
 seed: 3
@@ -46,7 +44,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     small_teacher.make_warehouse(folder)
     manifest = drawn(folder, "house0", "house1", held_out="house2", idle=("house3", "house4"))
     for run_id in ("first", "begun"):
-        steps.do_train(config(folder, run_id), None, manifest)
+        train(plan_training(config(folder, run_id), manifest), None)
     (folder / "runs" / "begun" / "end.json").unlink()
     return folder
 
@@ -58,9 +56,10 @@ def manifest(root: Path) -> Manifest:
 
 def test_a_run_starts_from_anothers_last_weights_and_its_first_record_says_so(root: Path, manifest: Manifest) -> None:
     wanted = config(root, "second", "rounds.start_from=first")
-    steps.do_train(wanted, None, manifest)
+    plan = plan_training(wanted, manifest)
+    train(plan, None)
     first, second = (place(str(root)) / "runs" / name for name in ("first", "second"))
-    spans = layout(new_model(settings.training(wanted)))
+    spans = plan.federation.spec
     end, genesis = read_end(first), read_genesis(second)
     np.testing.assert_array_equal(read_weights(second, genesis, spans), read_final(first, end, spans))
     assert (genesis["start_run"], genesis["start_run_sha256"]) == ("first", end["sha256"])
@@ -68,14 +67,14 @@ def test_a_run_starts_from_anothers_last_weights_and_its_first_record_says_so(ro
 
 def test_a_run_that_goes_on_does_without_the_run_that_it_started_from(root: Path, manifest: Manifest) -> None:
     wanted = config(root, "third", "rounds.start_from=first")
-    steps.do_train(wanted, None, manifest)
+    train(plan_training(wanted, manifest), None)
     whole = json.loads((root / "runs" / "third" / "end.json").read_text())
     for file in ("end.json", "rounds/round=0002.json"):
         (root / "runs" / "third" / file).unlink()
     (root / "runs" / "third" / "round_metrics.parquet").unlink()
     (root / "runs" / "first").rename(root / "away")
     try:
-        steps.do_train(wanted, None, manifest, "third")
+        train(plan_training(wanted, manifest, "third"), None)
     finally:
         (root / "away").rename(root / "runs" / "first")
     assert json.loads((root / "runs" / "third" / "end.json").read_text())["w_final_sha256"] == whole["w_final_sha256"]
@@ -95,7 +94,7 @@ def test_a_run_that_does_not_fit_is_refused_before_anything_is_written(
     root: Path, manifest: Manifest, sets: list[str], words: list[str]
 ) -> None:
     with pytest.raises(NeuroGridError) as refusal:
-        refuse_training(config(root, "refused", *sets), manifest)
+        plan_training(config(root, "refused", *sets), manifest)
     said = f"{refusal.value}"
     assert not [word for word in words if word not in said], said
     assert not (root / "runs" / "refused").exists()
@@ -104,4 +103,4 @@ def test_a_run_that_does_not_fit_is_refused_before_anything_is_written(
 def test_a_run_that_learnt_from_what_this_one_tests_on_is_refused(root: Path) -> None:
     another = drawn(root, "house1", "house2", held_out="house0")
     with pytest.raises(NeuroGridError, match="run first learnt from households that this manifest holds out"):
-        refuse_training(config(root, "leaking", "rounds.start_from=first"), another)
+        plan_training(config(root, "leaking", "rounds.start_from=first"), another)

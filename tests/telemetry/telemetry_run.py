@@ -13,19 +13,20 @@ from neurogrid.fl.attack import Attacked, Attackers, AttackSettings
 from neurogrid.fl.clip import ClipSettings
 from neurogrid.fl.pipeline import AggregationSettings
 from neurogrid.fl.rounds import Federation, RoundSettings, federate
+from neurogrid.fl.spec import Span, Spec
 from neurogrid.fl.state import State
-from neurogrid.fl.update import Layout, TensorSpan, Update
+from neurogrid.fl.update import Update
 from neurogrid.ledger import Genesis, Ledger
 from neurogrid.randomness import generator
 from neurogrid.storage import Place, place
 from neurogrid.telemetry.exporter import Exporter, ExporterSettings
 from neurogrid.telemetry.page import Format
 
-LAYOUT = Layout((TensorSpan("lstm.weight", (8, 5), 0, 40),))
-D, SEED = LAYOUT.size, 5
+SPEC = Spec((Span("lstm.weight", (8, 5), 0, 40),))
+D, SEED = SPEC.size, 5
 AGENTS = tuple(f"A{i:02}" for i in range(15))
 START = generator(SEED, "start").standard_normal(D).astype(np.float32)
-FEDERATION = Federation(AGENTS, {agent: i // 5 for i, agent in enumerate(AGENTS)}, LAYOUT, START, SEED)
+FEDERATION = Federation(AGENTS, {agent: i // 5 for i, agent in enumerate(AGENTS)}, SPEC, START, SEED)
 SETTINGS = RoundSettings(
     rounds=6,
     agents_per_round=15,
@@ -94,10 +95,10 @@ class Trainer:
 
 def begin(run: Place, **given: str) -> tuple[Ledger, State]:
     if (run / "run.json").exists():
-        ledger, resumed = Ledger.resume(run, LAYOUT)
+        ledger, resumed = Ledger.resume(run, SPEC)
         return ledger, resumed.state
     state = State.start(START)
-    return Ledger.create(run, genesis(run.name, **given), "seed: 5\n", LAYOUT, state), state
+    return Ledger.create(run, genesis(run.name, **given), "seed: 5\n", SPEC, state), state
 
 
 def train(

@@ -5,10 +5,15 @@ from collections import defaultdict
 import pytest
 from collector import Collector, attributes
 
+from neurogrid.cli.terminal import Terminal
 from neurogrid.config import load
 from neurogrid.data.synthetic import SyntheticSettings, make_heapo
 from neurogrid.ledger import read_agent_audit, read_round_metrics
-from neurogrid.pipeline import ingest, steps
+from neurogrid.pipeline import steps
+from neurogrid.pipeline.etl import etl
+from neurogrid.pipeline.etl_plan import plan_etl
+from neurogrid.pipeline.plan import plan_sampling, plan_training
+from neurogrid.pipeline.training import train
 from neurogrid.storage import place
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -29,11 +34,11 @@ def trained(spark, tmp_path_factory):
     folder = tmp_path_factory.mktemp("traced")
     config = load(CONFIG, [f"warehouse={folder}/w", f"source.path={folder}/data"])
     make_heapo(folder / "data", SyntheticSettings(households=16, stations=3, days=40, seed=1))
-    ingest.do_etl(config, lambda: spark, ingest.find_source(config))
-    manifest, _ = steps.do_sample(config, spark)
+    etl(plan_etl(config), lambda: spark)
+    manifest = steps.sample(plan_sampling(config), spark)
     with Collector() as collector, pytest.MonkeyPatch.context() as patch:
         patch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
-        steps.do_train(config, spark, manifest, "")
+        train(plan_training(config, manifest), spark, Terminal())
     spans = defaultdict(list)
     for span in collector.spans:
         spans[span.trace_id.hex()].append(span)

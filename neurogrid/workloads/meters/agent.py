@@ -119,6 +119,7 @@ class AgentTrainer:
             self._loss,
             settings=settings.local,
             rates=repeat(local.learning_rate(settings.local, round_number, settings.rounds)),
+            random=generator(settings.seed, "dropout", round_number, agent),
         )
         metrics = {"loss": result.loss, "train_s": result.seconds}
         return Update(agent=agent, delta=result.delta, windows=len(origins), metrics=metrics)
@@ -130,7 +131,8 @@ class AgentTrainer:
         sample = generator(settings.seed, "validation", agent).permutation(origins)[: settings.validation_windows]
         if not len(sample):
             return {"loss": float("nan"), "windows": 0.0}
-        self._flat.weights.copy_(torch.from_numpy(np.array(weights, np.float32)))
+        self._flat.load(weights)
+        self._model.eval()
         with torch.inference_mode():
             loss = forecast_loss(self._model, settings.loss, as_tensors(gather(shard, sample)))
         return {"loss": float(loss), "windows": float(len(sample))}

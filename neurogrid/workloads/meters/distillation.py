@@ -55,4 +55,4 @@ def load_guide(distillation: Distillation, shape: Shape) -> Forecaster:
         model.load_state_dict(tensors)
     except RuntimeError as error:
         raise RunError(f"the teacher's weights {file} are of another model", found=str(error)) from error
-    return model.requires_grad_(False)
+    return model.eval().requires_grad_(False)

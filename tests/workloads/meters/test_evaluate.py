@@ -4,16 +4,20 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
+from normed import NORMED, Normed
 
+from neurogrid.backends.spark import SparkBackend
 from neurogrid.data.manifest import Manifest
 from neurogrid.errors import RunError
+from neurogrid.fl.collect import Rows, run_round, score
 from neurogrid.fl.local import LocalSettings
+from neurogrid.fl.update import RoundPlan
 from neurogrid.fl.weights import flatten
-from neurogrid.workloads.meters.agent import AgentTrainerFactory, TrainingSettings, model_shape
+from neurogrid.workloads.meters.agent import AgentTrainerFactory, TrainingSettings, model_shape, new_model
 from neurogrid.workloads.meters.evaluation import CentralSettings, Evaluation, EvaluationSettings, evaluate
 from neurogrid.workloads.meters.evaluation.figures import outputs
 from neurogrid.workloads.meters.evaluation.metrics import mase_scale_kwh
-from neurogrid.workloads.meters.models import LossSettings, ModelSettings, build
+from neurogrid.workloads.meters.models import MODELS, LossSettings, ModelSettings, build
 from neurogrid.workloads.meters.windows import WindowSettings, build_shard, gather
 
 WINDOWS = WindowSettings(history_slots=12, horizon_slots=3, known_future=True, residual=True)
@@ -191,6 +195,21 @@ class TestAgentTrainer:
         for other in (here.train("A0000", 3, start), here.train("A0001", 2, start)):
             assert other.delta.tobytes() != expected.delta.tobytes()
 
+    def test_a_model_with_statistics_and_dropout_owes_nothing_to_who_was_trained_before(
+        self, warehouse, manifest, monkeypatch
+    ) -> None:
+        monkeypatch.setitem(MODELS, "normed", Normed)
+        settings = dataclasses.replace(self.SETTINGS, model=NORMED)
+        factory, start = AgentTrainerFactory(warehouse, manifest, settings), flatten(new_model(settings))
+        alone, after = factory(), factory()
+        after.train("A0001", 1, start)
+        after.evaluate("A0001", start)
+        trained = alone.train("A0000", 2, start)
+        assert after.train("A0000", 2, start).delta.tobytes() == trained.delta.tobytes()
+        assert trained.delta[-17:].any()  # the statistics
+        scores = [trainer.evaluate("A0000", start + trained.delta) for trainer in (alone, after, after)]
+        assert scores == [scores[0]] * 3
+
     def test_training_lowers_the_validation_loss(self, warehouse, manifest, start) -> None:
         # Without the profiles to start from, there is everything to learn.
         bare = dataclasses.replace(self.SETTINGS, windows=dataclasses.replace(WINDOWS, residual=False))
@@ -238,6 +257,21 @@ class TestAgentTrainer:
             comes_later.train("A0000", 1, start)
         assert comes_later.train("A0001", 1, start).windows > 0
         assert holds_it.train("A0000", 1, start).delta.tobytes() == before.delta.tobytes()
+
+    def test_a_round_on_spark_opens_no_household_in_the_driver(
+        self, spark, exchange, factory, start, monkeypatch
+    ) -> None:
+        def opened(*_: object) -> None:
+            raise AssertionError("the driver has opened a household's readings")
+
+        monkeypatch.setattr("neurogrid.data.manifest.read_household", opened)
+        agents = tuple(agent.agent_id for agent in factory.manifest.agents)
+        with SparkBackend(spark, factory, start.size, exchange) as backend:
+            result = run_round(backend, RoundPlan(1, agents, start, 60.0), Rows())
+            scores = score(backend, agents, 1, start, 60.0)
+        assert [update.agent for update in result.updates] == list(agents) == list(scores)
+        with pytest.raises(AssertionError, match="opened"):
+            factory().train("A0000", 1, start)
 
     @pytest.mark.parametrize(
         ("of_agent", "of_manifest", "said"),

@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from normed import NORMED, Normed
 
 from neurogrid.workloads.meters.models import MODELS, LossSettings, ModelSettings, Shape, Windows, build, forecast_loss
 
@@ -103,6 +104,18 @@ def test_losses_are_what_their_formulas_say(loss: str, by_hand) -> None:
     happened = np.concatenate([surge, surge.max(axis=1, keepdims=True)], axis=1)
     entropy = -np.log(np.where(happened == 1, said, 1 - said)).mean()
     assert (with_surge - found).item() == pytest.approx(2 * entropy, rel=1e-4)
+
+
+def test_layers_that_are_not_ours_begin_as_torch_has_them_and_from_the_seed_alone(monkeypatch) -> None:
+    monkeypatch.setitem(MODELS, "normed", Normed)
+    torch.manual_seed(3)
+    one = build(NORMED, SHAPE, seed=1)
+    torch.manual_seed(4)
+    two, other = build(NORMED, SHAPE, seed=1).state_dict(), build(NORMED, SHAPE, seed=2).state_dict()
+    assert all(torch.equal(tensor, two[name]) for name, tensor in one.state_dict().items())
+    assert not torch.equal(one.seen.weight, other["seen.weight"])
+    assert one.seen.weight.abs().max() <= 1 / (11 * 3) ** 0.5
+    assert (one.scale, one.norm.running_var.tolist(), one.norm.running_mean.tolist()) == (0.25, [1.0] * 8, [0.0] * 8)
 
 
 def test_models_are_the_same_in_a_fresh_process() -> None:

@@ -76,9 +76,11 @@ def _train(shard: Shard, settings: CentralSettings, name: str) -> Vector:
             lambda windows: forecast_loss(model, settings.loss, windows),
             settings=settings.local,
             rates=(rate * local.cosine(settings.local, step, settings.steps) for step in range(settings.steps)),
+            random=generator(settings.seed, "central", "dropout", name),
         )
         loss = float("inf")
         if len(held_out):
+            model.eval()
             with torch.inference_mode():
                 loss = float(forecast_loss(model, settings.loss, as_tensors(gather(shard, held_out))))
         found.append((loss, start + result.delta))

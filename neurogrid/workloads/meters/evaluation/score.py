@@ -159,6 +159,7 @@ def _forecast_kwh(model: Forecaster, weights: Vector, batch: Batch) -> npt.NDArr
 
 def _run(model: Forecaster, weights: Vector, batch: Batch) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     load(model, weights)
+    model.eval()
     with torch.inference_mode():
         forecast, logits = model(torch.from_numpy(batch.history), torch.from_numpy(batch.known))
     return forecast.numpy(), logits.numpy() + batch.surge_base

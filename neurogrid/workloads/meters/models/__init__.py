@@ -2,6 +2,8 @@
 
 import torch
 
+from neurogrid.fl.local import seed_torch
+from neurogrid.randomness import generator
 from neurogrid.workloads.meters.models.city_lstm import CityLSTM
 from neurogrid.workloads.meters.models.forecaster import Forecaster, ModelSettings, Shape, initialise
 from neurogrid.workloads.meters.models.linear import LinearForecaster
@@ -28,8 +30,8 @@ def build(settings: ModelSettings, shape: Shape, *, seed: int) -> Forecaster:
     Raises:
         KeyError: no model has that name.
     """
-    with torch.device("meta"):  # no memory and, above all, no random numbers spent on weights that we set ourselves
+    with torch.random.fork_rng(devices=[]):
+        seed_torch(generator(seed, "model"))  # layers that `initialise` does not know set their own weights
         model = MODELS[settings.name](settings, shape)
-    model.to_empty(device="cpu")
     initialise(model, seed)
     return model

@@ -1,0 +1,218 @@
+"""From the config to what sampling, training and evaluation take: values, with everything that cannot work refused.
+
+A plan is made once, in one function, before Spark starts or hours of ETL have gone by; nothing that it is handed to
+reads the config again.
+"""
+
+import os
+import re
+from dataclasses import dataclass
+
+from neurogrid.backends.spark import ExchangeSettings
+from neurogrid.config import Config, load, to_yaml
+from neurogrid.data.manifest import Manifest, read_manifest
+from neurogrid.data.sampling import SamplingSettings
+from neurogrid.data.tables import current_tables, refuse_missing
+from neurogrid.errors import InputError, UsageError
+from neurogrid.fl.attack import Attackers, AttackSettings
+from neurogrid.fl.rounds import Federation, RoundSettings
+from neurogrid.fl.update import Vector
+from neurogrid.fl.weights import spec_of
+from neurogrid.ledger import read_final
+from neurogrid.ledger.records import read_end, read_genesis, refuse_begun, refuse_ended
+from neurogrid.pipeline import earlier, runs, settings, teachers
+from neurogrid.pipeline.earlier import Earlier
+from neurogrid.plural import plural
+from neurogrid.storage import Place, place
+from neurogrid.teacher.store import Teacher
+from neurogrid.workloads.meters.agent import AgentTrainerFactory, TrainingSettings, new_model
+from neurogrid.workloads.meters.evaluation import EvaluationSettings
+from neurogrid.workloads.meters.preflight import refuse_without_windows
+
+
+@dataclass(frozen=True)
+class SamplePlan:
+    """All that sampling takes: the warehouse, how agents are drawn, and whether pages show single households."""
+
+    warehouse: Place
+    settings: SamplingSettings
+    show_households: bool
+
+
+@dataclass(frozen=True)
+class TrainPlan:
+    """All that a training takes.
+
+    Attributes:
+        run: the run's folder, called like the run.
+        config_yaml: the whole config, for the run's folder.
+        manifest: who the agents are.
+        training, rounds: how agents train, and how rounds are run.
+        federation: who takes part, and from which weights a new run starts.
+        factory: makes agents' trainers where they run.
+        exchange: how driver and Spark tasks work together; None trains all agents in this process.
+        replace_after_s: time after which a lost executor's pod is replaced, on Kubernetes.
+        attackers: who is malicious, where an attack is simulated.
+        teacher: that the run starts from or learns from.
+        start_run: the run that it starts from; a run that goes on has its own start on record.
+        resumes: whether the run exists and goes on.
+        accept_break: whether it may go on with other versions or on another processor, and say so in its records.
+    """
+
+    run: Place
+    config_yaml: str
+    manifest: Manifest
+    training: TrainingSettings
+    rounds: RoundSettings
+    federation: Federation
+    factory: AgentTrainerFactory
+    exchange: ExchangeSettings | None
+    replace_after_s: float
+    attackers: Attackers | None
+    teacher: Teacher | None
+    start_run: Earlier | None
+    resumes: bool
+    accept_break: bool
+
+    @property
+    def attack(self) -> AttackSettings | None:
+        """What is simulated, if anything."""
+        return self.attackers.settings if self.attackers else None
+
+    @property
+    def warehouse(self) -> Place:
+        """Where the run and its agents' tables lie."""
+        return self.factory.warehouse
+
+
+@dataclass(frozen=True)
+class EvaluatePlan:
+    """All that an evaluation takes: the run, its manifest, its (d,) final weights and the hash of its last record."""
+
+    warehouse: Place
+    run: Place
+    manifest: Manifest
+    settings: EvaluationSettings
+    weights: Vector
+    head_sha256: str
+
+
+def plan_sampling(config: Config) -> SamplePlan:
+    """See SamplePlan; raises InputError where there are no clean tables to sample from."""
+    warehouse = place(config.warehouse)
+    current_tables(warehouse)
+    return SamplePlan(warehouse, settings.sampling(config), config.show_households)
+
+
+def plan_training(config: Config, manifest: Manifest, resume: str = "", *, accept_break: bool = False) -> TrainPlan:
+    """See TrainPlan.
+
+    Args:
+        config: of the training.
+        manifest: who the agents are.
+        resume: a run to go on with; or empty.
+        accept_break: see TrainPlan.
+
+    Raises:
+        UsageError: the run exists already, or has ended where it is to be gone on with; the rule cannot bear what is
+            asked of so few agents; nobody has a window to train on; the teacher or the run to start from does not fit.
+        InputError: the warehouse lacks tables that the manifest names.
+    """
+    run = runs.folder(config, resume or runs.with_id(config).run_id)
+    if resume:
+        refuse_ended(run)
+    else:
+        refuse_begun(run)
+    if len(manifest.agents) < config.sampling.agents:
+        # The config's own check knows what was wished for; a manifest may hold fewer agents.
+        fewer = config.sampling.model_copy(update={"agents": len(manifest.agents)})
+        load(to_yaml(config.model_copy(update={"sampling": fewer})), where="config with this manifest's agents")
+    warehouse = place(config.warehouse)
+    refuse_missing(manifest, warehouse)
+    training, rounds = settings.training(config), settings.rounds(config)
+    model = new_model(training)
+    start_run = None if resume else earlier.find(config, manifest, spec_of(model))
+    teacher = teachers.find(config, manifest)
+    refuse_more_tasks_than_cores(config)
+    refuse_without_windows(training.windows, manifest, rounds.aggregation.min_agents)
+    agents, attack = tuple(agent.agent_id for agent in manifest.agents), settings.attack(config)
+    return TrainPlan(
+        run=run,
+        config_yaml=to_yaml(config),
+        manifest=manifest,
+        training=training,
+        rounds=rounds,
+        federation=Federation(
+            agents=agents,
+            districts={agent.agent_id: agent.district for agent in manifest.agents},
+            spec=spec_of(model),
+            start=start_run.weights if start_run else teachers.start(teacher, training.model, model),
+            seed=config.seed,
+        ),
+        factory=AgentTrainerFactory(warehouse, manifest, training, teachers.distillation(config, teacher)),
+        exchange=settings.exchange(config) if config.backend.kind == "spark" else None,
+        replace_after_s=config.backend.replace_after_s,
+        attackers=Attackers(agents, config.seed, attack) if attack else None,
+        teacher=teacher,
+        start_run=start_run,
+        resumes=bool(resume),
+        accept_break=accept_break,
+    )
+
+
+def plan_evaluation(config: Config, run_id: str) -> EvaluatePlan:
+    """See EvaluatePlan; `config` is the run's own, in what its weights depend on.
+
+    Raises:
+        UsageError: the run has no final weights yet.
+        InputError: the run's manifest is not there, or the warehouse lacks tables that it names.
+        RunError: the run is not what was written.
+    """
+    warehouse, run = place(config.warehouse), runs.folder(config, run_id)
+    end = read_end(run)
+    manifest = find_manifest(runs.with_own_manifest(config, run_id))
+    runs.refuse_other_manifest(read_genesis(run), manifest)
+    weights = read_final(run, end, spec_of(new_model(settings.training(config))))
+    refuse_missing(manifest, warehouse)
+    return EvaluatePlan(warehouse, run, manifest, settings.evaluation(config), weights, str(end["sha256"]))
+
+
+def find_manifest(config: Config) -> Manifest:
+    """The manifest that the config names, or the only one of the warehouse.
+
+    Raises:
+        InputError: there is none, it cannot be read, or several are there and none is named.
+    """
+    folder, wanted = place(config.warehouse) / "manifests", config.sampling.manifest
+    if wanted:
+        candidates = [folder / wanted / "manifest.json", place(wanted), place(wanted) / "manifest.json"]
+    else:
+        candidates = [child / "manifest.json" for child in folder.children()]
+        if len([c for c in candidates if c.exists()]) > 1:
+            raise InputError(
+                "there are several manifests in the warehouse",
+                found=", ".join(c.path.split("/")[-2] for c in candidates),
+                fix="choose one with --manifest",
+            )
+    for candidate in candidates:
+        if candidate.exists() and candidate.name.endswith(".json"):
+            return read_manifest(candidate)
+    raise InputError(
+        f'there is no manifest "{wanted}"' if wanted else "there is no manifest in the warehouse",
+        found=", ".join(child.name for child in folder.children()) or f"nothing in {folder}",
+        fix="make one with `neurogrid sample`",
+    )
+
+
+def refuse_more_tasks_than_cores(config: Config) -> None:
+    """Of a local Spark the slots are known before it starts; of a cluster's, when it has."""
+    local = re.fullmatch(r"local(\[(?P<cores>\d+|\*)(,\d+)?\])?", config.spark.master)
+    if config.backend.kind != "spark" or local is None:
+        return
+    cores = os.cpu_count() or 1 if local["cores"] == "*" else int(local["cores"] or 1)
+    if config.backend.tasks > cores:
+        raise UsageError(
+            f"{plural(config.backend.tasks, 'resident task')}, but not as many Spark slots",
+            found=f"{cores} on {config.spark.master}",
+            fix=f"set backend.tasks to at most {cores}, or 0 for all",
+        )
