@@ -11,12 +11,13 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import psutil
 from py4j.protocol import Py4JJavaError
-from pyspark import SparkConf, SparkContext
+from pyspark import SparkConf, SparkContext, accumulators
 from pyspark.errors import PySparkException
+from pyspark.serializers import read_int
 from pyspark.sql import SparkSession
 
 from neurogrid import job_errors
@@ -79,7 +80,7 @@ def spark_session(
     spark = _started(app_name, master, options, log)
     interrupted = threading.Event()
     _stop_quietly_on_ctrl_c(interrupted)
-    _accumulate_quietly(spark.sparkContext)
+    _accumulate_nothing(spark.sparkContext)
     try:
         try:
             with _no_interrupt_lost():
@@ -234,11 +235,21 @@ def _no_interrupt_lost() -> Iterator[None]:
         sys.unraisablehook = before
 
 
-def _accumulate_quietly(context: SparkContext) -> None:
-    """Spark's server of accumulators prints a traceback when the JVM goes first, as it may after Ctrl-C.
+class _Unread:
+    """Takes the place of pickle where tasks' updates of accumulators come in, and reads past them: we have none."""
 
-    A JVM that has gone is raised by the call that needs it as well.
+    def _read_with_length(self, stream: BinaryIO) -> tuple[None, None]:
+        stream.read(read_int(stream))
+        return None, None
+
+
+def _accumulate_nothing(context: SparkContext) -> None:
+    """Spark's server of accumulators takes nothing in, and is quiet.
+
+    Any task may send it pickled updates, and so could run its code in this process. It also prints a traceback when the
+    JVM goes first, as it may after Ctrl-C; a JVM that has gone is raised by the call that needs it as well.
     """
+    accumulators.pickleSer = _Unread()
     server = context._accumulatorServer
     say = server.handle_error
 

@@ -224,7 +224,7 @@ def train(
     plan = plan_training(settings, find_manifest(settings), resume or "", accept_break=accept_break)
     terminal = Terminal()
     with _saying_how_to_go_on(settings, plan.run.name, "train"):
-        if plan.exchange is None:
+        if not plan.backend.needs_spark:
             result = training.train(plan, None, terminal)
         else:
             with sessions.session(settings, terminal) as spark:

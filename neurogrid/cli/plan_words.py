@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from neurogrid.fl.registry import count, find_rule
+from neurogrid.fl.registry import RULES, count
 from neurogrid.plural import plural
 
 if TYPE_CHECKING:  # an ETL that finds nothing to do loads neither torch nor Spark
@@ -72,7 +72,7 @@ def _model(plan: "RunPlan | TrainPlan", weights: int, cadence_minutes: int) -> F
 
 def _rounds(plan: "RunPlan | TrainPlan", agents: int, districts: int) -> Facts:
     local, rounds, aggregation = plan.training.local, plan.rounds, plan.rounds.aggregation
-    clip, rule = aggregation.clip, find_rule(aggregation.rule)
+    clip, rule = aggregation.clip, RULES.find(aggregation.rule)
     asked = min(rounds.agents_per_round, agents)
     clipped = "not clipped" if clip.to == "none" else f"clipped to the {clip.to} norm of each {clip.per}"
     judged = asked // districts if aggregation.scope == "district" else asked

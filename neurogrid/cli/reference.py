@@ -1,11 +1,16 @@
 """The config's reference page, made from the schema: docs/config.md is this text."""
 
+from collections.abc import Callable
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 
+from neurogrid.backends.registry import BACKENDS
 from neurogrid.config import keys
-from neurogrid.fl.registry import find_rule, rule_names
+from neurogrid.data.layouts.registry import SOURCES
+from neurogrid.fl.registry import RULES
+from neurogrid.registry import Registry
+from neurogrid.workloads.meters.registry import MODELS
 
 
 def reference() -> str:
@@ -21,8 +26,8 @@ def reference() -> str:
     for section, field in sections:
         inner = [(name, f) for name, f in keys() if name.rpartition(".")[0] == section and not _is_section(f)]
         lines += ["", f"## {section}", "", f"{_sentence(field.description)}", "", *_table(inner)]
-        if section == "aggregation":
-            lines += ["", *_rules()]
+        if section in _TABLES:
+            lines += ["", *_TABLES[section]()]
     return "\n".join(lines) + "\n"
 
 
@@ -37,15 +42,30 @@ def _table(rows: list[tuple[str, Any]]) -> list[str]:
     return table
 
 
+def _registered(registry: Registry[Any], where: str) -> list[str]:
+    lines = [
+        f"Another package adds a {registry.noun} of its own as an entry point of the group `{registry.group}`, as "
+        f"`neurogrid/{where}` says.",
+        "",
+        f"| {registry.noun} | what it is |",
+        "|---|---|",
+    ]
+    said = ((name, found if isinstance(found, Exception) else found.words) for name, found in registry.specs())
+    return lines + [f"| `{name}` | {words} |" for name, words in said]
+
+
 def _rules() -> list[str]:
     lines = [
-        "The rules. Another package adds its own as entry points of the group `neurogrid.rules`, as "
+        "Another package adds a rule of its own as an entry point of the group `neurogrid.rules`, as "
         "`neurogrid/fl/registry.py` says.",
         "",
         "| rule | what it is | keeps or drops | agents needed for f malicious | drops as many whoever attacks |",
         "|---|---|---|---|---|",
     ]
-    for spec in map(find_rule, rule_names()):
+    for name, spec in RULES.specs():
+        if isinstance(spec, Exception):
+            lines.append(f"| `{name}` | {spec} | | | |")
+            continue
         judges = "updates" if spec.judges == "rows" else "single weights"
         needed = (
             (f"{spec.least_formula}, f > 0" if spec.needs_f else spec.least_formula) if spec.tolerates else "no defence"
@@ -53,6 +73,15 @@ def _rules() -> list[str]:
         fixed = "yes" if spec.fixed_rejections else "no"
         lines.append(f"| `{spec.name}` | {spec.words} | {judges} | {needed} | {fixed} |")
     return lines
+
+
+_TABLES: dict[str, Callable[[], list[str]]] = {
+    "source": lambda: _registered(SOURCES, "data/layouts/registry.py"),
+    "model": lambda: _registered(MODELS, "workloads/meters/registry.py"),
+    "aggregation": _rules,
+    "backend": lambda: _registered(BACKENDS, "backends/registry.py"),
+}
+"""Beside the keys of these sections: what is registered."""
 
 
 def _sentence(text: str) -> str:

@@ -53,7 +53,7 @@ class Terminal(events.Observer):
                 show.facts(_manifest(manifest))
             case events.TrainingBegins(plan, master):
                 show.heading(f"Training, run {plan.run.name}")
-                show.facts(plan_words.training(plan, f"Spark, {master}" if master else "inline"))
+                show.facts(plan_words.training(plan, f"Spark, {master}" if master else plan.backend.name))
             case events.TrainingResumed(number, differences):
                 if differences:
                     show.say(f"  a break, which the records say: {'; '.join(differences)}")

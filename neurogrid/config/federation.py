@@ -2,21 +2,14 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import Field, field_validator
 
-from neurogrid.config.section import Section
-from neurogrid.fl.registry import STAGES, find_rule, refuse_stages, rule_names
-
-
-def _rule(value: str) -> str:
-    if value not in rule_names():
-        raise ValueError(f"input should be {' or '.join(repr(name) for name in rule_names())}")
-    return find_rule(value).name
-
+from neurogrid.config.section import Section, name_of
+from neurogrid.fl.registry import RULES, STAGES, refuse_stages
 
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0)]
-RuleName = Annotated[str, AfterValidator(_rule)]
+RuleName = Annotated[str, name_of(RULES)]
 
 
 class RoundsSection(Section):
@@ -72,7 +65,7 @@ class AggregationSection(Section):
     """How updates become one change of the model."""
 
     rule: RuleName = Field(
-        "trimmed_mean", description="robust rule over all updates, applied before the mean", examples=[*rule_names()]
+        "trimmed_mean", description="robust rule over all updates, applied before the mean", examples=[*RULES.names()]
     )
     scope: Literal["all", "district"] = Field(
         "all", description="whose updates the rule judges together: all agents', or each district's by themselves"

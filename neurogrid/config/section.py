@@ -2,7 +2,23 @@
 
 from typing import Any, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo, field_validator
+
+from neurogrid.registry import Registry
+
+
+def name_of(registry: Registry[Any], *others: str) -> AfterValidator:
+    """For `Annotated`: a name that is registered and can be used, or one of `others`."""
+
+    def check(value: str) -> str:
+        names = (*others, *registry.names())
+        if value not in names:
+            raise ValueError(f"input should be {' or '.join(map(repr, names))}")
+        if value not in others:
+            registry.refuse_unusable(value)
+        return value
+
+    return AfterValidator(check)
 
 
 def _types(annotation: Any) -> set[Any]:

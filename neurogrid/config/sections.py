@@ -5,10 +5,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from neurogrid.backends.registry import BACKENDS
 from neurogrid.config.federation import AggregationSection, AttackSection, Count, RoundsSection, Seconds
-from neurogrid.config.section import Section
+from neurogrid.config.section import Section, name_of
 from neurogrid.config.source import SourceSection
-from neurogrid.fl.registry import count, find_rule
+from neurogrid.fl.registry import RULES, count
+from neurogrid.workloads.meters.registry import MODELS
 
 
 def _name(value: Any) -> str:
@@ -34,6 +36,8 @@ def _master(value: str) -> str:
 Share = Annotated[float, Field(ge=0, lt=1)]
 Name = Annotated[str, BeforeValidator(_name)]
 Master = Annotated[str, AfterValidator(_master)]
+ModelName = Annotated[str, name_of(MODELS)]
+BackendName = Annotated[str, name_of(BACKENDS)]
 
 
 class SparkSection(Section):
@@ -111,7 +115,10 @@ class SamplingSection(Section):
 class ModelSection(Section):
     """The forecaster."""
 
-    name: Literal["city_lstm", "linear"] = Field("city_lstm", description="encoder-decoder LSTM, or a linear model")
+    name: ModelName = Field("city_lstm", description="name of the model", examples=[*MODELS.names()])
+    params: dict[str, bool | int | float | str] = Field(
+        {}, description="settings that another package's model has of its own, by their names"
+    )
     hidden: Count = Field(48, description="width of the LSTMs and of the forecast's head")
     layers: Count = Field(1, description="LSTM layers, each of encoder and decoder")
     surge_hidden: Count = Field(48, description="width of the surge head")
@@ -123,6 +130,11 @@ class ModelSection(Section):
     residual: bool = Field(
         True, description="forecast the difference from the slot's 28-day median, and from its usual surges"
     )
+
+    @model_validator(mode="after")
+    def _has_params(self) -> "ModelSection":
+        MODELS.find(self.name).refuse_params(self.params)
+        return self
 
 
 class LocalSection(Section):
@@ -156,7 +168,7 @@ class LocalSection(Section):
 class BackendSection(Section):
     """Where a round's agents run. Changes no result."""
 
-    kind: Literal["spark", "inline"] = Field("spark", description="spark: resident Spark tasks; inline: this process")
+    kind: BackendName = Field("spark", description="name of where they run", examples=[*BACKENDS.names()])
     tasks: int = Field(0, ge=0, description="number of resident tasks; 0 is one for each free core")
     cache_mb: Count = Field(2000, description="memory for agents' readings in each task, MB")
     driver_host: str = Field("", description="host name under which tasks reach the driver; empty detects it")
@@ -254,12 +266,6 @@ class Config(Section):
     )
     evaluation: EvaluationSection = Field(EvaluationSection(), description="what the model is compared with")
 
-    @property
-    def byzantine_f(self) -> int:
-        """How many malicious agents the rule has to tolerate in a round."""
-        asked = min(self.rounds.agents_per_round, self.sampling.agents)
-        return count(self.aggregation.byzantine_share, asked)
-
     @model_validator(mode="before")
     @classmethod
     def _empty_sections(cls, raw: Any) -> Any:
@@ -295,7 +301,7 @@ class Config(Section):
             where = f" in each of {self.sampling.districts} districts"
         f = count(section.byzantine_share, asked)
         before = [name.removeprefix("rule:") for name in section.stages if name.startswith("rule:")]
-        rules = [find_rule(name) for name in (*before, section.rule)]
+        rules = [RULES.find(name) for name in (*before, section.rule)]
         for rule in rules:
             if rule.needs_f and f == 0:
                 raise ValueError(

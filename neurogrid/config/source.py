@@ -7,7 +7,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from neurogrid.config.section import Section
+from neurogrid.config.section import Section, name_of
+from neurogrid.data.layouts.registry import SOURCES
 
 _OFFSET = re.compile(r"[+-](0\d|1[0-4]):[0-5]\d")
 _PATTERN_PARTS = ("%Y", "%y", "%m", "%d", "%b", "%H", "%I", "%M", "%S", "%f", "%p", "%z", "%%")
@@ -78,6 +79,7 @@ def _text(value: object) -> object:
 
 Text = Annotated[str, BeforeValidator(_text)]
 Timezone = Annotated[str, AfterValidator(_timezone)]
+SourceName = Annotated[str, name_of(SOURCES, "auto", "generic")]
 
 
 class GenericSection(Section):
@@ -176,23 +178,11 @@ class GenericSection(Section):
 class SourceSection(Section):
     """The raw readings."""
 
-    kind: Literal[
+    kind: SourceName = Field(
         "auto",
-        "heapo",
-        "sgsc",
-        "lcl",
-        "uci",
-        "nem12",
-        "espi",
-        "p1",
-        "homewizard",
-        "dsmr_reader",
-        "homeassistant",
-        "ha_statistics",
-        "citylearn",
-        "simbench",
-        "generic",
-    ] = Field("auto", description="layout of the files; auto detects it; generic is declared in source.generic")
+        description="layout of the files; auto detects one that is built in; generic is declared in source.generic",
+        examples=["auto", "generic", *SOURCES.names()],
+    )
     path: str = Field("data", min_length=1, description="folder with the raw readings (--data-dir)")
     exclude: list[str] = Field([], description="names or patterns of files or households to leave out, e.g. 1408.csv")
     limit_households: int = Field(0, ge=0, description="number of households to use, first by name; 0 uses all")

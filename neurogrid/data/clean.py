@@ -25,6 +25,7 @@ from neurogrid.data.household import (
     METADATA_KEY,
     OBSERVED,
     SCHEMA,
+    TABLE_NAME,
     HouseholdMeta,
     Scale,
     household_path,
@@ -37,7 +38,7 @@ from neurogrid.data.readings import UnusableFileError
 from neurogrid.data.series import Treatment
 from neurogrid.data.sources import NO_WEATHER, Source
 from neurogrid.data.steps import remainder
-from neurogrid.data.summary import Summary, summary
+from neurogrid.data.summary import HOURS, Summary, summary
 from neurogrid.data.weather import NO_STATION, VARIABLES, SlotWeather, Station, known_weather, station_once
 from neurogrid.storage import Place
 
@@ -113,6 +114,31 @@ class HouseholdTable:
     meta: HouseholdMeta
     counts: Counts
     summary: Summary
+
+
+def is_of(file: MeterFile, minutes: int, outcome: Outcome) -> bool:
+    """Whether an outcome can be this file's: it names the file, and what it counts fits together.
+
+    Args:
+        file: one that a task was handed.
+        minutes: cadence of the tables.
+        outcome: what the task returned of it.
+    """
+    if (outcome.household_id, outcome.file) != (file.household_id, file.place.name):
+        return False
+    if not outcome.faults.keys() <= set(Fault):
+        return False
+    meta, about = outcome.meta, outcome.summary
+    if meta is None or about is None or outcome.counts is None:
+        return (meta, about, outcome.counts, outcome.table) == (None, None, None, "")
+    weeks = {len(about.week_slots), len(about.week_measured), len(about.week_weather)}
+    return (
+        (meta.household_id, meta.weather_id, meta.cadence_minutes) == (file.household_id, file.weather_id, minutes)
+        and TABLE_NAME.fullmatch(outcome.table) is not None
+        and meta.scales.keys() == {FEATURES[0], *VARIABLES}
+        and len(weeks) == 1
+        and len(about.kw_by_hour) == HOURS
+    )
 
 
 class Stations:

@@ -85,7 +85,7 @@ def _kmeans(spark: SparkSession, values: Floats, k: int, seed: int) -> tuple[npt
     # MLlib's seed is a Java long.
     model = KMeans(k=k, seed=seed % 2**63, featuresCol="features", predictionCol="cluster").fit(scaled)
     predicted = model.transform(scaled)
-    labels = np.array([row["cluster"] for row in predicted.orderBy("row").select("cluster").collect()], np.int64)
+    labels = predicted.orderBy("row").select("cluster").toArrow().column("cluster").to_numpy().astype(np.int64)
     if len(set(labels.tolist())) < 2:
         return labels, 0.0
     return labels, float(ClusteringEvaluator(predictionCol="cluster").evaluate(predicted))

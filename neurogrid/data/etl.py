@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import TypeAdapter
 
-from neurogrid.data.clean import EtlSettings, Outcome, Stations, clean_file
-from neurogrid.data.faults import FaultLog
+from neurogrid.data.clean import EtlSettings, Outcome, Stations, clean_file, is_of
+from neurogrid.data.faults import Fault, FaultLog
 from neurogrid.data.folder import Listing, MeterFile
 from neurogrid.data.grid import check_cadence
 from neurogrid.data.progress import watched
@@ -35,6 +36,7 @@ from neurogrid.data.tables import INDEX, SOURCE_KEY, Tables, read_tables
 from neurogrid.errors import InputError, RunError
 from neurogrid.plural import plural
 from neurogrid.storage import Place, WritesBehind, refuse_unwritable
+from neurogrid.tasks import run_tasks
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -223,14 +225,25 @@ def _write_quality(warehouse: Place, report: QualityReport, faults: pa.Table) ->
 
 def _clean_all(work: _Work, files: Sequence[MeterFile]) -> tuple[list[Outcome], dict[str, FaultLog]]:
     """Outcomes, and the faults of weather stations."""
-    spark = work.spark()
+    spark, minutes = work.spark(), work.cadence_minutes
     context = spark.sparkContext
     hands = deal(files, TASKS_PER_CORE * context.defaultParallelism)
-    clean = partial(_clean_hand, work.source, work.warehouse, work.cadence_minutes, work.settings)
+    clean = partial(_clean_hand, work.source, work.warehouse, minutes, work.settings)
     with watched(spark, "etl: one household after another", len(hands), len(files), work.progress):
-        results: list[TaskResult] = context.parallelize(hands, len(hands)).map(clean).collect()
+        results = run_tasks(context, hands, clean, TypeAdapter(TaskResult), partial(_is_of, minutes))
     stations = {name: faults for _, stations in results for name, faults in stations.items()}
     return [outcome for outcomes, _ in results for outcome in outcomes], stations
+
+
+def _is_of(minutes: int, files: Sequence[MeterFile], result: TaskResult) -> bool:
+    """Whether a task's result can be that of its files: an outcome of each, and faults of their stations."""
+    outcomes, stations = result
+    return (
+        len(outcomes) == len(files)
+        and all(is_of(file, minutes, outcome) for file, outcome in zip(files, outcomes, strict=True))
+        and stations.keys() <= {file.weather_id for file in files}
+        and all(log.counts.keys() <= set(Fault) for log in stations.values())
+    )
 
 
 def deal(files: Sequence[MeterFile], hands: int) -> list[list[MeterFile]]:

@@ -7,9 +7,11 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
 
 class Fault(StrEnum):
@@ -136,12 +138,15 @@ _HINTS = {Fault.ABSURD: "; is the unit kWh a slot? etl.max_power_kw is the limit
 """What may be the reason, said where a kind took most rows."""
 
 
+Line = Annotated[int, Field(ge=0, lt=1 << 31)]
+
+
 @dataclass(frozen=True)
 class FaultNote:
     """One listed fault. `line` counts from 1 with the header, blank lines left out; None where a line means nothing."""
 
     kind: Fault
-    line: int | None
+    line: Line | None
     text: str
 
 

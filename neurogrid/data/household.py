@@ -10,13 +10,14 @@ import hashlib
 import json
 import re
 from dataclasses import asdict, dataclass
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import AfterValidator, AwareDatetime
 
 from neurogrid.storage import Place
 
@@ -53,6 +54,7 @@ FIRST_TABLE = "part-0.parquet"
 TABLE_NAME = re.compile(r"part-0\.parquet|[0-9a-f]{12}\.parquet")
 LONGEST_NAME = 200
 """Bytes of a household's or a station's name, which is part of a folder's."""
+Moment = Annotated[AwareDatetime, AfterValidator(lambda moment: moment.astimezone(UTC))]
 
 
 @dataclass(frozen=True)
@@ -82,12 +84,12 @@ class HouseholdMeta:
     household_id: str
     weather_id: str
     cadence_minutes: int
-    first: datetime
-    last: datetime
+    first: Moment
+    last: Moment
     rows: int
     observed: int
-    train_end: datetime
-    validation_end: datetime
+    train_end: Moment
+    validation_end: Moment
     scales: dict[str, Scale]
     surge_threshold_kwh: float
 

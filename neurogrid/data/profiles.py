@@ -6,20 +6,23 @@ profile each, with the file's SHA-256, so that the driver sees no reading and ev
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
+from pydantic import TypeAdapter
 from pyspark.sql import SparkSession
 
 from neurogrid.data.household import METADATA_KEY, OBSERVED, HouseholdMeta, household_path
 from neurogrid.data.progress import unseen, watched
 from neurogrid.data.tables import current_tables
 from neurogrid.storage import Place
+from neurogrid.tasks import run_tasks
 
 MEASURES = (
     "mean_kwh",
@@ -40,6 +43,8 @@ working days; `temperature_correlation` is -1 to 1, NaN without weather. All but
 NIGHT_HOURS, EVENING_HOURS = (0, 6), (17, 22)
 _COLUMNS = ["kWh", "load_tier", "hour_sin", "hour_cos", "is_weekend", "Temperature_avg_hourly", "weather_tier"]
 _FILES_A_TASK = 8
+_MOST_SLOTS = 1 << 31
+_DAY_MINUTES = 1440
 Floats = npt.NDArray[np.float64]
 
 
@@ -78,15 +83,28 @@ def profile_households(
         InputError: there is no table.
     """
     files = [(warehouse / table.path).path for table in current_tables(warehouse).values()]
-    filesystem, root = warehouse.filesystem, warehouse.path
-
-    def profiles(paths: Iterable[str]) -> Iterator[Profile]:
-        return (_profile_file(filesystem, root, path) for path in paths)
-
-    tasks = min(max(spark.sparkContext.defaultParallelism, len(files) // _FILES_A_TASK), len(files))
+    context, root = spark.sparkContext, warehouse.path
+    work, is_of = partial(_profile_file, warehouse.filesystem, root), partial(_is_of, root)
+    tasks = min(max(context.defaultParallelism, len(files) // _FILES_A_TASK), len(files))
     with watched(spark, "sample: profiles of households", tasks, len(files), progress):
-        found = spark.sparkContext.parallelize(files, tasks).mapPartitions(profiles).collect()
+        found = run_tasks(context, files, work, TypeAdapter(Profile), is_of, tasks)
     return sorted(found, key=lambda profile: (profile.household_id, profile.path))
+
+
+def _is_of(root: str, path: str, profile: Profile) -> bool:
+    """Whether a profile can be that of a file: it names that file, and has what sampling goes by."""
+    if profile.path != path.removeprefix(f"{root}/"):
+        return False
+    meta, names = profile.meta, set(profile.measures)
+    if meta is None:
+        return not names
+    return (
+        household_path(meta.weather_id, meta.household_id, path.rpartition("/")[2]) == profile.path
+        and 0 < meta.cadence_minutes <= _DAY_MINUTES
+        and 0 <= profile.observed_training_slots <= meta.rows <= _MOST_SLOTS
+        and names == (set(MEASURES) if profile.observed_training_slots else set())
+        and not any(map(math.isinf, profile.measures.values()))
+    )
 
 
 def _profile_file(filesystem: fs.FileSystem, root: str, path: str) -> Profile:

@@ -6,29 +6,29 @@ weather, the settings, and the code. `quality/files.parquet` keeps that of each 
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import TypeAdapter
 
 from neurogrid.data.clean import EtlSettings, Outcome, content_sha256
-from neurogrid.data.counts import Counts
-from neurogrid.data.faults import Fault, FaultLog, FaultNote
+from neurogrid.data.faults import FaultLog
 from neurogrid.data.folder import Listing, MeterFile
-from neurogrid.data.household import HouseholdMeta, household_path
+from neurogrid.data.household import household_path
 from neurogrid.data.sources import NO_WEATHER, Source
-from neurogrid.data.summary import Summary
 from neurogrid.storage import Place
+from neurogrid.tasks import plain
 
 FILES = "quality/files.parquet"
 _SCHEMA = pa.schema([(name, pa.string()) for name in ("kind", "name", "file", "sha256", "made_with", "outcome")])
 _THREADS = 8
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,18 @@ class Whole:
     listing: Listing
     stations: dict[str, FaultLog]
     remember: bytes
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What is kept of files of many households as a whole; `files` are households, each with its station."""
+
+    files: tuple[tuple[str, str], ...]
+    faults: dict[str, FaultLog]
+    excluded: tuple[str, ...]
+    passed_over: dict[str, tuple[str, ...]]
+    list_faults: dict[str, FaultLog]
+    stations: dict[str, FaultLog]
 
 
 class Fingerprints:
@@ -113,7 +125,7 @@ def unchanged(
         known, kept = remembered.outcomes.get(file.household_id, ("", ""))
         if not known or known.partition(" ")[2] != made_with(file):
             return None
-        outcome = _outcome(kept)
+        outcome = _read(_outcomes(), kept)
         if outcome is None or known.partition(" ")[0] != content_sha256(file.place):
             return None
         return outcome if _is_there(outcome, warehouse) else None
@@ -129,10 +141,7 @@ def station_faults(remembered: Remembered, weather_id: str, fingerprint: str) ->
     known, kept = remembered.stations.get(weather_id, ("", ""))
     if known.strip() != fingerprint:
         return None
-    try:
-        return _read_log(json.loads(kept))
-    except (ValueError, KeyError, TypeError):
-        return None
+    return _read(TypeAdapter(FaultLog), kept)
 
 
 def same_whole(remembered: Remembered, whole: str, listing: Listing, warehouse: Place) -> Whole | None:
@@ -140,41 +149,29 @@ def same_whole(remembered: Remembered, whole: str, listing: Listing, warehouse: 
     known, kept = remembered.wholes.get("", ("", ""))
     if known.strip() != whole:
         return None
-    outcomes = [_outcome(text) for _, text in remembered.outcomes.values()]
+    outcomes = [_read(_outcomes(), text) for _, text in remembered.outcomes.values()]
     there = [outcome for outcome in outcomes if outcome is not None and _is_there(outcome, warehouse)]
-    try:
-        raw = json.loads(kept)
-        place = listing.files[0].place
-        files = tuple(MeterFile(name, weather_id, place, 0) for name, weather_id in raw["files"])
-        if len(there) != len(files):
-            return None
-        stations = {name: _read_log(log) for name, log in raw["stations"].items()}
-        again = Listing(
-            files,
-            {name: _read_log(log) for name, log in raw["faults"].items()},
-            tuple(raw["excluded"]),
-            {rule: tuple(names) for rule, names in raw["passed_over"].items()},
-            {name: _read_log(log) for name, log in raw["list_faults"].items()},
-        )
-    except (ValueError, KeyError, TypeError, AttributeError):  # of another version
+    own = _read(TypeAdapter(_Kept), kept)
+    if own is None or len(there) != len(own.files):
         return None
-    return Whole(there, again, stations, remembered.content)
+    files = tuple(MeterFile(name, weather_id, listing.files[0].place, 0) for name, weather_id in own.files)
+    again = Listing(files, own.faults, own.excluded, own.passed_over, own.list_faults)
+    return Whole(there, again, own.stations, remembered.content)
 
 
 def remembered_whole(
     whole: str, outcomes: Iterable[Outcome], listing: Listing, stations: Mapping[str, FaultLog]
 ) -> bytes:
     """`quality/files.parquet`, of files of many households."""
-    kept = {
-        "files": [[file.household_id, file.weather_id] for file in listing.files],
-        "faults": {name: _log(log) for name, log in listing.faults.items()},
-        "excluded": listing.excluded,
-        "passed_over": {rule: list(names) for rule, names in listing.passed_over.items()},
-        "list_faults": {name: _log(log) for name, log in listing.list_faults.items()},
-        "stations": {name: _log(log) for name, log in stations.items()},
-    }
-    text = json.dumps(kept, sort_keys=True)
-    row = {"kind": "whole", "name": "", "file": "", "sha256": "", "made_with": whole, "outcome": text}
+    kept = _Kept(
+        tuple((file.household_id, file.weather_id) for file in listing.files),
+        dict(listing.faults),
+        listing.excluded,
+        dict(listing.passed_over),
+        dict(listing.list_faults),
+        dict(stations),
+    )
+    row = {"kind": "whole", "name": "", "file": "", "sha256": "", "made_with": whole, "outcome": _text(kept)}
     return _parquet([row, *_household_rows({outcome.household_id: ("", outcome) for outcome in outcomes})])
 
 
@@ -188,18 +185,23 @@ def remembered_parquet(
 ) -> bytes:
     """`quality/files.parquet`; of households by `made_with`, and of stations by their fingerprint."""
     rows = [
-        {"kind": "station", "name": name, "file": "", "sha256": "", "made_with": print_, "outcome": text}
+        {"kind": "station", "name": name, "file": "", "sha256": "", "made_with": print_, "outcome": _text(log)}
         for name, (print_, log) in sorted(stations.items())
-        for text in (json.dumps(_log(log), sort_keys=True),)
     ]
     return _parquet([*_household_rows(outcomes), *rows])
 
 
 def _household_rows(outcomes: Mapping[str, tuple[str, Outcome]]) -> list[dict[str, str]]:
     return [
-        {"kind": "household", "name": name, "file": own.file, "sha256": own.sha256, "made_with": made, "outcome": text}
+        {
+            "kind": "household",
+            "name": name,
+            "file": own.file,
+            "sha256": own.sha256,
+            "made_with": made,
+            "outcome": _text(own),
+        }
         for name, (made, own) in sorted(outcomes.items())
-        for text in (json.dumps(_plain(own), sort_keys=True),)
     ]
 
 
@@ -209,48 +211,21 @@ def _parquet(rows: list[dict[str, str]]) -> bytes:
     return bytes(sink.getvalue().to_pybytes())
 
 
-def _plain(outcome: Outcome) -> dict[str, Any]:
-    meta, counts = outcome.meta, outcome.counts
-    return {
-        **vars(outcome),
-        "meta": meta.to_json() if meta else None,
-        "counts": asdict(counts) if counts else None,
-        "summary": vars(outcome.summary) if outcome.summary else None,
-        "faults": dict(outcome.faults),
-        "notes": [vars(note) for note in outcome.notes],
-    }
+@cache
+def _outcomes() -> TypeAdapter[Outcome]:
+    return TypeAdapter(Outcome)
 
 
-def _log(log: FaultLog) -> dict[str, Any]:
-    return vars(log) | {"counts": dict(log.counts), "notes": [vars(note) for note in log.notes]}
-
-
-def _outcome(text: str) -> Outcome | None:
+def _read(kind: TypeAdapter[T], text: str) -> T | None:
+    """What `_text` has written; None where it was another version's."""
     try:
-        raw = json.loads(text)
-        counts = raw["counts"]
-        if counts is not None:
-            tiers = {name: tuple(counts[name]) for name in ("load_tiers", "weather_tiers")}
-            counts = Counts(**{**counts, **tiers})
-        meta = HouseholdMeta.from_json(raw["meta"]) if raw["meta"] else None
-        own = {
-            "meta": meta,
-            "counts": counts,
-            "summary": Summary.from_plain(raw["summary"]) if raw["summary"] else None,
-            "faults": Counter(raw["faults"]),
-            "notes": tuple(_note(note) for note in raw["notes"]),
-        }
-        return Outcome(**{**raw, **own})
-    except (ValueError, KeyError, TypeError):  # of another version
+        return kind.validate_json(text)
+    except ValueError:
         return None
 
 
-def _read_log(raw: Mapping[str, Any]) -> FaultLog:
-    return FaultLog(raw["listed_per_kind"], Counter(raw["counts"]), [_note(note) for note in raw["notes"]])
-
-
-def _note(raw: Mapping[str, Any]) -> FaultNote:
-    return FaultNote(Fault(raw["kind"]), raw["line"], raw["text"])
+def _text(value: object) -> str:
+    return json.dumps(value, default=plain, sort_keys=True)
 
 
 def _settings(settings: EtlSettings) -> tuple[tuple[str, Any], ...]:

@@ -42,7 +42,6 @@ class SamplingSettings:
         held_out_share: share of usable households that never train, 0 to below 1.
         partition: `natural` (an agent is a household), `iid` or `dirichlet` (agents hold weeks of many households).
         dirichlet_alpha: concentration; the smaller, the more unlike the agents.
-        byzantine: number of malicious agents that the federation has to bear, f.
         min_observed_slots: a household with fewer measured training slots is not used.
         max_zero_share: a household whose measured training slots are zero more often than this is not used.
     """
@@ -54,7 +53,6 @@ class SamplingSettings:
     held_out_share: float
     partition: Kind
     dirichlet_alpha: float
-    byzantine: int
     min_observed_slots: int
     max_zero_share: float
 
@@ -115,14 +113,7 @@ def sample(
 
 
 def _refuse_impossible(settings: SamplingSettings) -> None:
-    n, f = settings.agents, settings.byzantine
-    if f and n < 2 * f + 3:
-        tolerable = (n - 3) // 2
-        raise UsageError(
-            f"{plural(n, 'agent')} cannot tolerate {f} malicious: robust rules need n >= 2f + 3",
-            found=f"n = {n}, f = {f}, 2f + 3 = {2 * f + 3}",
-            fix=f"take at least {2 * f + 3} agents" + (f", or at most {tolerable} malicious" if tolerable > 0 else ""),
-        )
+    n = settings.agents
     if not 1 <= settings.districts <= n:
         raise UsageError(
             f"{plural(n, 'agent')} cannot fill {plural(settings.districts, 'district')}",

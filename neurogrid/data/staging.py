@@ -11,11 +11,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from pydantic import TypeAdapter
+
 from neurogrid.data.faults import Fault, FaultLog
 from neurogrid.data.folder import BEYOND_LIMIT, Listing, MeterFile
 from neurogrid.data.household import unusable_name
 from neurogrid.data.layouts.buckets import Batch, Bucket, bucket_of, forget
-from neurogrid.data.layouts.parts import Done, Work, stage_piece
+from neurogrid.data.layouts.parts import Done, Work, is_of, stage_piece
 from neurogrid.data.layouts.pieces import Piece, first_bytes, pieces
 from neurogrid.data.layouts.table import check_columns, header
 from neurogrid.data.packed import is_packed
@@ -25,6 +27,7 @@ from neurogrid.data.sources import Source
 from neurogrid.errors import RunError
 from neurogrid.plural import plural
 from neurogrid.storage import Place
+from neurogrid.tasks import run_tasks
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -69,10 +72,9 @@ def staged(
         work, unusable = plan(source, listing.files, folder, listed_per_kind)
         done: list[Done] = []
         if work:
-            context = spark.sparkContext
             name = "etl: files of many households, split by household"
             with watched(spark, name, len(work), len(work), progress):
-                done = context.parallelize(work, len(work)).map(stage_piece).collect()
+                done = run_tasks(spark.sparkContext, work, stage_piece, TypeAdapter(Done), is_of)
         yield households_of(source, listing, work, done, unusable, listed_per_kind)
     finally:
         forget()

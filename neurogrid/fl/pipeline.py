@@ -8,7 +8,7 @@ from typing import Any
 from neurogrid.fl.aggregate import Aggregate
 from neurogrid.fl.clip import ClipSettings
 from neurogrid.fl.record import Figures
-from neurogrid.fl.registry import STAGES, count, find_rule
+from neurogrid.fl.registry import RULES, STAGES, count
 from neurogrid.fl.stages import Admit, Asked, Batch, Clip, Judge, Mean, Scope, ServerStep, Stage, Weigh
 from neurogrid.fl.state import Slot, State
 from neurogrid.fl.update import AgentId, RoundResult
@@ -61,7 +61,7 @@ class Outcome:
 
 def make_stages(settings: AggregationSettings) -> tuple[Stage, ...]:
     """The stages by their names."""
-    last = find_rule(settings.rule)
+    last = RULES.find(settings.rule)
     plain: dict[str, Stage] = {
         "admit": Admit(settings.min_agents),
         "clip": Clip(settings.clip),
@@ -72,18 +72,18 @@ def make_stages(settings: AggregationSettings) -> tuple[Stage, ...]:
     rules = [name for name in settings.stages if name not in plain]
 
     def judge(name: str) -> Judge:
-        rule = last if name == "rule" else find_rule(name.removeprefix("rule:"))
+        rule = last if name == "rule" else RULES.find(name.removeprefix("rule:"))
         return Judge(rule, settings.byzantine_share, settings.scope, name == rules[0], name == "rule", name)
 
     return tuple(plain[name] if name in plain else judge(name) for name in settings.stages)
 
 
 def assumed_f(settings: AggregationSettings, asked: Asked) -> int:
-    """How many malicious agents are borne wherever they are: of districts that are judged alone, in the weakest."""
+    """How many malicious agents the rules are told of: where districts are judged alone, the sum over districts."""
     if settings.scope == "all":
         return count(settings.byzantine_share, len(asked.agents))
     sizes = Counter(asked.districts[agent] for agent in asked.agents).values()
-    return min(count(settings.byzantine_share, size) for size in sizes)
+    return sum(count(settings.byzantine_share, size) for size in sizes)
 
 
 def run_stages(stages: Sequence[Stage], result: RoundResult, asked: Asked, state: State) -> Outcome:

@@ -3,32 +3,23 @@
 The config's choices, refusals and documentation, a plan's words and the report's are made of this; so it imports
 neither numpy nor a rule before that rule is to run.
 
-Others register rules of their own as entry points of the group `neurogrid.rules`, each a `RuleSpec` of the same name:
-
-    [project.entry-points."neurogrid.rules"]
-    my_rule = "my_package.rules:MY_RULE"
+Others register rules of their own as entry points of the group `neurogrid.rules`, each a `RuleSpec`.
 """
 
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Literal
 
 from neurogrid.plural import plural
+from neurogrid.registry import Registry, UnknownNameError
 
 if TYPE_CHECKING:
     from neurogrid.fl.rules import Rule
 
-GROUP = "neurogrid.rules"
 STAGES = ("admit", "clip", "weigh", "rule", "mean", "server_step")
 """What happens to a round's updates, in this order, unless the config says otherwise; see stages.py. Before `rule`,
 which is the config's own, other rules may go as `rule:NAME`."""
-
-
-class UnknownRuleError(ValueError):
-    """No rule is called that, or what is registered under the name is none."""
 
 
 class TooFewAgentsError(ValueError):
@@ -96,7 +87,7 @@ def refuse_stages(names: Sequence[str]) -> None:
             "and before rule others may go as rule:NAME"
         )
     for name in names:
-        if name.startswith("rule:") and find_rule(name.removeprefix("rule:")).judges != "rows":
+        if name.startswith("rule:") and RULES.find(name.removeprefix("rule:")).judges != "rows":
             raise ValueError(
                 f"{name} judges single weights, so no other rule can follow it; name it in aggregation.rule"
             )
@@ -135,40 +126,12 @@ BUILT_IN = {
 }
 
 
-def rule_names() -> tuple[str, ...]:
-    """All that can be named: those built in, then others' in the order of their names."""
-    return (*BUILT_IN, *sorted(set(_registered()) - set(BUILT_IN)))
-
-
-def find_rule(name: str) -> RuleSpec:
-    """The rule of this name.
-
-    Raises:
-        UnknownRuleError: there is none, or what another package registered is none; the message names that package.
-    """
-    if name in BUILT_IN:
-        return BUILT_IN[name]
-    entry = _registered().get(name)
-    if entry is None:
-        raise UnknownRuleError(f"there is no rule {name}; there are {', '.join(rule_names())}")
-    whose = f"rule {name}, registered by {entry.dist.name if entry.dist else 'a package'} as {entry.value},"
-    try:
-        spec = entry.load()
-    except Exception as error:
-        raise UnknownRuleError(f"{whose} cannot be loaded: {type(error).__name__}: {error}") from error
-    if not isinstance(spec, RuleSpec) or spec.name != name:
-        raise UnknownRuleError(f"{whose} is not a RuleSpec of that name, but {spec!r:.80}")
-    return spec
+RULES = Registry("rule", "neurogrid.rules", RuleSpec, BUILT_IN)
 
 
 def known_rule(name: str) -> RuleSpec | None:
     """The rule of this name, or None where it is not known here: a record may come from elsewhere."""
     try:
-        return find_rule(name)
-    except UnknownRuleError:
+        return BUILT_IN.get(name) or RULES.find(name)
+    except UnknownNameError:
         return None
-
-
-@cache
-def _registered() -> dict[str, EntryPoint]:
-    return {entry.name: entry for entry in entry_points(group=GROUP)}

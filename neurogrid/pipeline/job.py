@@ -182,7 +182,7 @@ def _train(config: Config, driver: _Driver) -> Result:
         wanted = runs.with_own_manifest(wanted, run_id)
     # Nobody is there to ask: a driver that comes up on another node, or after an upgrade, says it in the records.
     rounds = plan.plan_training(wanted, plan.find_manifest(wanted), resume, accept_break=True)
-    if rounds.exchange is None:
+    if not rounds.backend.needs_spark:
         return train(rounds, None, driver.observer)
     api = in_cluster(driver.variables)
     pods = LostPods(api, rounds.replace_after_s) if api else None

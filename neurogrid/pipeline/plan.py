@@ -8,6 +8,7 @@ import os
 import re
 from dataclasses import dataclass
 
+from neurogrid.backends.registry import BACKENDS, BackendSpec
 from neurogrid.backends.spark import ExchangeSettings
 from neurogrid.config import Config, load, to_yaml
 from neurogrid.data.manifest import Manifest, read_manifest
@@ -50,7 +51,8 @@ class TrainPlan:
         training, rounds: how agents train, and how rounds are run.
         federation: who takes part, and from which weights a new run starts.
         factory: makes agents' trainers where they run.
-        exchange: how driver and Spark tasks work together; None trains all agents in this process.
+        backend: where they run.
+        exchange: how the driver and others exchange weights and updates.
         replace_after_s: time after which a lost executor's pod is replaced, on Kubernetes.
         attackers: who is malicious, where an attack is simulated.
         teacher: that the run starts from or learns from.
@@ -66,7 +68,8 @@ class TrainPlan:
     rounds: RoundSettings
     federation: Federation
     factory: AgentTrainerFactory
-    exchange: ExchangeSettings | None
+    backend: BackendSpec
+    exchange: ExchangeSettings
     replace_after_s: float
     attackers: Attackers | None
     teacher: Teacher | None
@@ -150,7 +153,8 @@ def plan_training(config: Config, manifest: Manifest, resume: str = "", *, accep
             seed=config.seed,
         ),
         factory=AgentTrainerFactory(warehouse, manifest, training, teachers.distillation(config, teacher)),
-        exchange=settings.exchange(config) if config.backend.kind == "spark" else None,
+        backend=BACKENDS.find(config.backend.kind),
+        exchange=settings.exchange(config),
         replace_after_s=config.backend.replace_after_s,
         attackers=Attackers(agents, config.seed, attack) if attack else None,
         teacher=teacher,
@@ -207,7 +211,7 @@ def find_manifest(config: Config) -> Manifest:
 def refuse_more_tasks_than_cores(config: Config) -> None:
     """Of a local Spark the slots are known before it starts; of a cluster's, when it has."""
     local = re.fullmatch(r"local(\[(?P<cores>\d+|\*)(,\d+)?\])?", config.spark.master)
-    if config.backend.kind != "spark" or local is None:
+    if not BACKENDS.find(config.backend.kind).needs_spark or local is None:
         return
     cores = os.cpu_count() or 1 if local["cores"] == "*" else int(local["cores"] or 1)
     if config.backend.tasks > cores:

@@ -14,14 +14,13 @@ from neurogrid.teacher.settings import Device, Precision, TeacherSettings
 from neurogrid.workloads.meters.agent import TrainingSettings
 from neurogrid.workloads.meters.evaluation import CentralSettings, EvaluationSettings
 from neurogrid.workloads.meters.models import LossSettings, ModelSettings
+from neurogrid.workloads.meters.registry import MODELS
 from neurogrid.workloads.meters.windows import WindowSettings
 
 
 def sampling(config: Config) -> SamplingSettings:
     """See SamplingSettings."""
-    values = config.sampling.model_dump(exclude={"manifest"})
-    byzantine = 0 if config.aggregation.rule == "mean" else config.byzantine_f  # the mean bears nobody, however many
-    return SamplingSettings(seed=config.seed, byzantine=byzantine, **values)
+    return SamplingSettings(seed=config.seed, **config.sampling.model_dump(exclude={"manifest"}))
 
 
 def windows(config: Config) -> WindowSettings:
@@ -33,7 +32,8 @@ def windows(config: Config) -> WindowSettings:
 def model(config: Config) -> ModelSettings:
     """See ModelSettings."""
     section = config.model
-    return ModelSettings(section.name, section.hidden, section.layers, section.surge_hidden)
+    params = {**MODELS.find(section.name).params, **section.params}
+    return ModelSettings(section.name, section.hidden, section.layers, section.surge_hidden, params)
 
 
 def loss(config: Config) -> LossSettings:

@@ -85,4 +85,4 @@ def refuse_another(genesis: Record, teacher: Teacher | None) -> None:
 
 
 def _size(model: ModelSettings) -> str:
-    return " ".join(f"{name} {value}" for name, value in vars(model).items())
+    return " ".join(f"{name} {value}" for name, value in vars(model).items() if value != {})

@@ -9,9 +9,8 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 import neurogrid
-from neurogrid.backends.inline import InlineBackend
 from neurogrid.backends.pods import LostPods
-from neurogrid.backends.spark import SparkBackend
+from neurogrid.backends.registry import Training
 from neurogrid.data.manifest import keep
 from neurogrid.errors import RunError
 from neurogrid.fl.attack import Attacked
@@ -53,7 +52,7 @@ def train(
     if not plan.resumes:
         # The run's first record names its manifest by id, and this one may lie elsewhere.
         keep(plan.manifest, plan.warehouse)
-    observer.tell(TrainingBegins(plan, spark.sparkContext.master if spark and plan.exchange else ""))
+    observer.tell(TrainingBegins(plan, spark.sparkContext.master if spark and plan.backend.needs_spark else ""))
     backend = _backend(plan, spark, pods)
     with observer.traces(plan.run.name) as traces, open_ledger(plan, observer) as (ledger, state, started_from):
         ledger.traced_by(traces)
@@ -76,12 +75,8 @@ def train(
 
 
 def _backend(plan: TrainPlan, spark: SparkSession | None, pods: LostPods | None) -> Backend:
-    backend: Backend
-    if plan.exchange is None:
-        backend = InlineBackend(plan.factory)
-    else:
-        assert spark is not None
-        backend = SparkBackend(spark, plan.factory, plan.federation.spec.size, plan.exchange, pods)
+    made_for = Training(plan.factory, plan.federation.spec.size, plan.exchange, spark, pods)
+    backend = plan.backend.load()(made_for)
     return Attacked(backend, plan.attackers) if plan.attackers else backend
 
 

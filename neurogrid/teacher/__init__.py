@@ -3,6 +3,7 @@
     settings.py     how it is trained
     households.py   who is taught, and which rank reads whom
     schedule.py     learning rates, the windows of an epoch, when to stop
+    stage.py        the barrier stage of the ranks: TorchDistributor, but for the way in which a result comes back
     rank.py         what one rank does; runs in a process that TorchDistributor starts
     group.py        what ranks tell each other beside gradients
     records.py      its folder: a hash chain of epochs, checkpoints

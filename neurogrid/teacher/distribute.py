@@ -14,7 +14,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from pyspark.ml.torch.distributor import TorchDistributor
 from pyspark.sql import SparkSession
 
 from neurogrid import job_errors
@@ -24,6 +23,7 @@ from neurogrid.plural import plural
 from neurogrid.teacher import records, schedule
 from neurogrid.teacher.rank import DONE, GAVE_UP, RankTask, train_rank
 from neurogrid.teacher.settings import Device
+from neurogrid.teacher.stage import RankStage
 
 _LOOK_S = 0.5
 _GOODBYE_S = 10.0
@@ -123,7 +123,7 @@ def _start(spark: SparkSession, task: RankTask, words: "_Words", watch: Callable
         context.setJobGroup(group, "NeuroGrid: ranks of a teacher", interruptOnCancel=True)
         try:
             use_gpu = task.settings.device == "gpu"
-            ranks = TorchDistributor(num_processes=task.settings.ranks, local_mode=False, use_gpu=use_gpu)
+            ranks = RankStage(num_processes=task.settings.ranks, local_mode=False, use_gpu=use_gpu)
             status: dict[str, str] = ranks.run(train_rank, task)
         except BaseException:
             with contextlib.suppress(Exception):  # a Spark that is gone already has ended the job
@@ -191,8 +191,8 @@ class _Words(io.TextIOBase):
 
 @contextlib.contextmanager
 def _silent(words: _Words) -> Iterator[None]:
-    """TorchDistributor's words go to `words`; the caller's own console must hold the true stderr."""
-    logger = logging.getLogger("TorchDistributor")
+    """The ranks' words go to `words`; the caller's own console must hold the true stderr."""
+    logger = logging.getLogger(RankStage.__name__)
     handler: logging.Handler = logging.StreamHandler(words)
     logger.addHandler(handler)
     logger.propagate = False

@@ -46,7 +46,6 @@ SETTINGS = SamplingSettings(
     held_out_share=0.2,
     partition="natural",
     dirichlet_alpha=0.5,
-    byzantine=2,
     min_observed_slots=96,
     max_zero_share=0.95,
 )
@@ -282,7 +281,7 @@ def test_identical_households_are_one_cluster_and_no_crash(spark, tmp_path):
     rows = 14 * SLOTS_A_DAY
     for i in range(4):
         write_household(tmp_path, f"{i}", load_of(0, 0, rows), np.ones(rows, bool))
-    one = sample(spark, place(str(tmp_path)), changed(agents=3, byzantine=0, clusters=2, districts=1))
+    one = sample(spark, place(str(tmp_path)), changed(agents=3, clusters=2, districts=1))
     assert [c.households for c in one.clusters] == [4]
     assert one.silhouette == 0
     assert one.clusters[0].description == "like the average household"
@@ -294,10 +293,6 @@ def test_identical_households_are_one_cluster_and_no_crash(spark, tmp_path):
         (
             {"agents": 13},
             "there are too few households for 13 agents, each of which needs one to train on\n  found: 15 usable of 19",
-        ),
-        (
-            {"byzantine": 3},
-            "8 agents cannot tolerate 3 malicious: robust rules need n >= 2f + 3\n  found: n = 8, f = 3",
         ),
         ({"clusters": 16}, "16 clusters need at least as many households\n  found: 15 usable of 19"),
         ({"districts": 9}, "8 agents cannot fill 9 districts"),
@@ -321,7 +316,7 @@ def test_a_manifest_whose_files_are_gone_names_them(spark, tmp_path):
         write_household(tmp_path, f"{i}", load_of(i % 3, i, rows), np.ones(rows, bool), minutes=30) for i in range(5)
     ]
     here = place(str(tmp_path))
-    drawn = sample(spark, here, changed(agents=5, byzantine=1, clusters=2, held_out_share=0.0))
+    drawn = sample(spark, here, changed(agents=5, clusters=2, held_out_share=0.0))
     refuse_missing(drawn, here)
     paths[4].unlink()
     with pytest.raises(InputError) as caught:
@@ -336,7 +331,7 @@ def test_a_table_that_says_it_is_anothers_is_not_used(spark, tmp_path):
         write_household(tmp_path, f"{i}", load_of(i % 3, i, rows), np.ones(rows, bool), minutes=30) for i in range(5)
     ]
     shutil.copy(paths[0], paths[4])
-    drawn = sample(spark, place(str(tmp_path)), changed(agents=4, byzantine=0, clusters=2, held_out_share=0.0))
+    drawn = sample(spark, place(str(tmp_path)), changed(agents=4, clusters=2, held_out_share=0.0))
     assert {part.household_id for agent in drawn.agents for part in agent.parts} == {"0", "1", "2", "3"}
     (why,) = drawn.unused
     assert why == "4: not this household's file: it says that it is household 0 of station W1"

@@ -25,7 +25,7 @@ from neurogrid.storage import place
 NAMES = ("1", "2", "3", "4", "5")
 SAMPLING = SamplingSettings(
     seed=3, agents=3, districts=1, clusters=2, held_out_share=0.2, partition="natural", dirichlet_alpha=0.5,
-    min_observed_slots=96, max_zero_share=0.95, byzantine=0,
+    min_observed_slots=96, max_zero_share=0.95,
 )  # fmt: skip
 
 

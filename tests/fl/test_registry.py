@@ -4,12 +4,14 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
+from neurogrid import registry
 from neurogrid.config import load
 from neurogrid.errors import ConfigError
-from neurogrid.fl import registry
+from neurogrid.fl import rules
 from neurogrid.fl.record import suspected
-from neurogrid.fl.registry import BUILT_IN, RuleSpec, UnknownRuleError, find_rule, known_rule, rule_names
-from neurogrid.fl.rules import RULES, mean
+from neurogrid.fl.registry import BUILT_IN, RULES, RuleSpec, known_rule
+from neurogrid.fl.rules import mean
+from neurogrid.registry import UnknownNameError
 
 STRICT = RuleSpec("strict", "a strict rule", lambda: mean, "rows", least_per_f=4, fixed_rejections=True)
 
@@ -17,13 +19,13 @@ STRICT = RuleSpec("strict", "a strict rule", lambda: mean, "rows", least_per_f=4
 @pytest.fixture
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
     values = {"strict": "STRICT", "another": "STRICT", "gone": "NOT_HERE", "mean": "STRICT"}
-    entries = {name: EntryPoint(name, f"{__name__}:{value}", registry.GROUP) for name, value in values.items()}
-    monkeypatch.setattr(registry, "_registered", lambda: entries)
+    entries = {name: (EntryPoint(name, f"{__name__}:{value}", RULES.group),) for name, value in values.items()}
+    monkeypatch.setattr(registry, "_registered", lambda group: entries if group == RULES.group else {})
 
 
 def test_every_rule_that_is_built_in_has_a_spec_and_runs() -> None:
-    assert list(BUILT_IN) == list(RULES)
-    assert all(spec.name == name and spec.load() is RULES[name] for name, spec in BUILT_IN.items())
+    assert list(BUILT_IN) == list(rules.RULES)
+    assert all(spec.name == name and spec.load() is rules.RULES[name] for name, spec in BUILT_IN.items())
 
 
 def test_the_config_takes_the_name_of_a_rule_that_another_package_registered(registered: None) -> None:
@@ -33,9 +35,11 @@ def test_the_config_takes_the_name_of_a_rule_that_another_package_registered(reg
     assert "cannot tolerate f = 3" in str(caught.value)
 
 
-def test_a_registered_name_never_takes_the_place_of_a_built_in_rule(registered: None) -> None:
-    assert find_rule("mean") is BUILT_IN["mean"]
-    assert rule_names() == (*BUILT_IN, "another", "gone", "strict")
+def test_a_name_of_ours_that_somebody_else_registers_is_refused_and_records_keep_ours(registered: None) -> None:
+    assert RULES.names() == (*BUILT_IN, "another", "gone", "strict")
+    with pytest.raises(UnknownNameError, match="rule mean is registered by NeuroGrid and by a package"):
+        RULES.find("mean")
+    assert known_rule("mean") is BUILT_IN["mean"]
 
 
 @pytest.mark.parametrize(
@@ -78,9 +82,16 @@ def test_a_rule_of_districts_too_small_for_their_f_is_refused() -> None:
         load(whole, ["sampling.districts=5"])
 
 
+def test_each_rule_asks_for_the_agents_that_it_needs_and_no_more() -> None:
+    few = ["rounds.agents_per_round=5", "sampling.agents=5", "aggregation.byzantine_share=0.4"]
+    assert load("aggregation: {rule: median}", few).aggregation.rule == "median"
+    with pytest.raises(ConfigError, match=r"trimmed_mean needs 2f \+ 3 = 7"):
+        load("", few)
+
+
 def test_a_record_may_name_a_rule_that_is_not_known_here(registered: None) -> None:
     assert known_rule("nonesuch") is None
-    with pytest.raises(UnknownRuleError, match="there is no rule nonesuch"):
-        find_rule("nonesuch")
+    with pytest.raises(UnknownNameError, match="there is no rule nonesuch"):
+        RULES.find("nonesuch")
     assert suspected("nonesuch", [("filtered", 2)]) == 2
     assert suspected("strict", [("filtered", 2)]) == 0

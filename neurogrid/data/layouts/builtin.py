@@ -7,10 +7,11 @@ from dataclasses import replace
 
 from neurogrid.data.layouts.declaration import Declaration, HouseholdList
 from neurogrid.data.layouts.formats import FORMATS
+from neurogrid.data.layouts.registry import ABOUT
 
 HEAPO = Declaration(
     name="heapo",
-    about="HEAPO, 15-minute heat-pump households of Canton Zurich with weather stations",
+    about=ABOUT["heapo"],
     folder="smart_meter_data/15min",
     separator=";",
     household="Household_ID",
@@ -27,7 +28,7 @@ HEAPO = Declaration(
 
 SGSC = Declaration(
     name="sgsc",
-    about="Smart-Grid Smart-City customer trial, a file for each household",
+    about=f"{ABOUT['sgsc']}, a file for each household",
     separator=",",
     household="customer_id",
     time=("reading_datetime",),
@@ -47,11 +48,11 @@ the hour before once more: the second copy belongs an hour later (the published 
 Consumption is general supply plus controlled load, where an empty controlled load is none.
 """
 
-SGSC_TRIAL = replace(SGSC, about="Smart-Grid Smart-City customer trial as published, one file of all", shape="long")
+SGSC_TRIAL = replace(SGSC, about=f"{ABOUT['sgsc']} as published, one file of all", shape="long")
 
 LCL = Declaration(
     name="lcl",
-    about="Low Carbon London, half-hourly households",
+    about=ABOUT["lcl"],
     shape="long",
     household="LCLid",
     time=("DateTime",),
@@ -70,7 +71,7 @@ so it is taken as the end. Rows between the half hours occur, with `Null` for a 
 
 UCI = Declaration(
     name="uci",
-    about="UCI ElectricityLoadDiagrams20112014, a column for each client",
+    about=ABOUT["uci"],
     shape="wide",
     separator=";",
     decimal=",",
@@ -91,17 +92,6 @@ of March is zero for all, the repeated hour of October holds the sum of both; a 
 then. The first label is 00:15 of the first day and the last is midnight, so a label is taken as an end.
 """
 
-_ABOUT = {
-    "nem12": "NEM12 interval data of Australian meters",
-    "espi": "Green Button (ESPI) XML",
-    "p1": "telegrams of Dutch and Belgian P1 ports",
-    "homewizard": "export of a HomeWizard P1 meter",
-    "dsmr_reader": "export of DSMR-reader",
-    "homeassistant": "Home Assistant's history of energy sensors",
-    "ha_statistics": "Home Assistant's long-term statistics",
-    "citylearn": "buildings of CityLearn",
-    "simbench": "load profiles of SimBench",
-}
 _ENDINGS = (".csv", ".txt", ".xml", ".log", ".dat", ".nem12")
 
 BUILT_IN: tuple[Declaration, ...] = (
@@ -113,7 +103,7 @@ BUILT_IN: tuple[Declaration, ...] = (
     *(
         Declaration(
             name=name,
-            about=_ABOUT[name],
+            about=ABOUT[name],
             format=name,
             endings=_ENDINGS,
             shape="long",

@@ -55,4 +55,4 @@ _MODULES: tuple[Format, ...] = (
     simbench,
 )
 FORMATS: dict[str, Format] = {module.NAME: module for module in _MODULES}
-"""By name. A module is added here, and its name to `source.kind`."""
+"""By name. A module is added here, and its name to registry.py."""

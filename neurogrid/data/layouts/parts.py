@@ -3,6 +3,7 @@
 It imports no Spark. staging.py says which pieces there are, and buckets.py reads what is written here.
 """
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -22,6 +23,7 @@ BLOCK_BYTES = 4 << 20
 PART_ROWS = 600_000
 """Rows that a task holds before it writes them: some 35 MB, and as much again while they are sorted."""
 _ALL_NOTES = 1 << 30
+_FILE = re.compile(r"piece=\d+-part=\d+(-faults)?\.arrow")
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,22 @@ def stage_piece(work: Work) -> Done:
     return done
 
 
+def is_of(work: Work, done: Done) -> bool:
+    """Whether a result can be of this piece: it names the piece, buckets that there are, and files of its own."""
+    batches = [batch for where in (done.rows, done.notes) for own in where.values() for batch in own]
+    return (
+        done.number == work.number
+        and {*done.rows, *done.notes} <= set(range(work.buckets))
+        and all(_FILE.fullmatch(batch.file) and batch.file.startswith(_prefix(work.number)) for batch in batches)
+        and all(batch.number >= 0 for batch in batches)
+        and done.faults.counts.keys() <= set(Fault)
+    )
+
+
+def _prefix(piece: int) -> str:
+    return f"piece={piece:05}-part="
+
+
 class _Part:
     """The rows of a piece that are not written yet, and the faults of their households."""
 
@@ -114,7 +132,7 @@ class _Part:
 
     def write(self) -> None:
         """Writes what there is, a record batch for each bucket."""
-        name = f"piece={self._work.number:05}-part={self._written:04}"
+        name = f"{_prefix(self._work.number)}{self._written:04}"
         self._written += 1
         if self._tables:
             table = pa.concat_tables(self._tables).unify_dictionaries().combine_chunks()

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pyarrow import fs
 
@@ -13,6 +13,7 @@ from neurogrid.data.layouts.declaration import Declaration
 from neurogrid.data.layouts.formats import FORMATS
 from neurogrid.data.layouts.households import LAYOUTS_PAGE
 from neurogrid.data.layouts.pieces import first_bytes
+from neurogrid.data.layouts.registry import SOURCES
 from neurogrid.data.layouts.table import check_columns, header, households_across
 from neurogrid.data.readings import Header, UnusableFileError, cells_of
 from neurogrid.errors import InputError
@@ -120,12 +121,10 @@ def where_is(kind: str, root: Place, exclude: Sequence[str], generic: Declaratio
     Raises:
         InputError: it is no folder, no such data is there, or data of several layouts.
     """
-    names = list(dict.fromkeys(declaration.name for declaration in BUILT_IN))
-    if kind not in (*names, "generic", "auto"):
+    names = (*SOURCES.names(), "generic", "auto")
+    if kind not in names:
         raise InputError(
-            f'etl: no source of kind "{kind}"',
-            found=f'kind "{kind}"',
-            fix=f"kinds are {', '.join(names)}, generic, auto",
+            f'etl: no source of kind "{kind}"', found=f'kind "{kind}"', fix=f"kinds are {', '.join(names)}"
         )
     if root.filesystem.get_file_info(root.path).type != fs.FileType.Directory:
         raise InputError(
@@ -137,7 +136,11 @@ def where_is(kind: str, root: Place, exclude: Sequence[str], generic: Declaratio
         if generic is None:
             raise InputError("etl: source.kind generic needs a declaration", fix="write it in source.generic")
         return root, generic
-    wanted = [declaration for declaration in BUILT_IN if kind in (declaration.name, "auto")]
+    if kind == "auto":
+        wanted = [*BUILT_IN]
+    else:
+        spec = SOURCES.find(kind)
+        wanted = [replace(own, name=kind, about=own.about or spec.words) for own in spec.load()]
     beginnings = Beginnings()
     found = _found([root], wanted, exclude, beginnings)
     if not found:

@@ -17,7 +17,8 @@ from neurogrid.workloads.meters.agent import AgentTrainerFactory, TrainingSettin
 from neurogrid.workloads.meters.evaluation import CentralSettings, Evaluation, EvaluationSettings, evaluate
 from neurogrid.workloads.meters.evaluation.figures import outputs
 from neurogrid.workloads.meters.evaluation.metrics import mase_scale_kwh
-from neurogrid.workloads.meters.models import MODELS, LossSettings, ModelSettings, build
+from neurogrid.workloads.meters.models import LossSettings, ModelSettings, build
+from neurogrid.workloads.meters.registry import MODELS, ModelSpec
 from neurogrid.workloads.meters.windows import WindowSettings, build_shard, gather
 
 WINDOWS = WindowSettings(history_slots=12, horizon_slots=3, known_future=True, residual=True)
@@ -198,7 +199,7 @@ class TestAgentTrainer:
     def test_a_model_with_statistics_and_dropout_owes_nothing_to_who_was_trained_before(
         self, warehouse, manifest, monkeypatch
     ) -> None:
-        monkeypatch.setitem(MODELS, "normed", Normed)
+        monkeypatch.setitem(MODELS.built_in, "normed", ModelSpec("normed", "as others write them", lambda: Normed))
         settings = dataclasses.replace(self.SETTINGS, model=NORMED)
         factory, start = AgentTrainerFactory(warehouse, manifest, settings), flatten(new_model(settings))
         alone, after = factory(), factory()

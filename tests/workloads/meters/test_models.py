@@ -7,7 +7,8 @@ import pytest
 import torch
 from normed import NORMED, Normed
 
-from neurogrid.workloads.meters.models import MODELS, LossSettings, ModelSettings, Shape, Windows, build, forecast_loss
+from neurogrid.workloads.meters.models import LossSettings, ModelSettings, Shape, Windows, build, forecast_loss
+from neurogrid.workloads.meters.registry import MODELS, ModelSpec
 
 SHAPE = Shape(history_slots=24, features=11, horizon_slots=6, known=12)
 
@@ -27,7 +28,7 @@ def windows(count: int, seed: int = 0) -> Windows:
     )
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", MODELS.names())
 class TestEveryModel:
     def test_gives_a_forecast_of_each_slot_and_logits_of_each_slot_and_of_any(self, name: str) -> None:
         model = build(settings(name), SHAPE, seed=1)
@@ -107,7 +108,7 @@ def test_losses_are_what_their_formulas_say(loss: str, by_hand) -> None:
 
 
 def test_layers_that_are_not_ours_begin_as_torch_has_them_and_from_the_seed_alone(monkeypatch) -> None:
-    monkeypatch.setitem(MODELS, "normed", Normed)
+    monkeypatch.setitem(MODELS.built_in, "normed", ModelSpec("normed", "as others write them", lambda: Normed))
     torch.manual_seed(3)
     one = build(NORMED, SHAPE, seed=1)
     torch.manual_seed(4)

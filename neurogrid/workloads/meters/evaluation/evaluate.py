@@ -5,11 +5,14 @@ Runs on Spark, one task a household, or in this process; the figures are the sam
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
+import numpy as np
 import torch
+from pydantic import TypeAdapter
 from pyspark.sql import SparkSession
 
 from neurogrid.data.household import Household, read_household
@@ -18,12 +21,14 @@ from neurogrid.data.progress import watched
 from neurogrid.errors import RunError
 from neurogrid.fl.update import Vector
 from neurogrid.storage import Place
+from neurogrid.tasks import array_of, run_tasks
 from neurogrid.workloads.meters.agent import model_shape
 from neurogrid.workloads.meters.evaluation import ridge
 from neurogrid.workloads.meters.evaluation.comparisons import CentralSettings, train_alone, train_pooled
 from neurogrid.workloads.meters.evaluation.examples import Candidate, Examples, cluster_days, ranked
 from neurogrid.workloads.meters.evaluation.figures import group_figures, probability, tune_cuts
 from neurogrid.workloads.meters.evaluation.metrics import Floats
+from neurogrid.workloads.meters.evaluation.naive import NAIVE
 from neurogrid.workloads.meters.evaluation.result import Evaluation
 from neurogrid.workloads.meters.evaluation.score import HouseholdScore, score_household
 from neurogrid.workloads.meters.models import ModelSettings, build
@@ -33,6 +38,8 @@ T = TypeVar("T")
 R = TypeVar("R")
 Comparison = Literal["ridge", "alone", "pooled"]
 _HOUSEHOLDS_A_SUM = 8
+_Weights = Annotated[Vector, array_of(np.float32)]
+_Grams = tuple[ridge.Gram, ridge.Gram, dict[str, Floats]]
 OWN_MODEL = "federated"
 """The method that is the run's own."""
 
@@ -99,20 +106,24 @@ def evaluate(
     own: dict[str, _Own] = {}
     federated_ridge: dict[str, Floats] = {}
     alpha = None
+    shapes = {vector.shape for vector in weights.values()}
     if "ridge" in settings.comparisons:
         federated_ridge["ridge_federated"], alpha, own = _ridges(run, trained, settings.windows)
     if "alone" in settings.comparisons:
-        found = run("training alone", partial(_alone, settings=settings.alone), trained)
+        alone: TypeAdapter[Vector | None] = TypeAdapter(_Weights | None)
+        train = partial(_alone, settings=settings.alone)
+        found = run("training alone", train, trained, alone, partial(_is_model, shapes))
         for file, vector in zip(trained, found, strict=True):
             if vector is not None:
                 own[file.household_id] = _Own(own.get(file.household_id, _Own({}, {})).coefficients, {"alone": vector})
     if "pooled" in settings.comparisons:
         together = partial(_pooled, settings=settings.pooled)
-        by_method["pooled"] = run("training pooled", together, [tuple(trained)])[0]
+        pooled: TypeAdapter[Vector] = TypeAdapter(_Weights)
+        by_method["pooled"] = run("training pooled", together, [tuple(trained)], pooled, partial(_is_model, shapes))[0]
     score = partial(_score, settings=settings, weights=by_method, coefficients=federated_ridge)
-    files = [*trained, *held_out]
-    nothing = _Own({}, {})
-    scores = run("scoring", score, [(file, own.get(file.household_id, nothing)) for file in files])
+    items = [(file, own.get(file.household_id, _Own({}, {}))) for file in (*trained, *held_out)]
+    is_score = partial(_is_score, settings.windows.horizon_slots, {*by_method}, {*NAIVE, *federated_ridge})
+    scores = run("scoring", score, items, TypeAdapter(HouseholdScore), is_score)
     groups = {"trained": scores[: len(trained)], "held_out": scores[len(trained) :]}
     cuts = tune_cuts(groups["trained"])
     return Evaluation(
@@ -176,7 +187,14 @@ class _Runner:
     ) -> None:
         self._spark, self._warehouse, self._announce, self._progress = spark, warehouse, announce, progress
 
-    def __call__(self, step: str, work: Callable[[T, "_Reader"], R], items: Sequence[T]) -> list[R]:
+    def __call__(
+        self,
+        step: str,
+        work: Callable[[T, "_Reader"], R],
+        items: Sequence[T],
+        result: TypeAdapter[R],
+        belongs: Callable[[T, R], bool],
+    ) -> list[R]:
         count = len(items)
         self._announce(step, count)
         apply = partial(_apply, work, _Reader(self._warehouse))
@@ -187,7 +205,7 @@ class _Runner:
                 self._progress(number, count)
             return found
         with watched(self._spark, f"evaluation: {step}", count, count, self._progress):
-            return list(self._spark.sparkContext.parallelize(items, count).map(apply).collect())
+            return run_tasks(self._spark.sparkContext, items, apply, result, belongs)
 
 
 @dataclass(frozen=True)
@@ -215,15 +233,15 @@ def _ridges(
 ) -> tuple[Floats, float, dict[str, _Own]]:
     # A few households a task: their sum is made where they are, always the same ones in the same order.
     groups = [tuple(trained[at : at + _HOUSEHOLDS_A_SUM]) for at in range(0, len(trained), _HOUSEHOLDS_A_SUM)]
-    found = run("ridge", partial(_grams, windows=windows), groups)
+    shape = model_shape(windows)
+    is_sum = partial(_is_sum, shape.horizon_slots, shape.history_slots + shape.features + shape.known)
+    found = run("ridge", partial(_grams, windows=windows), groups, TypeAdapter(_Grams), is_sum)
     coefficients, alpha = ridge.fit(ridge.add([part[0] for part in found]), ridge.add([part[1] for part in found]))
     own = {name: _Own({"ridge_local": local}, {}) for _, _, locals_ in found for name, local in locals_.items()}
     return coefficients, alpha, own
 
 
-def _grams(
-    files: Sequence[HouseholdFile], read: _Reader, *, windows: WindowSettings
-) -> tuple[ridge.Gram, ridge.Gram, dict[str, Floats]]:
+def _grams(files: Sequence[HouseholdFile], read: _Reader, *, windows: WindowSettings) -> _Grams:
     train, validation, own = [], [], {}
     for file in files:
         shard = build_shard([(read(file), None)], windows, ("train", "validation"))
@@ -231,6 +249,32 @@ def _grams(
         validation.append(ridge.gram(shard, shard.origins["validation"]))
         own[file.household_id] = ridge.fit(train[-1], validation[-1])[0]
     return ridge.add(train), ridge.add(validation), own
+
+
+def _is_sum(horizon: int, inputs: int, files: Sequence[HouseholdFile], sums: _Grams) -> bool:
+    *grams, own = sums
+    wanted = ((horizon, inputs, inputs), (horizon, inputs), (horizon,))
+    return (
+        all((gram.xx.shape, gram.xy.shape, gram.yy.shape) == wanted for gram in grams)
+        and own.keys() == {file.household_id for file in files}
+        and all(local.shape == (horizon, inputs) for local in own.values())
+    )
+
+
+def _is_model(shapes: AbstractSet[tuple[int, ...]], _item: object, weights: Vector | None) -> bool:
+    return weights is None or weights.shape in shapes
+
+
+def _is_score(
+    horizon: int,
+    models: AbstractSet[str],
+    others: AbstractSet[str],
+    item: tuple[HouseholdFile, _Own],
+    score: HouseholdScore,
+) -> bool:
+    file, own = item
+    models = {*models, *own.weights}
+    return score.is_of(file.household_id, horizon, {*others, *models, *own.coefficients}, {"usual_share", *models})
 
 
 def _alone(file: HouseholdFile, read: _Reader, *, settings: CentralSettings) -> Vector | None:

@@ -4,15 +4,17 @@ A household is the unit throughout: windows of one household are alike, so inter
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
 
 from neurogrid.data.household import Household
 from neurogrid.randomness import generator
+from neurogrid.tasks import array_of
 
-Floats = npt.NDArray[np.float64]
-Counts = npt.NDArray[np.int64]
+Floats = Annotated[npt.NDArray[np.float64], array_of(np.float64)]
+Counts = Annotated[npt.NDArray[np.int64], array_of(np.int64)]
 RESAMPLES = 1000
 RANKING_RESAMPLES = 200  # of average precision, whose every draw needs all scores
 SCORE_LIMIT, SCORE_STEP = 10.0, 0.05

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from neurogrid.workloads.meters.evaluation.metrics import Floats
 from neurogrid.workloads.meters.windows import LOAD, Batch, Indices, Shard, gather
 
-Floats = npt.NDArray[np.float64]
 ALPHAS = (1.0, 10.0, 100.0, 1_000.0, 10_000.0)
 _WINDOWS_AT_ONCE = 2048
 

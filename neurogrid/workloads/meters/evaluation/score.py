@@ -1,19 +1,30 @@
 """One household's errors and surge counts under every method: the work of one Spark task, small enough to send back."""
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import partial
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from neurogrid.data.household import Household
+from neurogrid.data.summary import HOURS
 from neurogrid.fl.update import Vector
 from neurogrid.fl.weights import load
+from neurogrid.tasks import array_of
 from neurogrid.workloads.meters.evaluation import naive, ridge
 from neurogrid.workloads.meters.evaluation.examples import Stretch, stretch, usual_day
-from neurogrid.workloads.meters.evaluation.metrics import Counts, Floats, confusion, count_scores, mase_scale_kwh
+from neurogrid.workloads.meters.evaluation.metrics import (
+    SCORE_BINS,
+    Counts,
+    Floats,
+    confusion,
+    count_scores,
+    mase_scale_kwh,
+)
 from neurogrid.workloads.meters.models import Forecaster
 from neurogrid.workloads.meters.windows import (
     SURGE_SHARE,
@@ -28,6 +39,8 @@ from neurogrid.workloads.meters.windows import (
 )
 
 _WINDOWS_AT_ONCE = 512
+Names = AbstractSet[str]
+NarrowCounts = Annotated[npt.NDArray[np.int32], array_of(np.int32)]
 QUIET_SHARE = 0.93
 """A household whose test part is this share of zeros or more is listed, not counted: there is nothing to forecast."""
 
@@ -46,8 +59,20 @@ class PartScore:
     windows: int
     absolute: dict[str, Floats]
     squared: dict[str, Floats]
-    scores: dict[str, npt.NDArray[np.int32]]
+    scores: dict[str, NarrowCounts]
     persistence: Counts
+
+    def has(self, horizon: int, forecasting: Names, telling: Names) -> bool:
+        """Whether it has windows, and sums of these methods in the shapes above."""
+        errors = (*self.absolute.values(), *self.squared.values())
+        return (
+            self.windows > 0
+            and self.absolute.keys() == self.squared.keys() == forecasting
+            and self.scores.keys() == telling
+            and all(error.shape == (horizon,) for error in errors)
+            and all(counts.shape == (horizon + 1, 2, SCORE_BINS) for counts in self.scores.values())
+            and self.persistence.shape == (horizon + 1, 4)
+        )
 
 
 @dataclass(frozen=True)
@@ -74,6 +99,15 @@ class HouseholdScore:
     def quiet(self) -> bool:
         """Whether it falls under the rule of QUIET_SHARE."""
         return self.zero_share >= QUIET_SHARE
+
+    def is_of(self, household_id: str, horizon: int, forecasting: Names, telling: Names) -> bool:
+        """Whether it can be that household's, with these methods of forecasting, and of telling surges."""
+        return (
+            self.household_id == household_id
+            and self.usual_day.shape == (HOURS,)
+            and self.parts.keys() <= {"validation", "test"}
+            and all(part.has(horizon, forecasting, telling) for part in self.parts.values())
+        )
 
 
 def score_household(

@@ -4,13 +4,11 @@ import torch
 
 from neurogrid.fl.local import seed_torch
 from neurogrid.randomness import generator
-from neurogrid.workloads.meters.models.city_lstm import CityLSTM
 from neurogrid.workloads.meters.models.forecaster import Forecaster, ModelSettings, Shape, initialise
-from neurogrid.workloads.meters.models.linear import LinearForecaster
 from neurogrid.workloads.meters.models.loss import LossSettings, Windows, forecast_loss, point_loss
+from neurogrid.workloads.meters.registry import MODELS
 
 __all__ = [
-    "MODELS",
     "Forecaster",
     "LossSettings",
     "ModelSettings",
@@ -21,17 +19,16 @@ __all__ = [
     "point_loss",
 ]
 
-MODELS: dict[str, type[Forecaster]] = {"city_lstm": CityLSTM, "linear": LinearForecaster}
-
 
 def build(settings: ModelSettings, shape: Shape, *, seed: int) -> Forecaster:
     """A new model whose weights depend on the settings, the shape and `seed` alone; torch's own random state is left.
 
     Raises:
-        KeyError: no model has that name.
+        UnknownNameError: no model has that name.
     """
+    kind = MODELS.find(settings.name).load()
     with torch.random.fork_rng(devices=[]):
         seed_torch(generator(seed, "model"))  # layers that `initialise` does not know set their own weights
-        model = MODELS[settings.name](settings, shape)
+        model = kind(settings, shape)
     initialise(model, seed)
     return model

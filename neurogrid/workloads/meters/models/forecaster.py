@@ -1,10 +1,13 @@
 """What every model takes and gives, and how its weights begin."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+
+from neurogrid.workloads.meters.registry import Scalar
 
 
 @dataclass(frozen=True)
@@ -12,16 +15,18 @@ class ModelSettings:
     """Which model, how large.
 
     Attributes:
-        name: a key of MODELS.
+        name: in the registry.
         hidden: width of the LSTMs and of the forecast's head; unused by `linear`.
         layers: LSTM layers, each of encoder and decoder; unused by `linear`.
         surge_hidden: width of the surge head.
+        params: settings of its own, which another package's model may have; see ModelSpec.
     """
 
     name: str
     hidden: int
     layers: int
     surge_hidden: int
+    params: Mapping[str, Scalar] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
