@@ -72,7 +72,7 @@ watch: setup ## the newest run's figures in the terminal; WAREHOUSE=... and RUN=
 dashboards-json: setup ## the chart's dashboards from monitoring/source
 	$(BIN)/python monitoring/source/make.py
 
-# A module is one worker's, so that its sessions and releases are made once.
+# What shares a session, renderings or a release is one worker's (tests/conftest.py), so that they are made once.
 PYTEST = $(BIN)/python -m pytest -q --durations=25
 SHARED = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 

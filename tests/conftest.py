@@ -1,22 +1,47 @@
 """Fixtures that more than one folder of tests needs."""
 
 import os
+import re
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
+from xdist.scheduler import LoadFileScheduling
 
 from neurogrid.session import spark_session
 
-LONGEST = ("test_examples.py", "test_teach_command.py", "test_run.py", "test_real_prometheus.py", "test_real_data.py")
+FIRST = ("Spark", "test_teach_command.py", "test_run.py", "chart", "test_real_prometheus.py", "test_real_data.py")
+"""The longest groups of tests, so that no worker is left with one of them at the end."""
+ON_SPARK = re.compile(r"def \w+\([^)]*\bspark\b|getfixturevalue\(.spark.\)|from test_run_manifest import")
+"""How a module asks for the fixture `spark`, itself or by another's fixtures."""
+
+
+@cache
+def group(module: Path) -> str:
+    """Modules that share what is dear are one worker's: the Spark session, renderings of the chart."""
+    if module.parent.name == "chart":
+        return "chart"
+    return "Spark" if ON_SPARK.search(module.read_text()) else module.name
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The modules that take minutes come first, so that no worker is left with one of them at the end."""
-    items.sort(key=lambda item: item.path.name not in LONGEST)
+    items.sort(key=lambda item: FIRST.index(group(item.path)) if group(item.path) in FIRST else len(FIRST))
+
+
+class Groups(LoadFileScheduling):
+    """What pytest-xdist deals out to its workers, one after another."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group(self.config.rootpath / nodeid.partition("::")[0])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Groups | None:
+    return Groups(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 @pytest.hookimpl(wrapper=True)

@@ -128,12 +128,21 @@ def place(path: Path, line: int) -> str:
     return f"{path.relative_to(ROOT)}:{line}"
 
 
+@cache
+def calls_by_name(path: Path) -> dict[str, list[ast.Call]]:
+    found: dict[str, list[ast.Call]] = {}
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Call):
+            found.setdefault(getattr(node.func, "attr", getattr(node.func, "id", "")), []).append(node)
+    return found
+
+
 def calls(path: Path, name: str) -> list[ast.Call]:
     """Calls of a function or method called `name`."""
-    found = [node for node in ast.walk(tree(path)) if isinstance(node, ast.Call)]
-    return [c for c in found if getattr(c.func, "attr", getattr(c.func, "id", "")) == name]
+    return calls_by_name(path).get(name, [])
 
 
+@cache
 def attributes(path: Path) -> list[tuple[str, int]]:
     """Dotted names like `np.random.seed` with their lines."""
     return [(ast.unparse(node), node.lineno) for node in ast.walk(tree(path)) if isinstance(node, ast.Attribute)]

@@ -55,7 +55,9 @@ def _template(
     path: Path, values: str, release: str, namespace: str, flags: tuple[str, ...]
 ) -> subprocess.CompletedProcess[str]:
     command = ["helm", "template", release, str(path), "-n", namespace, "-f", "-", *flags]
-    return subprocess.run(command, input=values, capture_output=True, text=True, check=False)
+    # So short a process need not collect its garbage, which is a quarter of its time.
+    env = os.environ | {"GOGC": "off"}
+    return subprocess.run(command, input=values, capture_output=True, text=True, check=False, env=env)
 
 
 def copy_chart(folder: Path) -> Chart:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import tarfile
@@ -78,7 +79,8 @@ def schemas(chart: Chart, tmp_path_factory: pytest.TempPathFactory) -> Path:
         kind = schema.get("x-kubernetes-group-version-kind", [{}])[0].get("kind")
         if kind in NATIVE:
             schema.pop("$id")
-            (folder / f"{kind.lower()}-v1.json").write_text(json.dumps(schema | {"$defs": parts}))
+            own = schema | {"$defs": referred_to(schema, parts)}
+            (folder / f"{kind.lower()}-v1.json").write_text(json.dumps(own))
     archive = next((chart.path / "charts").glob("*.tgz"))
     with tarfile.open(archive) as tar:
         for member in tar:
@@ -88,6 +90,18 @@ def schemas(chart: Chart, tmp_path_factory: pytest.TempPathFactory) -> Path:
                     schema = close(version["schema"]["openAPIV3Schema"])
                     (folder / f"{crd['names']['kind'].lower()}-{version['name']}.json").write_text(json.dumps(schema))
     return folder
+
+
+def referred_to(schema: dict, parts: dict[str, dict]) -> dict[str, dict]:
+    """The definitions that a schema needs, near or far: kubeconform compiles all that it gets, which takes seconds."""
+    found: dict[str, dict] = {}
+    left = [schema]
+    while left:
+        for name in re.findall(r'"#/\$defs/([^"]+)"', json.dumps(left.pop())):
+            if name not in found:
+                found[name] = parts[name]
+                left.append(parts[name])
+    return found
 
 
 def close(schema: dict) -> dict:

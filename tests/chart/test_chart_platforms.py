@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import cache
 from typing import Any
 
 import kubernetes_validate
@@ -35,12 +36,17 @@ def test_every_page_shows_values_and_says_what_was_tried() -> None:
     assert all("\n## What was tried\n" in page.read_text() for page in PAGES)
 
 
+@cache  # most objects are the same on every page, and the schema of one is read for a thirtieth of a second
+def conforms(document: str) -> None:
+    kubernetes_validate.validate(json.loads(document), "1.34", strict=True)
+
+
 @pytest.mark.parametrize("where", shown())
 def test_what_is_shown_renders_to_what_kubernetes_takes(chart: Chart, where: str) -> None:
     documents = chart.render(shown()[where])
     for document in documents:
         if document["kind"] not in OTHERS:
-            kubernetes_validate.validate(document, "1.34", strict=True)
+            conforms(json.dumps(document))
 
 
 def test_the_application_of_argo_cd_installs_the_chart_that_is_in_git() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from in_process import neurogrid
 
 KUBECONFIG = """
 apiVersion: v1
@@ -78,8 +79,9 @@ def test_a_cluster_that_does_not_answer_is_told_at_once_and_by_its_address(close
     ],
 )
 def test_wrong_arguments_are_refused_before_the_cluster_is_asked(
-    arguments: tuple[str, ...], words: str, closed: Path
+    arguments: tuple[str, ...], words: str, closed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code, said = k8s(*arguments, kubeconfig=closed)
-    assert code == 2
-    assert words in said
+    monkeypatch.setenv("KUBECONFIG", str(closed))
+    done = neurogrid("k8s", *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert words in done.stderr

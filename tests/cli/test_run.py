@@ -248,17 +248,15 @@ def told(words: str) -> list[str]:
 
 
 def test_a_run_killed_before_its_report_gets_it_without_training_or_evaluating_again(
-    whole: tuple[Path, dict[str, Any]], tmp_path: Path
+    whole: tuple[Path, dict[str, Any]], here: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     folder, said = whole
     shutil.copytree(folder / "w", tmp_path / "w")
     root = tmp_path / "w" / "runs" / "whole"
     (root / "report.html").unlink()
     kept = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
-    # No Spark can be started there, and none is needed.
-    finished = run(
-        "run", "--resume", "whole", "--warehouse", str(tmp_path / "w"), "--set", "spark.master=k8s://nowhere"
-    )
+    monkeypatch.delattr("neurogrid.pipeline.ingest.session")  # no Spark can be started, and none is needed
+    finished = here("run", "--resume", "whole", "--warehouse", str(tmp_path / "w"))
     assert finished["train"] == said["train"] | {"path": str(root)}
     assert finished["evaluate"] == json.loads((root / "evaluation.json").read_text())
     assert (root / "report.html").stat().st_size > 0

@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from in_process import neurogrid
 
-NEUROGRID = Path(sys.executable).with_name("neurogrid")
+PROGRAM = Path(sys.executable).with_name("neurogrid")
 
 
 @pytest.fixture(scope="module")
@@ -20,19 +21,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def complete(line: str, folder: Path) -> list[str]:
-    """What bash would offer for the last word of the line."""
-    environment = {
-        **os.environ,
-        "_NEUROGRID_COMPLETE": "complete_bash",
-        "COMP_WORDS": line,
-        "COMP_CWORD": str(len(line.split(" ")) - 1),
-    }
-    done = subprocess.run(
-        [NEUROGRID], env=environment, cwd=folder, capture_output=True, text=True, check=False, timeout=60
-    )
-    assert done.stderr == ""
-    return done.stdout.split()
+def asked(line: str) -> dict[str, str]:
+    """The environment in which bash asks for the last word of the line."""
+    number = len(line.split(" ")) - 1
+    return {"_NEUROGRID_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(number)}
+
+
+def test_the_installed_program_answers_a_shell(folder: Path) -> None:
+    environment = os.environ | asked("neurogrid evaluate --warehouse w ")
+    done = subprocess.run([PROGRAM], env=environment, cwd=folder, capture_output=True, text=True, check=True)
+    assert (done.stdout.split(), done.stderr) == (["monday", "tuesday"], "")
 
 
 @pytest.mark.parametrize(
@@ -49,5 +47,11 @@ def complete(line: str, folder: Path) -> list[str]:
         ("neurogrid config s", ["show", "schema"]),
     ],
 )
-def test_the_shell_is_offered_what_fits_and_never_an_error(line: str, offered: list[str], folder: Path) -> None:
-    assert complete(line.format(w=folder / "w"), folder) == offered
+def test_the_shell_is_offered_what_fits_and_never_an_error(
+    line: str, offered: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules["__main__"], "__package__", None)  # the program is called what argv says
+    for name, value in asked(line.format(w=folder / "w")).items():
+        monkeypatch.setenv(name, value)
+    done = neurogrid()
+    assert (done.stdout.split(), done.stderr) == (offered, "")

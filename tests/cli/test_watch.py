@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from command import main_code
+from in_process import neurogrid
 from rich.console import Console
 
 from neurogrid.cli import show
@@ -118,8 +119,7 @@ def test_a_spark_line_shows_gaps_and_bars_stay_in_their_room() -> None:
 
 
 def test_without_a_terminal_it_shows_once_and_ends(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "neurogrid", "watch", "--warehouse", str(tmp_path), "--json"]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=110)
+    done = neurogrid("watch", "--warehouse", tmp_path, "--json")
     assert (done.returncode, json.loads(done.stdout)) == (0, None), done.stderr
     assert "no run yet" in done.stderr
 

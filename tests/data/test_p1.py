@@ -4,12 +4,11 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
 
 from neurogrid.data.faults import Fault
 from neurogrid.data.layouts import dsmr_reader, homewizard, p1
 from neurogrid.data.readings import UnusableFileError
-from tests.data.mutated import mutated, never_stumbles, read
+from tests.data.mutated import mutations, never_stumbles, read
 
 METER = "E0099001234567"
 
@@ -194,14 +193,7 @@ def test_exports_of_something_else_are_refused_in_words():
             read(module, content)
 
 
-@settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
-@given(mutated(SAMPLE))
-def test_no_damage_to_a_log_makes_it_stumble(content):
-    never_stumbles(p1, content)
-
-
-@settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))
-@given(mutated(WIZARD), mutated(READER))
-def test_no_damage_to_an_export_makes_it_stumble(wizard, reader):
-    never_stumbles(homewizard, wizard)
-    never_stumbles(dsmr_reader, reader)
+@pytest.mark.parametrize(("format_", "sample"), [(p1, SAMPLE), (homewizard, WIZARD), (dsmr_reader, READER)])
+def test_no_damage_makes_it_stumble(format_, sample):
+    for content in mutations(sample):
+        never_stumbles(format_, content)

@@ -67,10 +67,9 @@ def test_the_same_folder_gives_the_same_bytes(finished, finished_html):
     ("parts", "said"),
     [
         ({"evaluated": False}, "Not evaluated yet. Run `neurogrid evaluate 2026-demo`"),
-        ({"done": 4}, "unfinished: 4 of 10 rounds"),
-        ({"attack": "none", "rounds": 2}, "nobody knows which updates, if any, came from attackers"),
-        ({"agents": 90, "rounds": 12}, "64 of 7"),
-        ({"rounds": 1}, "finished after 1 round: "),
+        ({"evaluated": False, "done": 4}, "unfinished: 4 of 10 rounds"),
+        ({"evaluated": False, "agents": 90, "rounds": 12}, "64 of 7"),
+        ({"evaluated": False, "rounds": 1}, "finished after 1 round: "),
     ],
 )
 def test_what_is_missing_is_said_plainly(make_run, parts, said):

@@ -6,18 +6,21 @@ app.kubernetes.io/component: job
 neurogrid.io/job: {{ .name }}
 {{- end }}
 
+{{/* What a job's pods know of it. Arguments: root, name, job. */}}
 {{- define "neurogrid.job.env" -}}
 {{- $after := include "neurogrid.after" (dict "root" .root "name" .name "depth" 0) -}}
+{{- $before := "" -}}
+{{- if $after -}}{{- $before = include "neurogrid.generation" (dict "root" .root "name" $after) -}}{{- end -}}
 - name: NEUROGRID_RELEASE
   value: {{ include "neurogrid.name" .root | quote }}
 - name: NEUROGRID_JOB
   value: {{ .name | quote }}
 - name: NEUROGRID_GENERATION
-  value: {{ include "neurogrid.generation" (dict "root" .root "name" .name) | quote }}
+  value: {{ include "neurogrid.generation" (dict "root" .root "name" .name "before" $before) | quote }}
 - name: NEUROGRID_AFTER
   value: {{ $after | quote }}
 - name: NEUROGRID_AFTER_GENERATION
-  value: {{ if $after }}{{ include "neurogrid.generation" (dict "root" .root "name" $after) | quote }}{{ else }}""{{ end }}
+  value: {{ $before | quote }}
 - name: NEUROGRID_SCHEDULED
   value: {{ ne .job.schedule "" | quote }}
 - name: NEUROGRID_APPLICATION
@@ -118,7 +121,8 @@ initContainers:
 {{- end }}
 {{- end }}
 
-{{/* The pod template of one role. Arguments: root, name, job, role (driver or executor), place (its values). */}}
+{{/* The pod template of one role. Arguments: root, name, job, env (what both roles know), role (driver or executor), place (its
+     values). */}}
 {{- define "neurogrid.job.pod" -}}
 metadata:
   labels:
@@ -160,7 +164,7 @@ spec:
       securityContext:
         {{- include "neurogrid.container.security" .root | nindent 8 }}
       env:
-        {{- include "neurogrid.job.env" . | nindent 8 }}
+        {{- .env | nindent 8 }}
         {{- include "neurogrid.storage.env" .root | nindent 8 }}
         {{- if eq .role "driver" }}
         {{- with include "neurogrid.job.traces" . }}
@@ -276,6 +280,7 @@ memoryOverhead: {{ include "neurogrid.memory" .memoryOverhead | quote }}
 {{- define "neurogrid.job.spec" -}}
 {{- $job := include "neurogrid.job" . | fromJson -}}
 {{- $with := dict "root" .root "name" .name "job" $job -}}
+{{- $_ := set $with "env" (include "neurogrid.job.env" $with) -}}
 type: Python
 pythonVersion: "3"
 mode: cluster

@@ -48,7 +48,8 @@
 
 {{/* Changes when the job's result may: by its config, image, data or storage, `rerun`, or a job it comes after.
      Where it runs and on how many cores changes no result, and what rounds do changes none of ETL and sampling, but for how
-     many malicious agents there may be. What is made up, fetched or read from a URI shows in source.path. Arguments: root, name. */}}
+     many malicious agents there may be. What is made up, fetched or read from a URI shows in source.path. Arguments: root, name,
+     before (the generation of the job that it comes after, where that is known already). */}}
 {{- define "neurogrid.generation" -}}
 {{- $job := include "neurogrid.job" . | fromJson -}}
 {{- $config := include "neurogrid.job.config" . | fromJson -}}
@@ -64,8 +65,8 @@
   {{- $decides = pick $config "source" "etl" "sampling" "seed" -}}
   {{- $_ := set $decides "f" (list (dig "rounds" "agents_per_round" "" $config) (dig "aggregation" "byzantine_share" "" $config)) -}}
 {{- end -}}
-{{- $before := "" -}}
-{{- if $after -}}{{- $before = include "neurogrid.generation" (dict "root" .root "name" $after) -}}{{- end -}}
+{{- $before := .before | default "" -}}
+{{- if and $after (not $before) -}}{{- $before = include "neurogrid.generation" (dict "root" .root "name" $after) -}}{{- end -}}
 {{- $parts := dict "step" $job.step "config" $decides "image" (include "neurogrid.image" .root) "rerun" $job.rerun "before" $before -}}
 {{- $_ := set $parts "storage" (pick .root.Values.storage.s3 "endpoint" "bucket" "prefix") -}}
 {{- $_ := set $parts "claim" (printf "%s/%s" (include "neurogrid.warehouse.claim" .root) .root.Values.storage.subPath) -}}
