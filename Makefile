@@ -102,11 +102,12 @@ results: setup ## docs/results.md from the real readings in NEUROGRID_DATA; 20 m
 	rm -rf build/results
 	$(BIN)/neurogrid bench results --data-dir $(NEUROGRID_DATA) --seeds 21,22 --out docs/results.md
 
-bench: setup ## docs/benchmarks.md: rounds and ETL, each against a peer in the same run; 20 minutes
+bench: setup ## docs/benchmarks.md: rounds and ETL, each against a peer in the same run; 30 minutes, 8 GB of disk
 	$(BIN)/neurogrid bench rounds --rounds 3 --out build/bench/rounds
 	$(BIN)/neurogrid bench etl --out build/bench/etl
+	$(BIN)/neurogrid bench etl-large --out build/bench/etl-large
 	{ printf '# Benchmarks\n\nMade by `make bench` on %s cores, %s. Read ratios: each row is measured in turn with its peer.\n\n' "$$(getconf _NPROCESSORS_ONLN)" "$$(uname -m)"; \
-	  cat build/bench/rounds.md; printf '\n'; cat build/bench/etl.md; printf '\n'; cat build/bench/etl-cold.md; } > docs/benchmarks.md
+	  cat build/bench/rounds.md; printf '\n'; cat build/bench/etl.md; printf '\n'; cat build/bench/etl-cold.md; printf '\n'; cat build/bench/etl-large.md; } > docs/benchmarks.md
 
 picture: demo ## docs/report.png from the demo's report; needs chromium
 	$(BIN)/python -m neurogrid.report.picture $(DEMO)/warehouse docs/report.png

@@ -6,10 +6,9 @@ each round of the backend come one of the bare loop and one of the bare exchange
 
 import statistics
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from neurogrid.backends.spark import ExchangeSettings, SparkBackend
 from neurogrid.bench.agents import IdleFactory, LstmFactory, start
 from neurogrid.bench.bare import BareExchange, BareTraining
 from neurogrid.bench.goals import verdicts
+from neurogrid.bench.memory import PeakMemory, peak_memory
 from neurogrid.bench.table import Cell, ResultTable
 from neurogrid.fl.clip import ClipSettings
 from neurogrid.fl.order import Backend
@@ -142,39 +142,12 @@ def _row(case: Case, backend: Backend, agents: int, rounds: int) -> tuple[Cell, 
         ledger = stack.enter_context(Ledger.create(run, _genesis(weights.size, agents), "", spec, state))
         exchange = stack.enter_context(BareExchange(agents, weights.size, case.tasks))
         training = stack.enter_context(BareTraining(case.factory, names, case.tasks))
-        memory = stack.enter_context(_peak_memory({*exchange.pids, *training.pids}))
+        memory = stack.enter_context(peak_memory(psutil.Process(), {*exchange.pids, *training.pids}))
         turns = _Turns(ledger, training, exchange, memory)
         # A short round is little of a sample.
         measured = rounds * (_MANY if agents <= _FEW_AGENTS else 1)
         federate(state, federation, _round_settings(agents, WARM_UP_ROUNDS + measured), backend, [turns])
     return (case.backend, case.training, agents, *turns.cells(agents, trains=case.training != "none"))
-
-
-@dataclass
-class _Memory:
-    """Most bytes that this process and all below it, but for `others`, were seen to hold at once."""
-
-    others: set[int]
-    peak: int = 0
-    most_resident: int = 0
-    stop: threading.Event = field(default_factory=threading.Event)
-
-    def look(self) -> None:
-        here = psutil.Process()
-        own = [process for process in (here, *here.children(recursive=True)) if process.pid not in self.others]
-        resident = _sum(own, lambda process: process.memory_info().rss)
-        # What processes share is told apart only where more is resident than before: it takes the kernel milliseconds.
-        if resident > self.most_resident:
-            self.most_resident = resident
-            self.peak = max(self.peak, _sum(own, lambda process: process.memory_full_info().pss))
-
-
-def _sum(processes: Sequence[psutil.Process], figure: Callable[[psutil.Process], int]) -> int:
-    total = 0
-    for process in processes:
-        with suppress(psutil.Error):  # it ended just now
-            total += figure(process)
-    return total
 
 
 @dataclass
@@ -184,7 +157,7 @@ class _Turns:
     ledger: Ledger
     training: BareTraining
     exchange: BareExchange
-    memory: _Memory
+    memory: PeakMemory
     figures: list[dict[str, Any]] = field(default_factory=list)
     persist_s: list[float] = field(default_factory=list)
     exchange_s: list[float] = field(default_factory=list)
@@ -230,27 +203,6 @@ class _Turns:
             *rates,
             self.memory.peak / 1e6,
         )
-
-
-@contextmanager
-def _peak_memory(others: set[int]) -> Iterator[_Memory]:
-    """Looks at the memory now and then until warm-up is over, since looking takes time that others need.
-
-    A round also looks at its own end, outside of what is timed.
-    """
-    memory = _Memory(others)
-
-    def watch() -> None:
-        while not memory.stop.wait(0.25):
-            memory.look()
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield memory
-    finally:
-        memory.stop.set()
-        thread.join()
 
 
 def _round_settings(agents: int, rounds: int) -> RoundSettings:

@@ -87,6 +87,27 @@ def bench_etl(
     _bench("ETL, whole commands", lambda: bench_commands(folder, files, rows, repeats), cold, as_json=as_json)
 
 
+@bench_app.command("etl-large")
+def bench_etl_large(
+    files: Annotated[int, typer.Option(min=1, help="Number of household files of the smaller folder.")] = 140,
+    times: Annotated[int, typer.Option(min=2, help="How many times as many the larger one has.")] = 10,
+    rows: Annotated[int, typer.Option(min=96, help="Rows in each file.")] = 61_600,
+    repeats: Annotated[int, typer.Option(min=1, help="Runs on each folder, alternating.")] = 1,
+    folder: Annotated[Path, typer.Option(help="Folder for the generated files (8 GB).")] = Path("build/bench-etl"),
+    out: Out = None,
+    as_json: Json = False,
+) -> None:
+    """Measure how time and memory of the ETL grow with the number of files."""
+    try:
+        from neurogrid.bench.etl_large import bench_large  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"bench etl-large needs {error.name}, which is not installed", fix="pip install 'neurogrid[dev]'"
+        ) from error
+
+    _bench("ETL, many files", lambda: bench_large(folder, files, rows, times, repeats), out, as_json=as_json)
+
+
 @bench_app.command("results")
 def bench_results(
     data_dir: Annotated[str, typer.Option(help="Folder with the Smart-Grid Smart-City readings.")],
