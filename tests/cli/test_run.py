@@ -255,7 +255,7 @@ def test_a_run_killed_before_its_report_gets_it_without_training_or_evaluating_a
     root = tmp_path / "w" / "runs" / "whole"
     (root / "report.html").unlink()
     kept = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
-    monkeypatch.delattr("neurogrid.pipeline.ingest.session")  # no Spark can be started, and none is needed
+    monkeypatch.delattr("neurogrid.pipeline.sessions.session")  # no Spark can be started, and none is needed
     finished = here("run", "--resume", "whole", "--warehouse", str(tmp_path / "w"))
     assert finished["train"] == said["train"] | {"path": str(root)}
     assert finished["evaluate"] == json.loads((root / "evaluation.json").read_text())

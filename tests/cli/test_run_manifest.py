@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
+from neurogrid.backends import inline
 from neurogrid.cli import main, terminal
 from neurogrid.config import Config, load
 from neurogrid.data.manifest import read_manifest
@@ -143,7 +144,7 @@ def test_a_runs_own_command_goes_on_with_it_and_one_that_says_otherwise_is_refus
 
 
 @pytest.mark.parametrize(
-    ("module", "failing"), [(terminal, "traced"), (training, "InlineBackend"), (training, "federate")]
+    ("module", "failing"), [(terminal, "traced"), (inline, "InlineBackend"), (training, "federate")]
 )
 def test_a_training_that_cannot_begin_lets_go_of_its_run(
     module: ModuleType, failing: str, drawn: Path, tmp_path: Path, neurogrid: Command, monkeypatch: pytest.MonkeyPatch

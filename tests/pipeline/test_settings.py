@@ -13,9 +13,10 @@ SECTIONS = ("sampling", "model", "local", "rounds", "aggregation", "attack", "ba
 ELSEWHERE = {
     *("sampling.manifest", "rounds.teacher", "rounds.start_from", "local.distill_weight", "backend.kind"),
     *("backend.replace_after_s", "teacher.id", "teacher.households", "teacher.share", "teacher.apart"),
-    "teacher.device",
+    *("teacher.device", "model.params"),
 }
 OTHERS: dict[str, Any] = {
+    "model.name": "linear",
     "aggregation.rule": "krum",
     "aggregation.stages": ["admit", "weigh", "rule", "mean", "server_step"],
     "attack.kind": "scale",

@@ -9,7 +9,7 @@ from normed import NORMED, Normed
 from neurogrid.backends.spark import SparkBackend
 from neurogrid.data.manifest import Manifest
 from neurogrid.errors import RunError
-from neurogrid.fl.collect import Rows, run_round, score
+from neurogrid.fl.collect import Inbox, Rows, run_round, score
 from neurogrid.fl.local import LocalSettings
 from neurogrid.fl.update import RoundPlan
 from neurogrid.fl.weights import flatten
@@ -268,8 +268,9 @@ class TestAgentTrainer:
         monkeypatch.setattr("neurogrid.data.manifest.read_household", opened)
         agents = tuple(agent.agent_id for agent in factory.manifest.agents)
         with SparkBackend(spark, factory, start.size, exchange) as backend:
-            result = run_round(backend, RoundPlan(1, agents, start, 60.0), Rows())
-            scores = score(backend, agents, 1, start, 60.0)
+            inbox = Inbox(backend)
+            result = run_round(inbox, RoundPlan(1, agents, start, 60.0), Rows())
+            scores = score(inbox, agents, 1, start, 60.0)
         assert [update.agent for update in result.updates] == list(agents) == list(scores)
         with pytest.raises(AssertionError, match="opened"):
             factory().train("A0000", 1, start)
