@@ -28,6 +28,8 @@ aggregation: {rule: mean, byzantine_share: 0.0}
 model: {hidden: 6, surge_hidden: 4, history_slots: 8, horizon_slots: 2}
 teacher: {households: [house0, house1, house3, house4], batch_size: 64, epochs: 6, epoch_windows: 1600, timeout_s: 60}
 """
+ENDLESS = ("--set", "teacher.epochs=400", "--set", "teacher.patience_epochs=0")
+"""Without patience a teacher ends after few epochs that are no better, which may be before a signal comes."""
 PATIENCE_S = 500  # of a machine that has much else to do
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -141,7 +143,7 @@ def test_a_driver_that_is_killed_leaves_no_rank_and_goes_on_to_the_same_bits(roo
 
 
 def test_ranks_that_are_lost_again_and_again_end_in_words(root: Path) -> None:
-    command = new(root, "hopeless", "--set", "teacher.tries=2", "--set", "teacher.epochs=400")
+    command = new(root, "hopeless", "--set", "teacher.tries=2", *ENDLESS)
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     for number in (1, 2):
         wait_for((root / "teachers" / "hopeless" / "tries" / f"try={number:04d}.json").exists, process)
@@ -155,7 +157,7 @@ def test_ranks_that_are_lost_again_and_again_end_in_words(root: Path) -> None:
 
 
 def test_stopping_with_ctrl_c_says_how_to_go_on(root: Path) -> None:
-    command = new(root, "stopped", "--set", "teacher.epochs=400")
+    command = new(root, "stopped", *ENDLESS)
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
