@@ -34,6 +34,7 @@ _NO_JAVA = re.compile(r"JAVA_HOME is not set|/java: No such file|java: command n
 _FEWEST_FILES = 1024
 _LOOPBACK = "127.0.0.1"
 _AGAIN_S = 0.1
+_INTERRUPTED = threading.Event()
 _LOCAL = re.compile(r"local(\[(?P<cores>\d+|\*)\])?$")
 
 
@@ -78,8 +79,8 @@ def spark_session(
         RunError: Spark does not start.
     """
     spark = _started(app_name, master, options, log)
-    interrupted = threading.Event()
-    _stop_quietly_on_ctrl_c(interrupted)
+    _INTERRUPTED.clear()
+    _stop_quietly_on_ctrl_c()
     _accumulate_nothing(spark.sparkContext)
     try:
         try:
@@ -89,7 +90,7 @@ def spark_session(
             spark.stop()
     except Exception as error:
         # The JVM gets the signal too: which of its calls then fails, and how, is a matter of luck.
-        if interrupted.is_set():
+        if _INTERRUPTED.is_set():
             raise KeyboardInterrupt from error
         if isinstance(error, Py4JJavaError | PySparkException):
             raise _in_words(error, log) from error
@@ -188,7 +189,16 @@ def _submitted() -> dict[str, str]:
     return dict(SparkConf().getAll())
 
 
-def _stop_quietly_on_ctrl_c(interrupted: threading.Event) -> None:
+def refuse_if_interrupted() -> None:
+    """Raises KeyboardInterrupt where Ctrl-C has come since the session was opened.
+
+    The JVM gets the signal too, so what a call to it raises then may be another error: for whoever would try again.
+    """
+    if _INTERRUPTED.is_set():
+        raise KeyboardInterrupt
+
+
+def _stop_quietly_on_ctrl_c() -> None:
     """Ctrl-C is a KeyboardInterrupt and nothing else, and is remembered.
 
     Spark's own handler asks the JVM to cancel from within the call that was interrupted, which fails in a page of
@@ -196,7 +206,7 @@ def _stop_quietly_on_ctrl_c(interrupted: threading.Event) -> None:
     """
 
     def stop(*_: object) -> None:
-        interrupted.set()
+        _INTERRUPTED.set()
         raise KeyboardInterrupt
 
     if threading.current_thread() is threading.main_thread():

@@ -3,6 +3,7 @@
 Local paths, `file://`, `s3://` and `gs://` all go through pyarrow.fs, so no Hadoop cloud jars are needed.
 """
 
+import errno
 import os
 import uuid
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -48,7 +49,9 @@ class Place:
         return bool(self.filesystem.get_file_info(self.path).type == fs.FileType.Directory)
 
     def read_bytes(self) -> bytes:
-        """The whole file; raises FileNotFoundError."""
+        """The whole file; raises FileNotFoundError, also where a folder, a pipe or a device has its name."""
+        if self.is_local and not Path(self.path).is_file():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.path)
         with self.filesystem.open_input_stream(self.path) as stream:
             return bytes(stream.read())
 

@@ -29,6 +29,15 @@ def test_what_was_written_is_read_again(tmp_path):
     assert (place(str(tmp_path)) / "nowhere").children() == []
 
 
+def test_what_is_no_file_is_not_there_to_be_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for name in ("pipe", "folder", "nowhere"):
+        with pytest.raises(FileNotFoundError, match=name):
+            (place(str(tmp_path)) / name).read_bytes()
+    assert not (place(str(tmp_path)) / "pipe").exists()
+
+
 @pytest.mark.parametrize("fails", ["fsync", "replace"])
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path, monkeypatch, fails):
     target = place(str(tmp_path)) / "c.txt"

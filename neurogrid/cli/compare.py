@@ -45,7 +45,10 @@ def compare(
         )
     found = _compared(load_config(config, None, {"warehouse": warehouse}).warehouse, run_ids)
     if page is not None:
-        page.write_text(render_comparison(found))
+        try:
+            page.write_text(render_comparison(found))
+        except OSError as error:
+            raise UsageError(f"--page {page} cannot be written", found=str(error), fix="name a file") from error
         show.say(f"  page: {page}")
     if as_json:
         shown = {"runs": found.runs, "settings": found.settings, "figures": found.figures, "notes": found.notes}

@@ -72,9 +72,8 @@ def _model(plan: "RunPlan | TrainPlan", weights: int, cadence_minutes: int) -> F
 
 def _rounds(plan: "RunPlan | TrainPlan", agents: int, districts: int) -> Facts:
     local, rounds, aggregation = plan.training.local, plan.rounds, plan.rounds.aggregation
-    clip, rule = aggregation.clip, RULES.find(aggregation.rule)
+    rule = RULES.find(aggregation.rule)
     asked = min(rounds.agents_per_round, agents)
-    clipped = "not clipped" if clip.to == "none" else f"clipped to the {clip.to} norm of each {clip.per}"
     judged = asked // districts if aggregation.scope == "district" else asked
     borne = count(aggregation.byzantine_share, judged) if rule.tolerates else 0
     tolerated = f"f = {plural(borne, 'malicious agent')}" if rule.tolerates else "no malicious agent"
@@ -85,9 +84,19 @@ def _rounds(plan: "RunPlan | TrainPlan", agents: int, districts: int) -> Facts:
             "each agent",
             f"{plural(local.steps, 'step')} of {plural(local.batch_size, 'window')}, loss {plan.training.loss.loss}",
         ),
-        ("updates", f"{clipped}, then {rule.name}{where}, which tolerates {tolerated}"),
+        ("updates", f"{_stages(plan)}{where}, which tolerates {tolerated}"),
         *_attack(plan, agents, asked, borne),
     ]
+
+
+def _stages(plan: "RunPlan | TrainPlan") -> str:
+    """What happens to updates before they are averaged, in this order."""
+    aggregation = plan.rounds.aggregation
+    clip, rules = aggregation.clip, [name.removeprefix("rule:") for name in aggregation.stages if "rule:" in name]
+    clipped = "clip" in aggregation.stages and clip.to != "none"
+    said = f"clipped to the {clip.to} norm of each {clip.per}" if clipped else "not clipped"
+    alike = "" if "weigh" in aggregation.stages else ", weighed alike"
+    return ", then ".join([f"{said}{alike}", *rules, aggregation.rule])
 
 
 def _schedule(plan: "RunPlan | TrainPlan", asked: int, agents: int) -> str:

@@ -1,6 +1,7 @@
 """Every key of the config with its default, its unit and what it means."""
 
 import re
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -325,6 +326,14 @@ class Config(Section):
                 f"{rules[0].least_formula} = {rules[0].least(f)}; "
                 "lower aggregation.byzantine_share, or raise rounds.agents_per_round and sampling.agents"
             )
+        left = asked
+        for before, rule in pairwise(rules):
+            left = before.left(left, f)
+            if left <= 2 * f:
+                raise ValueError(
+                    f"aggregation.stages: of {asked} agents{where} with f = {f} malicious {before.name} leaves {left}, "
+                    f"and {rule.name} after it needs more than 2f = {2 * f}; leave out one of them"
+                )
 
     def _refuse_schedule(self, asked: int) -> None:
         """Refuses a round that closes before all have answered where its rule, its mean or an attack can't do so."""

@@ -45,6 +45,7 @@ class RuleSpec:
         needs_f: whether it refuses f = 0.
         needs_clear: whether it has to see each update; a rule that does not can be used on their sum alone.
         fixed_rejections: whether it drops as many updates whoever attacks, so that their number says nothing.
+        left: of n updates with f malicious, how many it leaves to a rule that follows.
     """
 
     name: str
@@ -57,6 +58,7 @@ class RuleSpec:
     needs_f: bool = False
     needs_clear: bool = True
     fixed_rejections: bool = False
+    left: Callable[[int, int], int] = lambda n, _: n
 
     def least(self, f: int) -> int:
         """How many agents it takes to bear f malicious ones."""
@@ -119,8 +121,15 @@ BUILT_IN = {
         RuleSpec("mean", "the mean", _load("mean"), "rows", tolerates=False, needs_clear=False),
         RuleSpec("median", "the median of each weight", _load("median"), "entries", least_more=1),
         RuleSpec("trimmed_mean", "the trimmed mean of each weight", _load("trimmed_mean"), "entries", needs_f=True),
-        RuleSpec("krum", "Krum", _load("krum"), "rows", fixed_rejections=True),
-        RuleSpec("multi_krum", "Multi-Krum", _load("multi_krum"), "rows", fixed_rejections=True),
+        RuleSpec("krum", "Krum", _load("krum"), "rows", fixed_rejections=True, left=lambda _n, _f: 1),
+        RuleSpec(
+            "multi_krum",
+            "Multi-Krum",
+            _load("multi_krum"),
+            "rows",
+            fixed_rejections=True,
+            left=lambda n, f: n - f,
+        ),
         RuleSpec(
             "nnm_trimmed_mean",
             "nearest-neighbour mixing and the trimmed mean",

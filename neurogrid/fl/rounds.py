@@ -197,7 +197,8 @@ def _one_round(state: State, run: "_Run") -> tuple[State, Round]:
 
     shared = federation.spec.columns("shared")
     change = length(after.weights[shared].astype(np.float64) - state.weights[shared])
-    relative = change / max(length(state.weights[shared]), 1e-12)
+    whole = length(state.weights[shared])
+    relative = change / whole if whole > 0 else math.nan  # weights that are all zero have no share that changed
     progress = state.progress.after(
         held_out, relative, void=bool(outcome.void), patience=max(1, settings.patience_rounds)
     )

@@ -141,9 +141,11 @@ def _read(run: Place, path: str, problems: list[str]) -> Record | None:
 
 def _file_problem(run: Place, name: str, digest: str, record: str) -> str:
     place = run / name
-    if not place.exists():
+    try:
+        content = place.read_bytes()
+    except FileNotFoundError:
         return f"{name}: is missing ({record} names it)"
-    if sha256(place.read_bytes()) != digest:
+    if sha256(content) != digest:
         return f"{name}: was changed since {record} was written"
     return ""
 

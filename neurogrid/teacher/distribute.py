@@ -20,6 +20,7 @@ from neurogrid import job_errors
 from neurogrid.errors import NeuroGridError, RunError, UsageError
 from neurogrid.ledger.chain import Record
 from neurogrid.plural import plural
+from neurogrid.session import refuse_if_interrupted
 from neurogrid.teacher import records, schedule
 from neurogrid.teacher.rank import DONE, GAVE_UP, RankTask, train_rank
 from neurogrid.teacher.settings import Device
@@ -98,6 +99,7 @@ def distribute(
         try:
             status = _start(spark, task, words, watch)
         except Exception as error:  # py4j's errors have no common base that is worth naming
+            refuse_if_interrupted()
             known = records.read(task.folder)
             if schedule.stop_reason(known.held_out, settings):
                 return known  # nothing was left to do for whoever was lost

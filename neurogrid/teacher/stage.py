@@ -52,10 +52,11 @@ class RankStage(TorchDistributor):  # type: ignore[misc]
 
         try:
             ranks = self.spark.range(0, self.num_tasks, 1, self.num_tasks)
-            answers = ranks.mapInArrow(in_json, "status string", barrier=True).toArrow()
+            # Text that the JVM has read, and pickles itself. A Ctrl-C would wait in `toArrow` until the job has ended.
+            answers = ranks.mapInArrow(in_json, "status string", barrier=True).collect()
         finally:
             words.shutdown()
-        return status_of(answers.column("status").to_pylist())
+        return status_of([answer["status"] for answer in answers])
 
 
 def status_of(answers: list[str | None]) -> Status:

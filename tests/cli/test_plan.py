@@ -7,6 +7,7 @@ import pytest
 from neurogrid.cli import plan_words
 from neurogrid.config import load
 from neurogrid.data.manifest import Agent, Manifest
+from neurogrid.errors import UsageError
 from neurogrid.pipeline.plan import TrainPlan, plan_training
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -52,3 +53,30 @@ def test_more_attackers_than_the_rule_bears_are_said_plainly(agents: int, text: 
 )
 def test_attackers_that_the_rule_bears_are_no_matter(text: str) -> None:
     assert "above f" not in said(15, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "updates: clipped to the median norm of each tensor, then trimmed_mean, which tolerates f = 3"),
+        ("aggregation: {clip: {to: none}}", "updates: not clipped, then trimmed_mean, which"),
+        (
+            "aggregation: {stages: [admit, 'rule:multi_krum', rule, mean, server_step]}",
+            "updates: not clipped, weighed alike, then multi_krum, then trimmed_mean, which tolerates f = 3",
+        ),
+    ],
+)
+def test_what_happens_to_updates_is_said_as_the_stages_have_it(text: str, words: str) -> None:
+    assert words in said(15, text)
+
+
+def test_a_rule_that_leaves_too_few_to_the_next_one_is_refused() -> None:
+    chain = "aggregation: {stages: [admit, clip, weigh, 'rule:%s', rule, mean, server_step]}"
+    with pytest.raises(UsageError, match="krum leaves 1, and trimmed_mean after it needs more than 2f = 6"):
+        load(chain % "krum")
+    with pytest.raises(UsageError, match="multi_krum leaves 6, and multi_krum after it needs more than 2f = 6"):
+        load(
+            "{rounds: {agents_per_round: 12}, aggregation: {rule: multi_krum, byzantine_share: 0.25, "
+            "stages: [admit, 'rule:multi_krum', 'rule:multi_krum', rule, mean, server_step]}}"
+        )
+    load(chain % "multi_krum")

@@ -70,7 +70,7 @@ def test_a_rule_that_cannot_run_is_refused_by_the_config_with_the_reason(
 def test_stages_that_cannot_follow_one_another_are_refused(stages: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         load(f"aggregation: {{stages: {stages}}}")
-    assert load("aggregation: {stages: [admit, 'rule:krum', rule, mean, server_step]}").aggregation.stages
+    assert load("aggregation: {stages: [admit, 'rule:multi_krum', rule, mean, server_step]}").aggregation.stages
 
 
 def test_a_rule_of_districts_too_small_for_their_f_is_refused() -> None:
