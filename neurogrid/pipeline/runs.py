@@ -96,7 +96,7 @@ def refuse_another(wanted: Config, own: Config, run_id: str) -> None:
         raise ConfigError(
             f"run {run_id} began with another config, which it keeps",
             found="; ".join(changing),
-            fix="resume it without --config; or start a new run with another run_id",
+            fix="resume it without --config and flags that change its result; or start a new run with another run_id",
         )
 
 
