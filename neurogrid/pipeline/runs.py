@@ -144,23 +144,20 @@ def broken(run: Place, others: Sequence[str]) -> UsageError:
 
 
 def audit(warehouse: Place, run_id: str) -> Verification:
-    """What is found of a run's folder and of its manifest: whether it is what was written."""
+    """What is found of a run's folder, and of its manifest if that is there: whether it is what was written."""
     run = warehouse / "runs" / run_id
     found = verify(run)
     return replace(found, problems=(*found.problems, *_manifest_problems(run, warehouse)))
 
 
 def _manifest_problems(run: Place, warehouse: Place) -> Iterator[str]:
-    """What an audit says of the manifest under the run's id of it. A warehouse without manifests has none to audit."""
+    """What an audit says of the manifest under the run's id of it; nothing of one that is not in this warehouse."""
     try:
         genesis = read_genesis(run)
     except NeuroGridError:
         return  # the audit of the records says so
     name = f"manifests/{genesis['manifest_id']}/manifest.json"
-    if not (warehouse / "manifests").is_folder():
-        return
     if not (warehouse / name).exists():
-        yield f"{name}: is missing (run.json names it)"
         return
     try:
         refuse_other_manifest(genesis, read_manifest(warehouse / name))
