@@ -76,15 +76,16 @@ def verdicts(seconds: Mapping[str, Sequence[float]], repeats: int) -> list[str]:
     again = median[AGAIN] / median[FIRST]
     return [
         *notes,
-        f"nothing changed: {again:.2f} of the first time; goal, at most {GOAL_AGAIN}: {_word(again, GOAL_AGAIN)}",
+        f"nothing changed: {again:.2f} of the first time; goal, at most {GOAL_AGAIN}: {verdict(again, GOAL_AGAIN)}",
     ]
 
 
 def _met(share: float, name: str) -> str:
-    return f"; goal, at most {GOAL_OF_LEAN:g}: {_word(share, GOAL_OF_LEAN)}" if name.startswith("duckdb") else ""
+    return f"; goal, at most {GOAL_OF_LEAN:g}: {verdict(share, GOAL_OF_LEAN)}" if name.startswith("duckdb") else ""
 
 
-def _word(figure: float, bound: float) -> str:
+def verdict(figure: float, bound: float) -> str:
+    """Whether a goal that bounds a figure from above is met, in a word."""
     return "met" if figure <= bound else "**missed**"
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 
 from neurogrid.bench.etl import CORES, made_files
+from neurogrid.bench.etl_cold import verdict
 from neurogrid.bench.memory import peak_memory
 from neurogrid.bench.table import ResultTable
 from neurogrid.errors import RunError
@@ -55,9 +56,9 @@ def verdicts(found: dict[int, list[Measured]], times: int) -> list[str]:
     growth, peak = _median(large) / _median(small), _worst(large)[0]
     most = GOAL_GROWTH * times
     return [
-        f"{times} times the files take {growth:.1f} times as long; goal, at most {most:.1f}: {_word(growth, most)}",
+        f"{times} times the files take {growth:.1f} times as long; goal, at most {most:.1f}: {verdict(growth, most)}",
         f"most memory of all processes, what they share counted once: {peak:,.0f} MB; goal, under {GOAL_PEAK_MB:,.0f}: "
-        + _word(peak, GOAL_PEAK_MB),
+        + verdict(peak, GOAL_PEAK_MB),
         "seconds are those of the command with Spark's start and the quality page, medians of the runs in turn",
     ]
 
@@ -86,7 +87,3 @@ def _median(found: Sequence[Measured]) -> float:
 
 def _worst(found: Sequence[Measured]) -> tuple[float, float]:
     return max(each.peak_mb for each in found), max(each.page_mb for each in found)
-
-
-def _word(figure: float, bound: float) -> str:
-    return "met" if figure <= bound else "**missed**"

@@ -1,7 +1,8 @@
 """`neurogrid bench`."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,6 +28,17 @@ def _numbers(text: str, flag: str, least: int = 1) -> list[int]:
             fix=f"for example {flag} {least},{least + 10}",
         )
     return numbers
+
+
+@contextmanager
+def _needing_dev(command: str) -> Iterator[None]:
+    """Says which package a benchmark lacks, of those that only development needs."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"bench {command} needs {error.name}, which is not installed", fix="pip install 'neurogrid[dev]'"
+        ) from error
 
 
 def _bench(title: str, work: Callable[[], Any], out: Path | None, *, as_json: bool) -> None:
@@ -75,12 +87,8 @@ def bench_etl(
 
     The second table is also written to the path of --out with -cold at its end.
     """
-    try:
+    with _needing_dev("etl"):
         from neurogrid.bench.etl import bench_commands, bench_etl  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            f"bench etl needs {error.name}, which is not installed", fix="pip install 'neurogrid[dev]'"
-        ) from error
 
     cold = out.with_name(f"{out.name}-cold") if out else None
     _bench("ETL, warm", lambda: bench_etl(folder, files, rows, repeats), out, as_json=as_json)
@@ -98,12 +106,8 @@ def bench_etl_large(
     as_json: Json = False,
 ) -> None:
     """Measure how time and memory of the ETL grow with the number of files."""
-    try:
+    with _needing_dev("etl-large"):
         from neurogrid.bench.etl_large import bench_large  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            f"bench etl-large needs {error.name}, which is not installed", fix="pip install 'neurogrid[dev]'"
-        ) from error
 
     _bench("ETL, many files", lambda: bench_large(folder, files, rows, times, repeats), out, as_json=as_json)
 
