@@ -4,11 +4,15 @@ import logging
 import signal
 import threading
 import time
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
 
+from neurogrid import session
 from neurogrid.session import _no_interrupt_lost
+from neurogrid.teacher import distribute
 
 
 class Ended:
@@ -60,3 +64,16 @@ def test_calls_to_the_jvm_take_no_lock_that_an_interrupted_one_may_have_left(spa
     done.set()
     holder.join()
     assert counted == [3]
+
+
+def test_an_error_of_a_job_that_ctrl_c_cut_off_is_no_lost_rank(monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut_off(*_: Any) -> None:
+        session._INTERRUPTED.set()
+        raise RuntimeError("Job 3 cancelled")
+
+    monkeypatch.setattr(distribute, "_start", cut_off)
+    monkeypatch.setattr(session, "_INTERRUPTED", threading.Event())
+    task: Any = SimpleNamespace(settings=SimpleNamespace(tries=3))
+    nothing: Any = None
+    with pytest.raises(KeyboardInterrupt):
+        distribute.distribute(nothing, task, nothing, nothing)
