@@ -144,6 +144,24 @@ class _Rank:
         self._readings = reading.read(
             task.warehouse, hand, task.expected, settings.windows, settings.validation_windows, settings.seed
         )
+        self._try_precision()
+
+    def _try_precision(self) -> None:
+        """One step on one window: whether there are mixed-precision kernels for this model is known to torch alone."""
+        window = self._readings.shard.origins["train"][:1]
+        if self._settings.precision == "fp32" or not len(window):
+            return
+        try:
+            with self._autocast():
+                loss = self._loss(self._model, window)
+            loss.backward()  # type: ignore[no-untyped-call]
+        except RuntimeError as error:
+            raise RunError(
+                f"teacher.precision is {self._settings.precision}: this {self._device.type} can't train the model so",
+                found=f"torch {torch.__version__} on {socket.gethostname()}: {str(error).splitlines()[0]}",
+                fix="set teacher.precision to fp32, or start another teacher on other machines",
+            ) from None
+        self._optimiser.zero_grad()
 
     def _note_try(self, after_epoch: int) -> None:
         """Leaves word of this start: how many there were, and which processes they are."""

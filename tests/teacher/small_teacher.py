@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import socket
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from multiprocessing.process import BaseProcess
@@ -149,29 +150,30 @@ def begin(root: Path, households: tuple[CurrentTable, ...], wanted: TeacherSetti
     return RankTask(place(str(root)), folder, deal(households, wanted.ranks), {}, wanted, tries)
 
 
-def start(task: RankTask, said: Path) -> list[BaseProcess]:
-    """The task's ranks, each a process of its own, as torchrun would start them."""
+def start(task: RankTask, said: Path, **environment: str) -> list[BaseProcess]:
+    """The task's ranks, each a process of its own with what is given, as torchrun would start them."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     said.mkdir(parents=True, exist_ok=True)
     started = []
     for rank in range(task.settings.ranks):
-        process = processes.Process(target=_rank, args=(task, rank, port, said / f"{rank}.json"))
+        process = processes.Process(target=_rank, args=(task, rank, port, said / f"{rank}.json", environment))
         process.start()
         started.append(process)
     return started
 
 
-def _rank(task: RankTask, rank: int, port: int, said: Path) -> None:
+def _rank(task: RankTask, rank: int, port: int, said: Path, environment: Mapping[str, str]) -> None:
     where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "RANK": rank, "WORLD_SIZE": task.settings.ranks}
+    where |= environment
     os.environ.update({name: str(value) for name, value in where.items()})
     said.write_text(json.dumps(train_rank(task)))
 
 
-def train(task: RankTask) -> list[dict[str, str]]:
+def train(task: RankTask, **environment: str) -> list[dict[str, str]]:
     """Runs the task's ranks to their end; what each said."""
     said = Path(task.folder.path) / "said"
-    codes = join(start(task, said))
+    codes = join(start(task, said, **environment))
     assert codes == [0] * len(codes), codes
     return [json.loads((said / f"{rank}.json").read_text()) for rank in range(len(codes))]
 

@@ -225,10 +225,26 @@ def test_teaching_stops_early_on_held_out_time_and_a_new_start_does_not_go_on(
 
 @pytest.mark.slow
 def test_mixed_precision_comes_near_to_full_precision(root: Path, households: Households, two: RankTask) -> None:
+    """Where the processor can: see the test that follows."""
     task = begin(root, households, settings(precision="bf16"), "mixed")
-    train(task)
+    said = train(task)
+    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        assert [s["status"] for s in said] == [REFUSED] * 2
+        return
     assert bits(task, 1) != bits(two, 1)
     assert losses(task)[-1] == pytest.approx(losses(two)[-1], rel=0.03)
+
+
+@pytest.mark.slow
+def test_a_processor_without_mixed_precision_is_refused_in_words(root: Path, households: Households) -> None:
+    """Intel's library for these kernels is held to the instructions of older processors, which it has none for."""
+    old = {"ONEDNN_MAX_CPU_ISA": "AVX2"}
+    said = train(begin(root, households, settings(precision="bf16"), "old-processor"), **old)
+    assert [s["status"] for s in said] == [REFUSED] * 2
+    assert said[0]["what"] == "teacher.precision is bf16: this cpu can't train the model so"
+    assert "could not create a primitive" in said[0]["found"]
+    assert "teacher.precision to fp32" in said[0]["fix"]
+    assert train(begin(root, households, settings(epochs=1), "old-processor-too"), **old)[0] == {"status": DONE}
 
 
 @pytest.mark.slow
