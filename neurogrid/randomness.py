@@ -33,6 +33,7 @@ Purpose = Literal[
     "attackers",
     "attack",
     "batches",
+    "private batches",
     "dropout",
     "validation",
     # evaluation

@@ -161,6 +161,10 @@ class LocalSection(Section):
     surge_weight: float = Field(
         1.0, ge=0, description="weight of the surge head's cross-entropy in the loss; 0 does not train the head"
     )
+    private_layers: list[str] = Field(
+        [], description="names of the model's layers that never leave an agent, such as surge_any; see docs/rounds.md"
+    )
+    private_steps: Count = Field(40, description="gradient steps by which an agent fits its private layers, each time")
     distill_weight: float = Field(
         0.0, ge=0, description="weight in the loss of the distance from rounds.teacher's forecast; 0 leaves it out"
     )

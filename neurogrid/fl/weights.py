@@ -3,10 +3,10 @@
 Parameters are in it, and buffers of finite floating-point numbers that are part of the model's state dict, such as
 BatchNorm's running mean and variance. Other buffers are not: counters (`num_batches_tracked`), what is not saved, and
 what is not finite (masks of -inf), of which no mean can be made. They are as the model was built, each time that an
-agent begins.
+agent begins. So are private parameters, which stay with an agent.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -16,26 +16,41 @@ from neurogrid.fl.spec import Role, Span, Spec
 from neurogrid.fl.update import Vector
 
 
-def spec_of(model: nn.Module) -> Spec:
-    """Where each of the model's tensors lies in the vector: parameters in the model's own order, then buffers."""
+def spec_of(model: nn.Module, private: Collection[str] = ()) -> Spec:
+    """Where each of the model's tensors lies in the vector: parameters in the model's own order, then buffers.
+
+    Args:
+        model: the model.
+        private: names of layers, or of single parameters, that stay with each agent.
+
+    Raises:
+        ValueError: the model has no such layer, or nothing is left to share.
+    """
     spans, start = [], 0
-    for name, tensor, role in _tensors(model):
+    for name, tensor, role in _tensors(model, private):
         stop = start + tensor.numel()
         # torch's own name for the variances that its normalisations keep.
         nonnegative = role == "buffer" and name.rpartition(".")[2] == "running_var"
         spans.append(Span(name, tuple(tensor.shape), start, stop, role, nonnegative))
         start = stop
-    return Spec(tuple(spans))
+    own = tuple(span for span in spans if span.role == "private")
+    for name in private:
+        if not any(_is_in(span.name, name) for span in own):
+            layers = dict.fromkeys(parameter.rpartition(".")[0] for parameter, _ in model.named_parameters())
+            raise ValueError(f"the model has no layer {name!r}; it has {', '.join(filter(None, layers))}")
+    if own and spans[0].role != "shared":
+        raise ValueError("every layer is private, so there is nothing to train together")
+    return Spec(tuple(spans[: len(spans) - len(own)]), own)
 
 
-def flatten(model: nn.Module) -> Vector:
-    """The model's weights as a new (d,) float32 vector."""
-    parts = [tensor.detach().reshape(-1).numpy() for _, tensor, _ in _tensors(model)]
+def flatten(model: nn.Module, private: Collection[str] = ()) -> Vector:
+    """The model's weights as a new (d,) float32 vector, without those of private layers."""
+    parts = [tensor.detach().reshape(-1).numpy() for _, tensor, role in _tensors(model, private) if role != "private"]
     return np.concatenate(parts).astype(np.float32, copy=False)
 
 
 def load(model: nn.Module, weights: Vector) -> None:
-    """Sets the model's weights from the vector.
+    """Sets the model's weights from the vector of a model without private layers.
 
     Raises:
         ValueError: the vector has another length than the model has weights.
@@ -43,7 +58,7 @@ def load(model: nn.Module, weights: Vector) -> None:
     where = spec_of(model)
     _require(where, weights)
     with torch.no_grad():
-        for span, (_, tensor, _) in zip(where.spans, _tensors(model), strict=True):
+        for span, (_, tensor, _) in zip(where.spans, _tensors(model, ()), strict=True):
             tensor.copy_(_tensor(weights, span))
 
 
@@ -69,29 +84,28 @@ class FlatModel:
     Attributes:
         model: the module itself.
         spec: where its tensors lie in the vector, as it was built.
-        weights, gradient: float32 tensors that the module's parameters and their `.grad` are views of; buffers, which
-            have no gradient and which a module may replace, are not in them.
+        shared, private: what the module's parameters are views of, with their gradients; buffers, which have no
+            gradient and which a module may replace, are not in them.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        self.model, self.spec = model, spec_of(model)
-        self.weights = torch.cat([p.detach().reshape(-1) for p in model.parameters()])
-        self.gradient = torch.zeros_like(self.weights)
-        for span, parameter in zip(self.spec.spans, model.parameters(), strict=False):
-            parameter.data = self.weights[span.start : span.stop].view(span.shape)
-            parameter.grad = self.gradient[span.start : span.stop].view(span.shape)
+    def __init__(self, model: nn.Module, private: Collection[str] = ()) -> None:
+        self.model, self.spec = model, spec_of(model, private)
+        self.shared = Flat(model, self.spec.spans[: self.spec.n_shared])
+        self.private = Flat(model, self.spec.private)
         travel = {span.name for span in self.spec.buffers}
         self._first = {name: b.detach().clone() for name, b in model.named_buffers() if name not in travel}
+        self._first_private = self.private.weights.clone()
 
     def load(self, weights: Vector) -> None:
-        """Sets parameters and buffers from the vector, and buffers that are not in it to what they were at first: of
-        whoever was trained on before, nothing is left.
+        """Sets parameters and buffers from the vector, and what is not in it to what it was at first: of whoever was
+        trained on before, nothing is left.
 
         Raises:
             ValueError: the vector has another length than the model has weights.
         """
         _require(self.spec, weights)
-        self.weights.copy_(_array(weights[self.spec.columns("shared")]))
+        self.shared.weights.copy_(_array(weights[self.spec.columns("shared")]))
+        self.private.weights.copy_(self._first_private)
         with torch.no_grad():
             buffers = dict(self.model.named_buffers())
             for span in self.spec.buffers:
@@ -103,17 +117,41 @@ class FlatModel:
         """The model's weights as a new (d,) float32 vector."""
         buffers = dict(self.model.named_buffers())
         parts = [buffers[span.name].detach().reshape(-1).numpy() for span in self.spec.buffers]
-        return np.concatenate([self.weights.numpy(), *parts])
+        return np.concatenate([self.shared.weights.numpy(), *parts])
 
 
-def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor, Role]]:
-    """All that travels, in the vector's order."""
+class Flat:
+    """Some of a model's parameters and their gradients, each as one float32 tensor that the model's are views of."""
+
+    def __init__(self, model: nn.Module, spans: Sequence[Span]) -> None:
+        self.parameters = [model.get_parameter(span.name) for span in spans]
+        self.weights = torch.cat([torch.empty(0), *(p.detach().reshape(-1) for p in self.parameters)])
+        self.gradient = torch.zeros_like(self.weights)
+        start = 0
+        for parameter in self.parameters:
+            stop = start + parameter.numel()
+            parameter.data = self.weights[start:stop].view(parameter.shape)
+            parameter.grad = self.gradient[start:stop].view(parameter.shape)
+            start = stop
+
+
+def _tensors(model: nn.Module, private: Collection[str]) -> Iterator[tuple[str, Tensor, Role]]:
+    """All that travels, in the vector's order, and then what is private."""
+    own = {name for name, _ in model.named_parameters() if any(_is_in(name, layer) for layer in private)}
     for name, parameter in model.named_parameters():
-        yield name, parameter, "shared"
+        if name not in own:
+            yield name, parameter, "shared"
     saved = model.state_dict().keys()
     for name, buffer in model.named_buffers():
         if name in saved and buffer.is_floating_point() and bool(torch.isfinite(buffer).all()):
             yield name, buffer, "buffer"
+    for name, parameter in model.named_parameters():
+        if name in own:
+            yield name, parameter, "private"
+
+
+def _is_in(parameter: str, layer: str) -> bool:
+    return parameter == layer or parameter.startswith(f"{layer}.")
 
 
 def _array(weights: Vector) -> Tensor:

@@ -17,8 +17,8 @@ from neurogrid.data.tables import current_tables, refuse_missing
 from neurogrid.errors import InputError, UsageError
 from neurogrid.fl.attack import Attackers, AttackSettings
 from neurogrid.fl.rounds import Federation, RoundSettings
+from neurogrid.fl.spec import Spec
 from neurogrid.fl.update import Vector
-from neurogrid.fl.weights import spec_of
 from neurogrid.ledger import read_final, read_weights
 from neurogrid.ledger.records import read_end, read_genesis, refuse_begun, refuse_ended
 from neurogrid.pipeline import earlier, runs, settings, teachers
@@ -26,7 +26,7 @@ from neurogrid.pipeline.earlier import Earlier
 from neurogrid.plural import plural
 from neurogrid.storage import Place, place
 from neurogrid.teacher.store import Teacher
-from neurogrid.workloads.meters.agent import AgentTrainerFactory, TrainingSettings, new_model
+from neurogrid.workloads.meters.agent import AgentTrainerFactory, TrainingSettings, vector_spec
 from neurogrid.workloads.meters.evaluation import EvaluationSettings
 from neurogrid.workloads.meters.preflight import refuse_without_windows
 
@@ -131,8 +131,8 @@ def plan_training(config: Config, manifest: Manifest, resume: str = "", *, accep
         fewer = config.sampling.model_copy(update={"agents": len(manifest.agents)})
         load(to_yaml(config.model_copy(update={"sampling": fewer})), where="config with this manifest's agents")
     refuse_missing(manifest, place(config.warehouse))
-    spec = spec_of(new_model(settings.training(config)))
-    plan = _train_plan(config, manifest, run, None if resume else earlier.find(config, manifest, spec))
+    start_run = None if resume else earlier.find(config, manifest, spec(settings.training(config)))
+    plan = _train_plan(config, manifest, run, start_run)
     refuse_more_tasks_than_cores(config)
     refuse_without_windows(plan.training.windows, manifest, plan.rounds.aggregation.min_agents)
     return replace(plan, resumes=bool(resume), accept_break=accept_break)
@@ -159,7 +159,7 @@ def plan_replay(config: Config, run_id: str) -> TrainPlan:
 def _train_plan(config: Config, manifest: Manifest, run: Place, start_run: Earlier | None) -> TrainPlan:
     """The plan of a new run, from the weights of an earlier one, or those that its seed or its teacher gives."""
     warehouse, training, rounds = place(config.warehouse), settings.training(config), settings.rounds(config)
-    model, teacher = new_model(training), teachers.find(config, manifest)
+    teacher = teachers.find(config, manifest)
     agents, attack = tuple(agent.agent_id for agent in manifest.agents), settings.attack(config)
     return TrainPlan(
         run=run,
@@ -170,8 +170,8 @@ def _train_plan(config: Config, manifest: Manifest, run: Place, start_run: Earli
         federation=Federation(
             agents=agents,
             districts={agent.agent_id: agent.district for agent in manifest.agents},
-            spec=spec_of(model),
-            start=start_run.weights if start_run else teachers.start(teacher, training.model, model),
+            spec=spec(training),
+            start=start_run.weights if start_run else teachers.start(teacher, training),
             seed=config.seed,
         ),
         factory=AgentTrainerFactory(warehouse, manifest, training, teachers.distillation(config, teacher)),
@@ -198,9 +198,17 @@ def plan_evaluation(config: Config, run_id: str) -> EvaluatePlan:
     end = read_end(run)
     manifest = find_manifest(runs.with_own_manifest(config, run_id))
     runs.refuse_other_manifest(read_genesis(run), manifest)
-    weights = read_final(run, end, spec_of(new_model(settings.training(config))))
+    weights = read_final(run, end, spec(settings.training(config)))
     refuse_missing(manifest, warehouse)
     return EvaluatePlan(warehouse, run, manifest, settings.evaluation(config), weights, str(end["sha256"]))
+
+
+def spec(training: TrainingSettings) -> Spec:
+    """What the run's vector holds; raises UsageError where the config names private layers that the model lacks."""
+    try:
+        return vector_spec(training)
+    except ValueError as error:
+        raise UsageError("local.private_layers names what cannot be private", found=str(error)) from error
 
 
 def find_manifest(config: Config) -> Manifest:

@@ -45,7 +45,8 @@ def loss(config: Config) -> LossSettings:
 
 def local(config: Config) -> LocalSettings:
     """See LocalSettings."""
-    return LocalSettings(**config.local.model_dump(exclude={"loss", "huber_delta", "surge_weight", "distill_weight"}))
+    others = {"loss", "huber_delta", "surge_weight", "distill_weight", "private_layers"}
+    return LocalSettings(**config.local.model_dump(exclude=others))
 
 
 def training(config: Config) -> TrainingSettings:
@@ -59,6 +60,7 @@ def training(config: Config) -> TrainingSettings:
         validation_windows=config.rounds.panel_windows,
         cache_mb=config.backend.cache_mb,
         seed=config.seed,
+        private=tuple(config.local.private_layers),
     )
 
 
@@ -140,4 +142,5 @@ def evaluation(config: Config) -> EvaluationSettings:
         pooled=central(section.pooled_steps),
         seed=config.seed,
         show_households=config.show_households,
+        private=training(config) if config.local.private_layers else None,
     )

@@ -4,14 +4,15 @@ from neurogrid.config import Config
 from neurogrid.data.manifest import Manifest
 from neurogrid.errors import InputError, UsageError
 from neurogrid.fl.update import Vector
-from neurogrid.fl.weights import flatten, from_state_dict, spec_of
+from neurogrid.fl.weights import flatten, from_state_dict
 from neurogrid.ledger.chain import Record
 from neurogrid.pipeline import settings
 from neurogrid.storage import place
 from neurogrid.teacher.households import refuse_leaks
 from neurogrid.teacher.store import Teacher, open_teacher, refuse_other_windows
+from neurogrid.workloads.meters.agent import TrainingSettings, new_model, vector_spec
 from neurogrid.workloads.meters.distillation import Distillation
-from neurogrid.workloads.meters.models import Forecaster, ModelSettings
+from neurogrid.workloads.meters.models import ModelSettings
 
 
 def named(config: Config) -> Teacher | None:
@@ -58,11 +59,11 @@ def find(config: Config, manifest: Manifest) -> Teacher | None:
     return teacher
 
 
-def start(teacher: Teacher | None, settings: ModelSettings, model: Forecaster) -> Vector:
-    """The weights before round 1: a teacher's where they fit the model, whose size is `settings`, else its own."""
-    if teacher is None or teacher.model != settings:
-        return flatten(model)
-    return from_state_dict(spec_of(model), teacher.weights())
+def start(teacher: Teacher | None, settings: TrainingSettings) -> Vector:
+    """The weights before round 1: a teacher's where they fit the model, else those of the run's seed."""
+    if teacher is None or teacher.model != settings.model:
+        return flatten(new_model(settings), settings.private)
+    return from_state_dict(vector_spec(settings), teacher.weights())
 
 
 def distillation(config: Config, teacher: Teacher | None) -> Distillation | None:

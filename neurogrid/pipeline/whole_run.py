@@ -8,7 +8,6 @@ from neurogrid.data.sampling import SamplingSettings
 from neurogrid.errors import UsageError
 from neurogrid.fl.attack import AttackSettings
 from neurogrid.fl.rounds import RoundSettings
-from neurogrid.fl.weights import spec_of
 from neurogrid.ledger.records import read_end, read_evaluation, refuse_begun
 from neurogrid.pipeline import etl, plan, runs, sessions, settings, steps, teachers, training
 from neurogrid.pipeline.etl_plan import EtlPlan, plan_etl
@@ -16,7 +15,7 @@ from neurogrid.pipeline.events import SILENT, AlreadyTrained, Observer, RunBegin
 from neurogrid.plural import plural
 from neurogrid.storage import place
 from neurogrid.teacher.store import refuse_other_windows
-from neurogrid.workloads.meters.agent import TrainingSettings, new_model
+from neurogrid.workloads.meters.agent import TrainingSettings
 from neurogrid.workloads.meters.evaluation import Comparison
 
 
@@ -68,7 +67,7 @@ def plan_run(config: Config) -> RunPlan:
         training=learning,
         rounds=settings.rounds(config),
         attack=settings.attack(config),
-        n_weights=spec_of(new_model(learning)).size,
+        n_weights=plan.spec(learning).size,
         comparisons=tuple(config.evaluation.comparisons),
     )
 

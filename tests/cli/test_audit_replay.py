@@ -25,7 +25,7 @@ BUFFERED = (
     "rounds.count=5",
     "backend.kind=spark",
 )
-KINDS = {"sync": ("rounds.count=3",), "buffered": BUFFERED}
+KINDS = {"sync": ("rounds.count=3", "local.private_layers=[surge]"), "buffered": BUFFERED}
 
 
 def sets(*values: str) -> list[str]:

@@ -181,6 +181,6 @@ def test_a_flat_models_parameters_are_its_vector() -> None:
     model = net()
     before = flatten(model)
     flat = FlatModel(model)
-    np.testing.assert_array_equal(flat.weights.numpy(), before)
-    flat.weights.mul_(2)
+    np.testing.assert_array_equal(flat.shared.weights.numpy(), before)
+    flat.shared.weights.mul_(2)
     np.testing.assert_array_equal(flatten(model), 2 * before)

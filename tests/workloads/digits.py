@@ -1,6 +1,6 @@
 """A second workload, which shares nothing with meters: scikit-learn's digits, a small CNN with BatchNorm and dropout.
 
-Agents' images are files in a folder, one an agent.
+Agents' images are files in a folder, one an agent. Agents may name the digits each in their own way.
 """
 
 import contextlib
@@ -64,6 +64,18 @@ def write(folder):
     np.save(folder / "tested.npy", rows[:TESTED])
 
 
+OWN_NAMES = ("layers.10",)
+"""The last layer, which may be private."""
+
+
+def own_names(folder):
+    """The same images, but each agent calls the digits by other numbers: no layer that all share can tell them."""
+    for shift, name in enumerate(AGENTS):
+        rows = np.load(folder / f"{name}.npy")
+        rows[:, 64] = (rows[:, 64] + shift) % 10
+        np.save(folder / f"{name}.npy", rows)
+
+
 def opened(folder, name):
     """Pixels from 0 to 16, as they are: what BatchNorm's statistics begin with is far off."""
     rows = np.load(folder / f"{name}.npy")
@@ -84,6 +96,7 @@ class Digits:
 
     folder: Path
     killed: Path | None = None
+    private: tuple[str, ...] = ()
 
     def __call__(self):
         torch.set_num_threads(1)
@@ -92,22 +105,20 @@ class Digits:
 
 class DigitsTrainer:
     def __init__(self, own):
-        self.own, self.flat, self.shards = own, FlatModel(new_model()), {}
+        self.own, self.flat, self.shards = own, FlatModel(new_model(), own.private), {}
 
     def train(self, agent, round_number, weights):
-        images, labels = self.shard(agent)
-        chosen = generator(SEED, "batches", round_number, agent).integers(
-            0, len(labels), (LOCAL.steps, LOCAL.batch_size)
-        )
         result = local.train(
             self.flat,
             weights,
-            ((images[rows], labels[rows]) for rows in chosen),
-            lambda batch: nn.functional.cross_entropy(self.flat.model(batch[0]), batch[1]),
+            self.batches(agent, "batches", round_number),
+            self.loss,
             settings=LOCAL,
             rates=repeat(local.learning_rate(LOCAL, round_number, ROUNDS)),
             random=generator(SEED, "dropout", round_number, agent),
+            private=self.batches(agent, "private", 0),
         )
+        labels = self.shard(agent)[1]
         if self.own.killed is not None and round_number == 2:
             with contextlib.suppress(FileExistsError):
                 self.own.killed.touch(exist_ok=False)
@@ -117,9 +128,19 @@ class DigitsTrainer:
     def evaluate(self, agent, weights):
         images, labels = self.shard(agent)
         self.flat.load(weights)
+        local.fit_private(self.flat, self.batches(agent, "private", 0), self.loss, settings=LOCAL)
         with torch.inference_mode():
             loss = nn.functional.cross_entropy(self.flat.model.eval()(images), labels)
         return {"loss": float(loss), "windows": len(labels)}
+
+    def loss(self, batch):
+        return nn.functional.cross_entropy(self.flat.model(batch[0]), batch[1])
+
+    def batches(self, agent, purpose, round_number):
+        images, labels = self.shard(agent)
+        random = generator(SEED, purpose, round_number, agent)
+        for rows in random.integers(0, len(labels), (LOCAL.steps, LOCAL.batch_size)):
+            yield images[rows], labels[rows]
 
     def holds(self, agent):
         return agent in self.shards

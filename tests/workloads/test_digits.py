@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from digits import AGENTS, ROUNDS, SEED, Digits, accuracy, new_model, write
+from digits import AGENTS, OWN_NAMES, ROUNDS, SEED, Digits, accuracy, new_model, own_names, write
 
 from neurogrid.backends.inline import InlineBackend
 from neurogrid.backends.spark import SparkBackend
@@ -36,7 +36,7 @@ def folder(tmp_path_factory):
     return folder
 
 
-def run(backend):
+def run(backend, federation=FEDERATION):
     records = []
 
     class Watch:
@@ -44,7 +44,7 @@ def run(backend):
             records.append(record)
 
     with backend:
-        finish = federate(State.start(FEDERATION.start), FEDERATION, SETTINGS, backend, [Watch()])
+        finish = federate(State.start(federation.start), federation, SETTINGS, backend, [Watch()])
     return finish.state.weights, records
 
 
@@ -76,6 +76,23 @@ def test_digits_have_the_same_bits_on_spark_whatever_the_number_of_tasks_and_whi
     assert [[(a.agent_id, a.reason, a.norm, a.train_loss) for a in r.agents] for r in records] == [
         [(a.agent_id, a.reason, a.norm, a.train_loss) for a in r.agents] for r in inline[1]
     ]
+
+
+@pytest.mark.slow
+def test_agents_that_name_the_digits_each_in_their_own_way_learn_together_what_private_layers_leave(
+    spark, exchange, tmp_path
+):
+    write(tmp_path)
+    own_names(tmp_path)
+    ours = replace(FEDERATION, spec=spec_of(MODEL, OWN_NAMES), start=flatten(MODEL, OWN_NAMES))
+    weights, records = run(InlineBackend(Digits(tmp_path, private=OWN_NAMES)), ours)
+    _, all_shared = run(InlineBackend(Digits(tmp_path)))
+    assert records[-1].held_out_loss < 0.5 * all_shared[-1].held_out_loss
+    assert records[-1].held_out_loss < 0.7 * records[0].held_out_loss
+    backend = SparkBackend(spark, Digits(tmp_path, private=OWN_NAMES), ours.spec.size, replace(exchange, tasks=2))
+    on_spark, again = run(backend, ours)
+    assert on_spark.tobytes() == weights.tobytes()
+    assert [r.held_out_loss for r in again] == [r.held_out_loss for r in records]
 
 
 def test_lengths_on_record_are_those_of_weights_alone(inline):

@@ -12,11 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from neurogrid.data.household import Household
 from neurogrid.data.manifest import Agent, Manifest, read_part
 from neurogrid.errors import RunError
 from neurogrid.fl import local
+from neurogrid.fl.spec import Spec
 from neurogrid.fl.update import AgentId, Update, Vector
-from neurogrid.fl.weights import FlatModel
+from neurogrid.fl.weights import FlatModel, flatten, spec_of
 from neurogrid.plural import plural
 from neurogrid.randomness import generator
 from neurogrid.storage import Place
@@ -43,6 +45,7 @@ class TrainingSettings:
         validation_windows: windows of each agent in its fixed validation sample.
         cache_mb: memory that one task may spend on shards, MB.
         seed: the run's.
+        private: names of layers that stay with each agent.
     """
 
     windows: WindowSettings
@@ -53,6 +56,7 @@ class TrainingSettings:
     validation_windows: int
     cache_mb: int
     seed: int
+    private: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ class AgentTrainer:
         self._settings = settings
         self._shards = ShardCache(warehouse, manifest, settings.windows, settings.cache_mb)
         self._model = new_model(settings)
-        self._flat = FlatModel(self._model)
+        self._flat = FlatModel(self._model, settings.private)
         self._distillation = distillation
         self._guide = load_guide(distillation, model_shape(settings.windows)) if distillation else None
 
@@ -120,6 +124,7 @@ class AgentTrainer:
             settings=settings.local,
             rates=repeat(local.learning_rate(settings.local, round_number, settings.rounds)),
             random=generator(settings.seed, "dropout", round_number, agent),
+            private=private_batches(shard, settings.local, settings.seed, agent),
         )
         metrics = {"loss": result.loss, "train_s": result.seconds}
         return Update(agent=agent, delta=result.delta, windows=len(origins), metrics=metrics)
@@ -132,6 +137,8 @@ class AgentTrainer:
         if not len(sample):
             return {"loss": float("nan"), "windows": 0.0}
         self._flat.load(weights)
+        batches = private_batches(shard, settings.local, settings.seed, agent)
+        local.fit_private(self._flat, batches, self._loss, settings=settings.local)
         self._model.eval()
         with torch.inference_mode():
             loss = forecast_loss(self._model, settings.loss, as_tensors(gather(shard, sample)))
@@ -202,6 +209,42 @@ def load_shard(warehouse: Place, manifest: Manifest, agent: Agent, windows: Wind
 def new_model(settings: TrainingSettings) -> Forecaster:
     """The model as a run begins: weights from the seed."""
     return build(settings.model, model_shape(settings.windows), seed=settings.seed)
+
+
+def vector_spec(settings: TrainingSettings) -> Spec:
+    """What the run's vector holds; raises ValueError where private layers are named that the model does not have."""
+    return spec_of(new_model(settings), settings.private)
+
+
+def private_batches(shard: Shard, settings: local.LocalSettings, seed: int, agent: AgentId) -> Iterator[Windows]:
+    """By which an agent's private layers are fitted: windows of its training part, the same ones each time."""
+    origins = shard.origins["train"]
+    if not len(origins):
+        return iter(())
+    random = generator(seed, "private batches", agent)
+    return _batches(shard, origins[random.integers(0, len(origins), (settings.private_steps, settings.batch_size))])
+
+
+def completed(weights: Vector, household: Household, settings: TrainingSettings) -> Vector:
+    """The weights of the whole model, with private layers fitted to a household's training part.
+
+    Args:
+        weights: (d,) float32, of a run.
+        household: whose they shall be.
+        settings: the run's.
+
+    Returns:
+        The vector of a model without private layers, see `weights.load`.
+    """
+    shard = build_shard([(household, None)], settings.windows, ("train",))
+    model = new_model(settings)
+    flat = FlatModel(model, settings.private)
+    flat.load(weights)
+    batches = private_batches(shard, settings.local, settings.seed, household.meta.household_id)
+    local.fit_private(
+        flat, batches, lambda windows: forecast_loss(model, settings.loss, windows), settings=settings.local
+    )
+    return flatten(model)
 
 
 def model_shape(windows: WindowSettings) -> Shape:

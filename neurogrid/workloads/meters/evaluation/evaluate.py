@@ -20,9 +20,10 @@ from neurogrid.data.manifest import Agent, Manifest
 from neurogrid.data.progress import watched
 from neurogrid.errors import RunError
 from neurogrid.fl.update import Vector
+from neurogrid.fl.weights import flatten
 from neurogrid.storage import Place
 from neurogrid.tasks import array_of, run_tasks
-from neurogrid.workloads.meters.agent import model_shape
+from neurogrid.workloads.meters.agent import TrainingSettings, completed, model_shape
 from neurogrid.workloads.meters.evaluation import ridge
 from neurogrid.workloads.meters.evaluation.comparisons import CentralSettings, train_alone, train_pooled
 from neurogrid.workloads.meters.evaluation.examples import Candidate, Examples, cluster_days, ranked
@@ -63,6 +64,7 @@ class EvaluationSettings:
         alone, pooled: how their models are trained.
         seed: of the bootstrap.
         show_households: whether forecasts and readings of single households are kept as examples.
+        private: how the run's private layers are fitted to each household; None where it has none.
     """
 
     windows: WindowSettings
@@ -72,6 +74,7 @@ class EvaluationSettings:
     pooled: CentralSettings
     seed: int
     show_households: bool = True
+    private: TrainingSettings | None = None
 
 
 def evaluate(
@@ -106,20 +109,21 @@ def evaluate(
     own: dict[str, _Own] = {}
     federated_ridge: dict[str, Floats] = {}
     alpha = None
-    shapes = {vector.shape for vector in weights.values()}
+    whole = build(settings.model, model_shape(settings.windows), seed=settings.seed)
+    is_model = partial(_is_model, flatten(whole).shape)
     if "ridge" in settings.comparisons:
         federated_ridge["ridge_federated"], alpha, own = _ridges(run, trained, settings.windows)
     if "alone" in settings.comparisons:
         alone: TypeAdapter[Vector | None] = TypeAdapter(_Weights | None)
         train = partial(_alone, settings=settings.alone)
-        found = run("training alone", train, trained, alone, partial(_is_model, shapes))
+        found = run("training alone", train, trained, alone, is_model)
         for file, vector in zip(trained, found, strict=True):
             if vector is not None:
                 own[file.household_id] = _Own(own.get(file.household_id, _Own({}, {})).coefficients, {"alone": vector})
     if "pooled" in settings.comparisons:
         together = partial(_pooled, settings=settings.pooled)
         pooled: TypeAdapter[Vector] = TypeAdapter(_Weights)
-        by_method["pooled"] = run("training pooled", together, [tuple(trained)], pooled, partial(_is_model, shapes))[0]
+        by_method["pooled"] = run("training pooled", together, [tuple(trained)], pooled, is_model)[0]
     score = partial(_score, settings=settings, weights=by_method, coefficients=federated_ridge)
     items = [(file, own.get(file.household_id, _Own({}, {}))) for file in (*trained, *held_out)]
     is_score = partial(_is_score, settings.windows.horizon_slots, {*by_method}, {*NAIVE, *federated_ridge})
@@ -261,8 +265,8 @@ def _is_sum(horizon: int, inputs: int, files: Sequence[HouseholdFile], sums: _Gr
     )
 
 
-def _is_model(shapes: AbstractSet[tuple[int, ...]], _item: object, weights: Vector | None) -> bool:
-    return weights is None or weights.shape in shapes
+def _is_model(shape: tuple[int, ...], _item: object, weights: Vector | None) -> bool:
+    return weights is None or weights.shape == shape
 
 
 def _is_score(
@@ -294,8 +298,11 @@ def _score(
     coefficients: Mapping[str, Floats],
 ) -> HouseholdScore:
     file, own = item
+    household = read(file)
+    if settings.private is not None:
+        weights = {**weights, OWN_MODEL: completed(weights[OWN_MODEL], household, settings.private)}
     return score_household(
-        read(file),
+        household,
         settings.windows,
         build(settings.model, model_shape(settings.windows), seed=settings.seed),
         {**weights, **own.weights},
