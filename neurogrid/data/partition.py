@@ -104,9 +104,10 @@ def deal_weeks(weeks: Sequence[Week], agents: int, kind: Kind, alpha: float, see
     """Deals weeks to agents, each week to exactly one.
 
     `iid`: shuffled, then one each in turn, stage by stage, so that agents hold equally many, of all households.
-    `dirichlet`: for each cluster the agents' shares are drawn from Dirichlet(alpha) (Hsu et al. 2019, arXiv:1909.06335)
-    and its weeks dealt out by them; the smaller alpha, the more an agent sees of few clusters only. An agent that would
-    get no training week is given one by the agent that then has most.
+    `dirichlet`: for each cluster the agents' shares are drawn from Dirichlet(alpha), as Yurochkin et al. 2019
+    (arXiv:1905.12022) do, and its weeks dealt out by them; the smaller alpha, the more an agent sees of few clusters
+    only, and the more agents differ in size. An agent that would get no training week is given one by the agent that
+    then has most.
 
     Raises:
         UsageError: there are fewer training weeks than agents.

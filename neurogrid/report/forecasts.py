@@ -44,7 +44,7 @@ def forecasts(facts: RunFacts) -> Section:
     ahead = _ahead(evaluation)
     lead = (
         f"Errors of forecasts of the next {ahead} in the test period, on which nothing was trained or tuned. Each "
-        "figure is the mean over households with its 95% interval (bootstrap over households). The baseline to beat is "
+        "figure is the mean over households with its 95% interval over households. The baseline to beat is "
         "the median of the same slot over the last 28 days."
     )
     charts: list[Chart] = []
@@ -231,8 +231,10 @@ def _errors_table(key: str, group: Group) -> Table:
                 METHODS.get(name, name),
                 figure(method.get("mae"), 4),
                 figure(method.get("mae_below_median_percent"), 1),
+                figure(method.get("bias_percent"), 1),
                 figure(method.get("rmse"), 4),
                 figure(method.get("mase"), 3),
+                figure(method.get("mase_median"), 3),
                 figure(method.get("better_than_median_share"), 0, factor=100),
             ]
         )
@@ -240,11 +242,16 @@ def _errors_table(key: str, group: Group) -> Table:
         Column("Method", numeric=False),
         Column("MAE", "kWh a slot"),
         Column("Below the median", "% of its MAE"),
+        Column("Bias of the sum", "% of the load"),
         Column("RMSE", "kWh a slot"),
         Column("MASE"),
+        Column("Median MASE"),
         Column("Better than the median", "% of households"),
     )
     ours = frozenset(i for i, name in enumerate(names) if name == "federated")
     title = f"{GROUPS[key]}: {plural(len(group['households']), 'household')}, {plural(group['windows'], 'window')}"
-    note = "A negative figure in “Below the median” means an error above the median’s."
+    note = (
+        "A negative figure in “Below the median” means an error above the median’s. The bias is that of the sum over "
+        "households: a model trained for the smallest absolute error forecasts the sum too low, see local.loss."
+    )
     return Table(title, columns, rows, ours, note)

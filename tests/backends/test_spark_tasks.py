@@ -77,6 +77,7 @@ def test_a_worker_that_falls_silent_has_its_agents_trained_by_another_and_is_ref
         assert_same(run(backend, plans[2]), references[2])
 
 
+@pytest.mark.slow
 def test_an_executor_that_is_asked_to_leave_hands_in_what_it_has_done_and_the_round_is_the_same(
     spark, tmp_path, monkeypatch
 ):
@@ -175,6 +176,7 @@ print("pids", *pids, flush=True)
 """
 
 
+@pytest.mark.slow
 def test_no_process_and_no_port_is_left_after_the_end_even_with_a_stopped_worker():
     script = SCRIPT.format(here=str(Path(__file__).parent))
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=90, check=False)

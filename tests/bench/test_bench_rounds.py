@@ -1,6 +1,7 @@
 """The benchmark of rounds measures what it says."""
 
 import numpy as np
+import pytest
 
 from neurogrid.bench.agents import IdleFactory
 from neurogrid.bench.bare import BareExchange, BareTraining
@@ -15,12 +16,14 @@ def test_the_bare_exchange_moves_every_delta():
             assert (exchange._deltas == 1).all()
 
 
+@pytest.mark.slow
 def test_the_bare_loop_trains_every_agent_in_as_many_processes():
     with BareTraining(IdleFactory(10), ["A1", "A2", "A3"], 2) as training:
         assert len(training.pids) == 2
         assert 0 < training.round(1, np.zeros(10, np.float32)) < 1
 
 
+@pytest.mark.slow
 def test_a_row_has_every_phase_and_the_bare_figures_beside_it():
     table = bench_rounds([3], ["inline"], 1)
     (row,) = table.rows

@@ -48,6 +48,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, spark: SparkSession) -> Ite
         yield root
 
 
+@pytest.mark.slow
 def test_more_agents_than_households_train_on_weeks_of_them_and_are_compared_with_all(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -62,6 +62,7 @@ def memory():
         yield Path(folder)
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_random_points_resumes_to_the_same_bits_and_verifies_clean(memory, uninterrupted):
     draw = random.Random(20261123)
     cut_short = 0

@@ -27,6 +27,7 @@ from neurogrid.telemetry.exporter import Exporter
 from neurogrid.telemetry.server import serving
 
 NAMESPACE, RELEASE, POD = "energy", "ng", "ng-train-1-driver"
+pytestmark = pytest.mark.slow
 BOARD = [query for query in queries(".*", "10s") if query.board == "neurogrid-resources"]
 
 

@@ -38,7 +38,7 @@ pre.id = "found"; pre.textContent = JSON.stringify(found);
 document.body.replaceChildren(pre);
 </script>"""
 
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")]
 
 
 def look(html: str, folder: Path, width_px: int) -> dict[str, Any]:

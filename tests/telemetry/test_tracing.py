@@ -145,6 +145,7 @@ class Keep:
     def persisted(self, round_id, persist_s): ...
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("agents", "tasks"), [(15, 1), (1000, 2)])
 def test_tracing_costs_under_a_hundredth_of_a_round_exporting_and_receiving_included(
     tmp_path, monkeypatch, agents, tasks

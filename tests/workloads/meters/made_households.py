@@ -33,7 +33,7 @@ def make_household(number: int, days: int = 90, *, quiet: bool = False) -> House
     kwh = np.maximum(habit + 0.1 * random.normal(size=rows) + (random.random(rows) < 0.05) * 0.8, 0).astype(np.float32)
     train, validation = int(rows * 0.7), int(rows * 0.8)
     if quiet:
-        kwh[validation:] = 0
+        kwh[random.random(rows) < 0.95] = 0
     observed = random.random(rows) > 0.01
     known = kwh[:train][observed[:train]]
     mean, std = float(known.mean()), float(known.std())

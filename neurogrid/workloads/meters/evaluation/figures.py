@@ -5,14 +5,13 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from neurogrid.workloads.meters.evaluation.intervals import Figure, Resampler, share
 from neurogrid.workloads.meters.evaluation.metrics import (
     SCORE_LIMIT,
     SCORE_STEP,
     Counts,
     Detection,
-    Figure,
     Floats,
-    Resampler,
     best_cut,
     confusion,
     detection,
@@ -31,8 +30,7 @@ def outputs(horizon_slots: int) -> tuple[str, ...]:
 
 def tune_cuts(scores: Sequence[HouseholdScore]) -> Cuts:
     """For each method and output the bin with the best F1 over these households' validation windows."""
-    # All of them: whom the rule of QUIET_SHARE leaves out is known from the test part only.
-    parts = [score.parts["validation"] for score in scores if "validation" in score.parts]
+    parts = [score.parts["validation"] for score in scores if "validation" in score.parts and not score.quiet]
     cuts: Cuts = {}
     for method in _in_order(part.scores for part in parts):
         total = np.sum([_pooled(part.scores[method]) for part in parts if method in part.scores], axis=0)
@@ -74,6 +72,9 @@ def _methods(
     names = _in_order(part.absolute for part in parts)
     absolute = {name: _stack([part.absolute for part in parts], name) for name in names}  # (n, h) each
     squared = {name: _stack([part.squared for part in parts], name) for name in names}
+    signed = {name: _stack([part.signed for part in parts], name).mean(axis=1) for name in names}
+    load = np.array([part.load.mean() for part in parts])
+    some_load = np.where(load > 0, load, np.nan)
     mae = {name: error.mean(axis=1) for name, error in absolute.items()}
     rmse = {name: np.sqrt(error.mean(axis=1)) for name, error in squared.items()}
     return {
@@ -81,13 +82,16 @@ def _methods(
             mae=resampler.mean(mae[name]),
             rmse=resampler.mean(rmse[name]),
             mase=resampler.mean(mae[name] / scale),
+            mase_median=resampler.median(mae[name] / scale),
+            bias_percent=_bias(signed[name], load, resampler),
+            household_bias_percent=_bias(signed[name] / some_load, np.ones(len(load)), resampler),
             mae_by_slot=tuple(resampler.mean(slot) for slot in absolute[name].T),
             rmse_by_slot=tuple(resampler.mean(np.sqrt(slot)) for slot in squared[name].T),
             mase_by_slot=tuple(resampler.mean(slot / scale) for slot in absolute[name].T),
             mae_below_median_percent=_below(mae[name], mae["median_28_days"], resampler),
             rmse_below_mean_percent=_below(rmse[name], rmse["mean_28_days"], resampler),
-            better_than_median_share=_share_less(mae[name], mae["median_28_days"], resampler),
-            better_than_alone_share=_share_less(mae[name], mae["alone"], resampler) if "alone" in mae else None,
+            better_than_median_share=_share_less(mae[name], mae["median_28_days"]),
+            better_than_alone_share=_share_less(mae[name], mae["alone"]) if "alone" in mae else None,
             households=int((~np.isnan(mae[name])).sum()),
         )
         for name in names
@@ -100,8 +104,14 @@ def _below(values: Floats, than: Floats, resampler: Resampler) -> Figure:
     return Figure(100 * (1 - found.value), 100 * (1 - found.high), 100 * (1 - found.low))
 
 
-def _share_less(values: Floats, than: Floats, resampler: Resampler) -> Figure:
-    return resampler.mean(np.where(np.isnan(values) | np.isnan(than), np.nan, values < than))
+def _bias(signed: Floats, load: Floats, resampler: Resampler) -> Figure:
+    known = ~np.isnan(signed)
+    found = resampler.ratio(np.where(known, signed, 0), np.where(known, load, 0), least=-np.inf)
+    return Figure(100 * found.value, 100 * found.low, 100 * found.high)
+
+
+def _share_less(values: Floats, than: Floats) -> Figure:
+    return share(np.where(np.isnan(values) | np.isnan(than), np.nan, values < than))
 
 
 def _surges(parts: Sequence[PartScore], cuts: Cuts, resampler: Resampler) -> tuple[SurgeFigures, ...]:
@@ -123,7 +133,7 @@ def _surges(parts: Sequence[PartScore], cuts: Cuts, resampler: Resampler) -> tup
         methods["persistence"] = detection(persistence[:, row], None, resampler)
         methods["always"] = detection(np.stack([yes, no, none, none], axis=1), None, resampler)
         methods["never"] = detection(np.stack([none, none, yes, no], axis=1), None, resampler)
-        found.append(SurgeFigures(name, resampler.ratio(yes.astype(float), (yes + no).astype(float)), methods))
+        found.append(SurgeFigures(name, resampler.ratio(yes.astype(float), (yes + no).astype(float), most=1), methods))
     return tuple(found)
 
 

@@ -1,7 +1,4 @@
-"""Figures out of sums: errors, shares, precision and recall, each with a bootstrap interval over households.
-
-A household is the unit throughout: windows of one household are alike, so intervals over windows would be too narrow.
-"""
+"""Figures out of sums: errors, precision and recall, each with an interval over households."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -10,63 +7,14 @@ import numpy as np
 import numpy.typing as npt
 
 from neurogrid.data.household import Household
-from neurogrid.randomness import generator
 from neurogrid.tasks import array_of
+from neurogrid.workloads.meters.evaluation.intervals import UNDEFINED, Figure, Resampler
 
 Floats = Annotated[npt.NDArray[np.float64], array_of(np.float64)]
 Counts = Annotated[npt.NDArray[np.int64], array_of(np.int64)]
-RESAMPLES = 1000
-RANKING_RESAMPLES = 200  # of average precision, whose every draw needs all scores
 SCORE_LIMIT, SCORE_STEP = 10.0, 0.05
 SCORE_BINS = int(2 * SCORE_LIMIT / SCORE_STEP) + 1
 """Surge scores are logits, rounded to steps of 0.05 between -10 and 10 and counted: sums over households stay exact."""
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A value with its 95% confidence interval; NaN where it is not defined."""
-
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class Resampler:
-    """Draws of households with replacement.
-
-    Attributes:
-        counts: (RESAMPLES, n) how often each household stands in each draw.
-    """
-
-    counts: Floats
-
-    @classmethod
-    def of(cls, households: int, seed: int, group: str) -> "Resampler":
-        """Draws that depend on the seed, the group's name and its size alone."""
-        chosen = generator(seed, "bootstrap", group).integers(0, max(households, 1), (RESAMPLES, households))
-        counts = np.zeros((RESAMPLES, households))
-        np.add.at(counts, (np.arange(RESAMPLES)[:, None], chosen), 1)
-        return cls(counts)
-
-    def mean(self, values: Floats) -> Figure:
-        """Mean over households of (n,) values; households with NaN are left out."""
-        return self.ratio(np.where(np.isnan(values), 0, values), (~np.isnan(values)).astype(float))
-
-    def ratio(self, numerators: Floats, denominators: Floats) -> Figure:
-        """Sum of (n,) over sum of (n,)."""
-        return self._figure(_divide(numerators.sum(), denominators.sum()), numerators, denominators)
-
-    def _figure(self, value: Floats, numerators: Floats, denominators: Floats) -> Figure:
-        drawn = _divide(self.counts @ numerators, self.counts @ denominators)
-        return interval(float(value), drawn)
-
-
-def interval(value: float, drawn: Floats) -> Figure:
-    """The middle 95% of the draws around a value."""
-    drawn = drawn[~np.isnan(drawn)]
-    low, high = np.percentile(drawn, [2.5, 97.5]) if len(drawn) else (np.nan, np.nan)
-    return Figure(value, float(low), float(high))
 
 
 def _divide(numerator: Floats, denominator: Floats) -> Floats:
@@ -77,7 +25,9 @@ def _divide(numerator: Floats, denominator: Floats) -> Floats:
 def mase_scale_kwh(household: Household) -> float:
     """What MASE divides by: mean absolute change from the day before, over the training period's measured pairs.
 
-    Hyndman and Koehler 2006 (doi:10.1016/j.ijforecast.2006.03.001), with a season of a day. NaN where it would be 0.
+    The seasonal form of Hyndman and Athanasopoulos 2021, section 5.8 (https://otexts.com/fpp3/accuracy.html), with a
+    season of a day. Hyndman and Koehler 2006, who proposed MASE, divide by the change from one value to the next. NaN
+    where it would be 0.
     """
     day, end = 1440 // household.meta.cadence_minutes, household.slot(household.meta.train_end)
     kwh, observed = household.kwh[:end].astype(np.float64), household.observed[:end]
@@ -131,17 +81,15 @@ class Detection:
 def detection(confusions: Counts, scores: Counts | None, resampler: Resampler) -> Detection:
     """Figures of (n, 4) confusions, one row a household, and of (n, 2, SCORE_BINS) counted scores."""
     hit, false, missed, right = confusions.astype(np.float64).T
-    ranked = Figure(float("nan"), float("nan"), float("nan"))
+    ranked = UNDEFINED
     if scores is not None:
-        drawn = resampler.counts[:RANKING_RESAMPLES] @ scores.reshape(len(scores), -1)
-        ranked = interval(
-            float(average_precision(scores.sum(0))), average_precision(drawn.reshape(-1, *scores.shape[1:]))
-        )
+        flat, shape = scores.reshape(len(scores), -1).astype(np.float64), scores.shape[1:]
+        ranked = resampler.statistic(lambda counts: average_precision((counts @ flat).reshape(-1, *shape)))
     return Detection(
-        precision=resampler.ratio(hit, hit + false),
-        recall=resampler.ratio(hit, hit + missed),
-        f1=resampler.ratio(2 * hit, 2 * hit + false + missed),
-        accuracy=resampler.ratio(hit + right, hit + false + missed + right),
+        precision=resampler.ratio(hit, hit + false, most=1),
+        recall=resampler.ratio(hit, hit + missed, most=1),
+        f1=resampler.ratio(2 * hit, 2 * hit + false + missed, most=1),
+        accuracy=resampler.ratio(hit + right, hit + false + missed + right, most=1),
         average_precision=ranked,
     )
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from neurogrid.plural import plural
 from neurogrid.workloads.meters.evaluation.examples import Examples
-from neurogrid.workloads.meters.evaluation.metrics import Detection, Figure
+from neurogrid.workloads.meters.evaluation.intervals import Figure
+from neurogrid.workloads.meters.evaluation.metrics import Detection
 
 GROUP_TITLES = {"trained": "Trained households, held-out time", "held_out": "Households that never trained"}
 METHOD_TITLES = {
@@ -33,10 +34,13 @@ SURGE_TITLES = {
 
 @dataclass(frozen=True)
 class MethodFigures:
-    """A method's errors, each the mean over households, with 95% intervals by bootstrap over households.
+    """A method's errors, each the mean over households, with 95% intervals over households (see intervals.py).
 
     Attributes:
         mae, rmse: kWh a slot. mase: MAE over the household's mean change from the day before in training.
+        mase_median: its median over households, which a household with hardly any load does not rule.
+        bias_percent: how far the sum of all households' forecasts lies above what was measured, as a share of that.
+        household_bias_percent: the same of each household, the mean over households.
         mae_by_slot, rmse_by_slot, mase_by_slot: the same for each slot of the horizon.
         mae_below_median_percent: how far the mean MAE lies below that of the 28-day median.
         rmse_below_mean_percent: how far the mean RMSE lies below that of the 28-day mean.
@@ -48,6 +52,9 @@ class MethodFigures:
     mae: Figure
     rmse: Figure
     mase: Figure
+    mase_median: Figure
+    bias_percent: Figure
+    household_bias_percent: Figure
     mae_by_slot: tuple[Figure, ...]
     rmse_by_slot: tuple[Figure, ...]
     mase_by_slot: tuple[Figure, ...]
@@ -73,7 +80,7 @@ class GroupFigures:
 
     Attributes:
         households: those that count, by id. windows: how many they have.
-        quiet: left out, since their test part is (nearly) all zeros.
+        quiet: left out, since their training part is (nearly) all zeros.
         without_windows: left out, since they have none in this part.
         methods: errors by method. surges: by output.
         mae_by_household: MAE by household and method, of all that have windows, the quiet ones too.
@@ -120,7 +127,8 @@ class Evaluation:
         lines = [
             f"## Forecast of the next {ahead} ({self.horizon_slots} slots of {self.cadence_minutes} min)",
             "",
-            "Test period; means over households with 95% intervals (bootstrap over households). kWh a slot.",
+            "Test period; means over households with 95% intervals over households. kWh a slot. The bias is that of "
+            "the sum over households: a forecast that suits the MAE of each may be far off for their sum.",
         ]
         for group, figures in self.parts["test"].items():
             if not figures.households:
@@ -129,7 +137,11 @@ class Evaluation:
             lines += ["", f"### {GROUP_TITLES[group]} ({counts})", ""]
             lines += _error_table(figures)
             lines += ["", "Errors by slot of the horizon:", "", *_error_by_slot_table(figures, self.cadence_minutes)]
-            lines += ["", f"Surges (above the household's own 95th percentile), any in the next {ahead}:", ""]
+            lines += [
+                "",
+                f"Surges (above the household's own 95th percentile), any in the next {ahead}; over all windows:",
+                "",
+            ]
             lines += _surge_table(figures.surges[-1])
             lines += ["", "Surges by slot, F1 of the federated head:", "", *_slot_table(figures.surges)]
             lines += _left_out(figures)
@@ -137,8 +149,11 @@ class Evaluation:
 
 
 def _error_table(figures: GroupFigures) -> Iterable[str]:
-    yield "| method | MAE | below the 28-day median | RMSE | below the 28-day mean | MASE | better than the median |"
-    yield "|---|---|---|---|---|---|---|"
+    yield (
+        "| method | MAE | below the 28-day median | bias | RMSE | below the 28-day mean | MASE | median MASE "
+        "| better than the median |"
+    )
+    yield "|---|---|---|---|---|---|---|---|---|"
     order = [name for name in METHOD_TITLES if name in figures.methods]
     for name in [*order, *(name for name in figures.methods if name not in order)]:
         found = figures.methods[name]
@@ -146,9 +161,11 @@ def _error_table(figures: GroupFigures) -> Iterable[str]:
             METHOD_TITLES.get(name, name),
             _number(found.mae, 4),
             _number(found.mae_below_median_percent, 1, "%"),
+            _number(found.bias_percent, 1, "%"),
             _number(found.rmse, 4),
             _number(found.rmse_below_mean_percent, 1, "%"),
             _number(found.mase, 3),
+            _number(found.mase_median, 3),
             _share(found.better_than_median_share),
         )
         yield f"| {' | '.join(cells)} |"
@@ -199,7 +216,7 @@ def _slot_table(surges: tuple[SurgeFigures, ...]) -> Iterable[str]:
 def _left_out(figures: GroupFigures) -> Iterable[str]:
     if figures.quiet:
         yield ""
-        yield f"Left out by a rule fixed beforehand (93% zeros or more in the test period): {', '.join(figures.quiet)}."
+        yield f"Left out by a rule fixed beforehand (93% zeros or more in training): {', '.join(figures.quiet)}."
     if figures.without_windows:
         yield ""
         yield f"Without a whole window in the test period: {', '.join(figures.without_windows)}."
@@ -208,6 +225,8 @@ def _left_out(figures: GroupFigures) -> Iterable[str]:
 def _number(figure: Figure, digits: int, unit: str = "") -> str:
     if math.isnan(figure.value):
         return "–"
+    if not math.isfinite(figure.low) or not math.isfinite(figure.high):  # too few households
+        return f"{figure.value:.{digits}f}{unit}"
     return f"{figure.value:.{digits}f}{unit} ({figure.low:.{digits}f} to {figure.high:.{digits}f})"
 
 

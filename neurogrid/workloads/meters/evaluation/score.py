@@ -42,7 +42,9 @@ _WINDOWS_AT_ONCE = 512
 Names = AbstractSet[str]
 NarrowCounts = Annotated[npt.NDArray[np.int32], array_of(np.int32)]
 QUIET_SHARE = 0.93
-"""A household whose test part is this share of zeros or more is listed, not counted: there is nothing to forecast."""
+"""A household whose training part is this share of zeros or more is listed, not counted: there is nothing to forecast.
+
+By training time alone, so that nobody is left out for what is tested on."""
 
 
 @dataclass(frozen=True)
@@ -51,23 +53,27 @@ class PartScore:
 
     Attributes:
         windows: how many.
-        absolute, squared: by method, (h,) mean absolute and mean squared error of each slot of the horizon, kWh.
+        load: (h,) mean of what was measured in each slot of the horizon, kWh.
+        absolute, squared, signed: by method, (h,) mean absolute and mean squared error of each slot of the horizon, and
+            mean of forecast less measured, kWh.
         scores: by surge method with scores, (h + 1, 2, SCORE_BINS) counts: see metrics.count_scores.
         persistence: (h + 1, 4) confusion of saying that surges go on.
     """
 
     windows: int
+    load: Floats
     absolute: dict[str, Floats]
     squared: dict[str, Floats]
+    signed: dict[str, Floats]
     scores: dict[str, NarrowCounts]
     persistence: Counts
 
     def has(self, horizon: int, forecasting: Names, telling: Names) -> bool:
         """Whether it has windows, and sums of these methods in the shapes above."""
-        errors = (*self.absolute.values(), *self.squared.values())
+        errors = (self.load, *self.absolute.values(), *self.squared.values(), *self.signed.values())
         return (
             self.windows > 0
-            and self.absolute.keys() == self.squared.keys() == forecasting
+            and self.absolute.keys() == self.squared.keys() == self.signed.keys() == forecasting
             and self.scores.keys() == telling
             and all(error.shape == (horizon,) for error in errors)
             and all(counts.shape == (horizon + 1, 2, SCORE_BINS) for counts in self.scores.values())
@@ -81,7 +87,7 @@ class HouseholdScore:
 
     Attributes:
         household_id: whose.
-        zero_share: share of the measured test slots that are exactly 0 (1 where there are none).
+        zero_share: share of the measured training slots that are exactly 0 (1 where there are none).
         mase_scale_kwh: see metrics.mase_scale_kwh.
         parts: by period; periods without windows are missing.
         usual_day: see examples.usual_day.
@@ -129,9 +135,8 @@ def score_household(
         shown: the method whose forecasts of a few days are kept, or "".
     """
     shard = build_shard([(household, None)], windows, ("validation", "test"))
-    measured = household.kwh[household.slot(household.meta.validation_end) :][
-        household.observed[household.slot(household.meta.validation_end) :]
-    ]
+    end = household.slot(household.meta.train_end)
+    measured = household.kwh[:end][household.observed[:end]]
     periods: tuple[Period, ...] = ("validation", "test")
     return HouseholdScore(
         household_id=household.meta.household_id,
@@ -156,6 +161,8 @@ def _score_part(
 ) -> PartScore:
     absolute: dict[str, Floats] = {}
     squared: dict[str, Floats] = {}
+    signed: dict[str, Floats] = {}
+    load: Floats = np.zeros(shard.settings.horizon_slots)
     scores: dict[str, Counts] = {}
     outputs = shard.settings.horizon_slots + 1
     persistence = np.zeros((outputs, 4), np.int64)
@@ -165,9 +172,11 @@ def _score_part(
         error = forecast_kwh.astype(np.float64) - batch.target_kwh
         absolute[method] = absolute.get(method, 0) + np.abs(error).sum(0) / len(origins)
         squared[method] = squared.get(method, 0) + (error**2).sum(0) / len(origins)
+        signed[method] = signed.get(method, 0) + error.sum(0) / len(origins)
 
     for chunk in chunks:
         batch = gather(shard, chunk)
+        load = load + batch.target_kwh.astype(np.float64).sum(0) / len(origins)
         labels = np.concatenate([batch.surge, batch.surge.max(axis=1, keepdims=True)], axis=1)
         for method, forecast_kwh in naive.forecasts(shard, chunk).items():
             note(method, forecast_kwh, batch)
@@ -183,7 +192,7 @@ def _score_part(
         persistence += _persistence(naive.surge_persistence(shard, chunk), labels)
     # Narrow: scores are the bulk of what goes back to the driver.
     narrow = {method: counts.astype(np.int32) for method, counts in scores.items()}
-    return PartScore(len(origins), absolute, squared, narrow, persistence)
+    return PartScore(len(origins), load, absolute, squared, signed, narrow, persistence)
 
 
 def _forecast_kwh(model: Forecaster, weights: Vector, batch: Batch) -> npt.NDArray[np.float32]:
