@@ -5,27 +5,23 @@ weighted mean over all agents, so districts are only what the report counts by. 
 result has the same bits however updates arrived.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from neurogrid.fl.rules import Verdict
+from neurogrid.fl.threads import over_cores
 from neurogrid.fl.update import Floats, Matrix, Vector
 
-BLOCK_ENTRIES = 2**17
+BLOCK_ENTRIES = 2**18
 """Entries that are judged at once, all rows of some columns: they and what is made of them stay in the cache."""
-SUMMED_ROWS, SUMMED_COLUMNS = 16, 2**14
+SUMMED_ROWS, SUMMED_COLUMNS = 16, 2**13
 """Rows and columns made float64 at once where whole rows are summed."""
-AGENTS_WORTH_THREADS = 50
-"""With fewer, threads wait for each other longer than they work."""
 
 Members = npt.NDArray[np.int64]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -70,8 +66,8 @@ def average(verdict: Verdict, weights: Floats, districts: npt.NDArray[np.int64])
         districts: (n,), any number for each agent's district; nothing but `district_norms` depends on them.
     """
     labels = np.unique(districts).tolist()
-    members = [np.flatnonzero((districts == label) & verdict.kept) for label in labels]
-    delta, share, kept, squares = (_rows if verdict.coordinates is None else _entries)(verdict, weights, members)
+    own = np.array([np.where((districts == label) & verdict.kept, weights, 0.0) for label in labels])
+    delta, share, kept, squares = (_rows if verdict.coordinates is None else _entries)(verdict, weights, own)
     norms = dict(zip(labels, np.sqrt(squares).tolist(), strict=True))
     if verdict.coordinates is None:
         return Aggregate(delta, share, verdict.kept, verdict.scores, norms)
@@ -109,39 +105,44 @@ _Means = tuple[Vector, Floats, Floats, Floats]
 """(d,) the mean; (n,) each row's share in it and the share of its entries that was kept; (districts,) squared norms."""
 
 
-def _rows(verdict: Verdict, weights: Floats, members: list[Members]) -> _Means:
+def _rows(verdict: Verdict, weights: Floats, own: Floats) -> _Means:
     """The weighted mean of the rows that were kept."""
     kept = np.flatnonzero(verdict.kept)
     share = np.zeros(len(weights))
     share[kept] = weights[kept] / weights[kept].sum()
+    sums = own.sum(axis=1, keepdims=True)
+    shares = np.divide(own, sums, out=np.zeros_like(own), where=sums > 0)[:, kept]
 
     def block(start: int) -> tuple[Vector, Floats]:
         columns = verdict.rows[:, start : start + SUMMED_COLUMNS]
-        means = [_weighted_sum(columns, own, weights[own] / weights[own].sum()) for own in members]
-        return _weighted_sum(columns, kept, share[kept]).astype(np.float32), _squares(means)
+        mean, means = _weighted_sums(columns, kept, share[kept], shares)
+        return mean.astype(np.float32), np.square(means).sum(axis=1)
 
-    blocks = _over_columns(verdict.rows, SUMMED_COLUMNS, block)
+    blocks = over_cores(block, range(0, verdict.rows.shape[1], SUMMED_COLUMNS), len(verdict.rows))
     squares = sum_in_order(squares for _, squares in blocks)
     return np.concatenate([mean for mean, _ in blocks]), share, verdict.kept.astype(np.float64), squares
 
 
-def _weighted_sum(columns: Matrix, chosen: Members, weights: Floats) -> Floats:
-    """(columns,) sum of the `chosen` rows, each times its weight, in float64 and in order."""
-    total = np.zeros(columns.shape[1])
+def _weighted_sums(columns: Matrix, chosen: Members, weights: Floats, own: Floats) -> tuple[Floats, Floats]:
+    """(columns,) sum of the `chosen` rows, each times its weight, in float64 and in order; and (districts, columns)."""
+    total, parts = np.zeros(columns.shape[1]), np.zeros((len(own), columns.shape[1]))
     room = np.empty((SUMMED_ROWS, columns.shape[1]))
+    everyone = len(chosen) == len(columns)
     for start in range(0, len(chosen), SUMMED_ROWS):
-        some = chosen[start : start + SUMMED_ROWS]
-        part = room[: len(some)]
-        part[:] = columns[some]
-        total += np.einsum("i,ij->j", weights[start : start + SUMMED_ROWS], part)
-    return total
+        some = slice(start, start + SUMMED_ROWS)
+        rows = columns[some] if everyone else columns[chosen[some]]
+        part = room[: len(rows)]
+        part[:] = rows
+        total += np.einsum("i,ij->j", weights[some], part)
+        parts += own[:, some] @ part
+    return total, parts
 
 
-def _entries(verdict: Verdict, weights: Floats, members: list[Members]) -> _Means:
+def _entries(verdict: Verdict, weights: Floats, own: Floats) -> _Means:
     """The same for rules that keep or cut each entry: the mean of a coordinate is over the entries kept."""
     n, d = verdict.rows.shape
     width = max(1, BLOCK_ENTRIES // n)
-    blocks = _over_columns(verdict.rows, width, partial(_block, verdict, weights, members, width))
+    blocks = over_cores(partial(_block, verdict, weights, own, width), range(0, d, width), n)
     delta = np.concatenate([block.delta for block in blocks])
     share = weights * sum_in_order(block.share for block in blocks) / d
     kept = sum_in_order(block.kept for block in blocks) / d
@@ -158,33 +159,21 @@ class _Block:
     squares: Floats
 
 
-def _block(verdict: Verdict, weights: Floats, members: list[Members], width: int, start: int) -> _Block:
+def _block(verdict: Verdict, weights: Floats, own: Floats, width: int, start: int) -> _Block:
     assert verdict.coordinates is not None
     rows = np.ascontiguousarray(verdict.rows[:, start : start + width])
-    entries = verdict.coordinates(rows).astype(np.float64)
-    values = entries * rows
+    kept = verdict.coordinates(rows)
+    entries = kept.astype(np.float64)
+    values = rows.astype(np.float64)
+    values *= entries
     everyone = np.einsum("i,ij->j", weights, entries)
     delta = np.einsum("i,ij->j", weights, values) / everyone
-    means = []
-    for own in members:
-        weight = np.einsum("i,ij->j", weights[own], entries.take(own, axis=0))
-        total = np.einsum("i,ij->j", weights[own], values.take(own, axis=0))
-        means.append(np.divide(total, weight, out=np.zeros_like(weight), where=weight > 0))
+    below = own @ entries
+    means = np.divide(own @ values, below, out=np.zeros_like(below), where=below > 0)
     share = np.einsum("ij,j->i", entries, 1 / everyone)
-    return _Block(delta.astype(np.float32), share, np.einsum("ij->i", entries), _squares(means))
-
-
-def _squares(means: list[Floats]) -> Floats:
-    return np.array([np.square(mean).sum() for mean in means])
-
-
-def _over_columns(rows: Matrix, width: int, work: Callable[[int], T]) -> list[T]:
-    """What `work` makes of each `width` columns, from the first; blocks know nothing of each other."""
-    starts = range(0, rows.shape[1], width)
-    if len(rows) < AGENTS_WORTH_THREADS:
-        return list(map(work, starts))
-    with ThreadPoolExecutor() as threads:
-        return list(threads.map(work, starts))
+    # A product of whole numbers is exact, however its sums are split.
+    counted = entries @ np.ones(len(delta)) if kept.dtype == np.bool_ else np.einsum("ij->i", entries)
+    return _Block(delta.astype(np.float32), share, counted, np.square(means).sum(axis=1))
 
 
 def sum_in_order(parts: Iterable[Floats]) -> Floats:

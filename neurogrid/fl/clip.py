@@ -9,10 +9,11 @@ from typing import Literal
 import numpy as np
 
 from neurogrid.fl.spec import Spec
+from neurogrid.fl.threads import over_cores
 from neurogrid.fl.update import Floats, Matrix
 
-BLOCK_ROWS = 4
-"""Rows made float64 at once to measure them; that many stay in cache."""
+BLOCK_ROWS, CUT_ROWS = 4, 50
+"""Rows made float64 at once to measure them, so that they stay in cache; and rows scaled at once."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,15 @@ class ClipSettings:
 def tensor_norms(deltas: Matrix, spec: Spec) -> Floats:
     """(n, tensors) float64, L2 norm of each tensor of each delta; not finite where an entry is not, or overflows."""
     squares = np.empty((len(deltas), len(spec.spans)))
-    with np.errstate(over="ignore", invalid="ignore"):
-        for start in range(0, len(deltas), BLOCK_ROWS):
+
+    def measure(start: int) -> None:
+        with np.errstate(over="ignore", invalid="ignore"):  # each thread has its own
             rows = deltas[start : start + BLOCK_ROWS].astype(np.float64)
             for k, span in enumerate(spec.spans):
                 part = rows[:, span.start : span.stop]
                 squares[start : start + BLOCK_ROWS, k] = np.einsum("ij,ij->i", part, part)
+
+    over_cores(measure, range(0, len(deltas), BLOCK_ROWS), len(deltas))
     norms: Floats = np.sqrt(squares)
     return norms
 
@@ -77,11 +81,19 @@ def clip(deltas: Matrix, norms: Floats, spec: Spec, settings: ClipSettings) -> F
     factors = np.divide(limits, judged, out=np.ones_like(judged), where=judged > limits)
     if settings.per == "update":
         factors = np.repeat(factors, [shared, len(spec.spans) - shared], axis=1)
+    # float32 cannot hold the factor of an update that was sent absurdly large; float64 takes twice as long.
+    absurd = factors.min(axis=1) <= np.finfo(np.float32).tiny
+    narrow = np.where(absurd[:, None], 1, factors).astype(np.float32)
+
+    def cut(start: int) -> None:
+        rows = slice(start, start + CUT_ROWS)
+        for k, span in enumerate(spec.spans):
+            deltas[rows, span.start : span.stop] *= narrow[rows, k : k + 1]
+
+    over_cores(cut, range(0, len(deltas), CUT_ROWS), len(deltas))
     widths = [span.stop - span.start for span in spec.spans]
-    for row in np.flatnonzero((factors < 1).any(axis=1)):
-        # float32 cannot hold the factor of an update that was sent absurdly large; float64 takes twice as long.
-        precision = np.float32 if factors[row].min() > np.finfo(np.float32).tiny else np.float64
-        deltas[row] = deltas[row] * np.repeat(factors[row].astype(precision), widths)
+    for row in np.flatnonzero(absurd):
+        deltas[row] = deltas[row] * np.repeat(factors[row], widths)
     after = whole_norms(norms * factors, spec)
     shrunk: Floats = np.divide(after, whole, out=np.ones_like(whole), where=whole > 0)
     return shrunk

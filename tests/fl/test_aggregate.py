@@ -1,14 +1,12 @@
 """The weighted mean of what a rule kept: shares, capped weights, districts as a report, a slow oracle."""
 
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neurogrid.fl import aggregate as module
+from neurogrid.fl import threads as cores
 from neurogrid.fl.aggregate import Aggregate, average, capped_weights, length
 from neurogrid.fl.rules import RULES, Verdict
 
@@ -102,7 +100,7 @@ def test_the_same_updates_give_the_same_bits_whatever_the_number_of_threads(rule
     monkeypatch.setattr(module, "BLOCK_ENTRIES", 60 * 100)
     monkeypatch.setattr(module, "SUMMED_COLUMNS", 100)
     for threads in (1, 2, 5):
-        monkeypatch.setattr(module, "ThreadPoolExecutor", partial(ThreadPoolExecutor, threads))
+        monkeypatch.setattr(cores, "_cores", lambda threads=threads: threads)
         result = aggregate(deltas, np.ones(60), np.arange(60) % 3, 12, RULES[rule])
         found.add((result.delta.tobytes(), result.share.tobytes(), str(result.district_norms)))
     assert len(found) == 1
