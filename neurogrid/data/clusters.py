@@ -30,8 +30,13 @@ WORDS = {
 }
 """What to call a cluster that lies above or below the other households, in the order in which it is said."""
 
+STARTS = 5
+"""K-means ends in another solution from each start; the one that lies closest to its centres is taken."""
+
 _NOTABLE, _STRONG = 0.5, 1.25  # in standard deviations between households
 _MOST_WORDS = 4
+_MOST_OF_THEM = 0.75  # of a cluster's members, of whom a word has to be true
+_ROWS_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,7 @@ class Clustering:
     Attributes:
         numbers: cluster of each profile, from 0, in ascending order of mean load.
         clusters: what each cluster is.
-        silhouette: mean silhouette (squared Euclidean, -1 to 1) over households; 0 with fewer than two clusters.
+        silhouette: mean silhouette (Euclidean, -1 to 1) over households; 0 with fewer than two clusters.
     """
 
     numbers: tuple[int, ...]
@@ -73,22 +78,52 @@ def _kmeans(spark: SparkSession, values: Floats, k: int, seed: int) -> tuple[npt
         return nothing, 0.0
     # MLlib's Python side loads in most of a second, which only sampling has to wait for.
     from pyspark.ml.clustering import KMeans  # noqa: PLC0415
-    from pyspark.ml.evaluation import ClusteringEvaluator  # noqa: PLC0415
-    from pyspark.ml.feature import StandardScaler  # noqa: PLC0415
     from pyspark.ml.linalg import Vectors  # noqa: PLC0415
 
-    rows = [(i, Vectors.dense(row)) for i, row in enumerate(values.tolist())]
+    spread = values.std(axis=0, ddof=1)
+    scaled = (values - values.mean(axis=0)) / np.where(spread > 0, spread, 1)
+    rows = [(i, Vectors.dense(row)) for i, row in enumerate(scaled.tolist())]
     # One partition in order: sums inside KMeans are then made in the same order on any number of cores.
-    frame = spark.createDataFrame(rows, ["row", "profile"]).coalesce(1)
-    scaler = StandardScaler(inputCol="profile", outputCol="features", withMean=True, withStd=True)
-    scaled = scaler.fit(frame).transform(frame)
-    # MLlib's seed is a Java long.
-    model = KMeans(k=k, seed=seed % 2**63, featuresCol="features", predictionCol="cluster").fit(scaled)
-    predicted = model.transform(scaled)
-    labels = predicted.orderBy("row").select("cluster").toArrow().column("cluster").to_numpy().astype(np.int64)
-    if len(set(labels.tolist())) < 2:
-        return labels, 0.0
-    return labels, float(ClusteringEvaluator(predictionCol="cluster").evaluate(predicted))
+    frame = spark.createDataFrame(rows, ["row", "features"]).coalesce(1).cache()
+    best, labels = math.inf, nothing
+    for start in range(STARTS):
+        # MLlib's seed is a Java long.
+        model = KMeans(k=k, seed=(seed + start) % 2**63, featuresCol="features", predictionCol="cluster").fit(frame)
+        if model.summary.trainingCost < best:
+            best = model.summary.trainingCost
+            predicted = model.transform(frame).orderBy("row").select("cluster").toArrow()
+            labels = predicted.column("cluster").to_numpy().astype(np.int64)
+    frame.unpersist()
+    return labels, silhouette(scaled, labels)
+
+
+def silhouette(points: Floats, labels: npt.NDArray[np.int64]) -> float:
+    """Mean silhouette with Euclidean distances (Rousseeuw 1987, doi:10.1016/0377-0427(87)90125-7).
+
+    Args:
+        points: (n, measures).
+        labels: (n,) cluster of each; a point that is alone in its cluster has silhouette 0.
+
+    Returns:
+        -1 to 1; 0 where there are fewer than two clusters.
+    """
+    numbers = np.unique(labels)
+    if len(numbers) < 2:
+        return 0.0
+    member = (labels[:, None] == numbers).astype(np.float64)
+    sizes = member.sum(axis=0)
+    total = 0.0
+    for start in range(0, len(points), _ROWS_AT_ONCE):
+        rows = slice(start, start + _ROWS_AT_ONCE)
+        sums = np.sqrt(((points[rows, None] - points) ** 2).sum(axis=2)) @ member
+        own, others = member[rows] > 0, np.maximum(sizes - member[rows], 1)
+        within = (sums / others)[own]
+        nearest = np.where(own, np.inf, sums / sizes).min(axis=1)
+        lonely = (sizes * member[rows])[own] == 1
+        farther = np.maximum(within, nearest)
+        apart = (nearest - within) / np.where(farther > 0, farther, 1)
+        total += float(np.where(lonely, 0, apart).sum())
+    return total / len(points)
 
 
 def _cluster(number: int, values: Floats, filled: Floats, members: npt.NDArray[np.bool_]) -> Cluster:
@@ -99,21 +134,27 @@ def _cluster(number: int, values: Floats, filled: Floats, members: npt.NDArray[n
         # JSON has no NaN: a measure that nobody here has is left out.
         if len(known):
             centre[name] = float(known.mean())
-    return Cluster(number, int(members.sum()), centre, describe(centre, filled))
+    return Cluster(number, int(members.sum()), centre, describe(values[members], filled))
 
 
-def describe(centre: dict[str, float], population: Floats) -> str:
-    """A cluster's centre in words, relative to all households: what stands out, use first, e.g. `high use, many gaps`.
+def describe(members: Floats, population: Floats) -> str:
+    """A cluster in words, relative to all households: what stands out, use first, e.g. `high use, many gaps`.
+
+    By the members' medians, and only what is true of most of them: a mean may be that of one member far out.
 
     Args:
-        centre: the cluster's mean of each measure.
-        population: (households, measures) in the order of MEASURES.
+        members: (members, measures) in the order of MEASURES; NaN where one lacks a measure.
+        population: (households, measures).
     """
     distance = {}
     for column, name in enumerate(MEASURES):
-        spread = float(population[:, column].std())
-        if name in WORDS and name in centre and spread > 1e-12:
-            distance[name] = (centre[name] - float(population[:, column].mean())) / spread
+        known = members[np.isfinite(members[:, column]), column]
+        centre, spread = float(population[:, column].mean()), float(population[:, column].std())
+        if name not in WORDS or not len(known) or spread <= 1e-12:
+            continue
+        far = float(np.median(known)) - centre
+        if np.mean((known - centre) * np.sign(far) > 0) >= _MOST_OF_THEM:
+            distance[name] = far / spread
     notable = [name for name, z in distance.items() if abs(z) >= _NOTABLE]
     if not notable:
         return "like the average household"

@@ -16,8 +16,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import silhouette_score
 
-from neurogrid.data.clusters import describe
+from neurogrid.data.clusters import _kmeans, describe, silhouette
 from neurogrid.data.household import (
     FEATURES,
     FIRST_TABLE,
@@ -191,10 +194,43 @@ def test_kinds_of_households_become_clusters_in_order_of_their_load(manifest):
 def test_words_are_relative_to_the_population():
     population = np.zeros((4, len(MEASURES)))
     population[:, 0] = [1, 1, 1, 5]
-    column = dict.fromkeys(MEASURES, 0.0)
-    assert describe({**column, "mean_kwh": 5.0}, population) == "very high use"
-    assert describe({**column, "mean_kwh": 2.1}, population) == "like the average household"
-    assert describe({**column, "mean_kwh": 5.0}, population * 0 + 5) == "like the average household"
+
+    def members(*mean_kwh: float) -> np.ndarray:
+        found = np.zeros((len(mean_kwh), len(MEASURES)))
+        found[:, 0] = mean_kwh
+        return found
+
+    assert describe(members(5.0), population) == "very high use"
+    assert describe(members(1.9), population) == "like the average household"
+    assert describe(members(5.0), population * 0 + 5) == "like the average household"
+    # The mean of these is far above all others, and so is one of them.
+    assert describe(members(20.0, 1.0, 1.0, 0.9), population) == "low use"
+    assert describe(members(20.0, 20.0, 1.0, 0.9), population) == "like the average household"
+    assert describe(members(np.nan, 5.0, 4.0), population) == "very high use"
+
+
+@given(seed=st.integers(0, 1000), points=st.integers(3, 40), clusters=st.integers(2, 5))
+@settings(deadline=None)
+def test_the_silhouette_is_what_scikit_learn_says(seed: int, points: int, clusters: int) -> None:
+    random = np.random.default_rng(seed)
+    found, labels = random.normal(size=(points, 3)), random.integers(0, clusters, points)
+    if not 1 < len(set(labels.tolist())) < points:
+        assert len(set(labels.tolist())) > 1 or silhouette(found, labels) == 0
+        return
+    assert silhouette(found, labels) == pytest.approx(silhouette_score(found, labels))
+
+
+def test_of_several_starts_the_clusters_closest_to_their_centres_are_taken(spark) -> None:
+    """Six groups of which a single start finds only some: seeds by themselves end in other clusters."""
+    random = np.random.default_rng(5)
+    centres = random.normal(size=(6, len(MEASURES))) * 3
+    values = np.concatenate([centre + 0.3 * random.normal(size=(7, len(MEASURES))) for centre in centres])
+    within = []
+    for seed in range(3):
+        labels, _ = _kmeans(spark, values, 6, seed)
+        within.append(sum(((values[labels == i] - values[labels == i].mean(0)) ** 2).sum() for i in set(labels)))
+    best = sum(((part - part.mean(0)) ** 2).sum() for part in np.split(values, 6))
+    assert within == pytest.approx([best] * 3)
 
 
 def test_held_out_households_never_train_and_both_follow_the_clusters(manifest):
