@@ -11,6 +11,7 @@
     run_summary.json .md                likewise
     end.json                            the last record of the rounds' chain
     evaluation.json                     what was evaluated: a record that follows the last one, written anew each time
+    evaluation.parquet                  each household's own figures, which that record names by hash
 
 Every record carries the SHA-256 of the one before it. Nothing here imports a backend.
 """

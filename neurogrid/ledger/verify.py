@@ -95,6 +95,10 @@ def _evaluation(run: Place, end: Record | None, problems: list[str]) -> str:
         problems.append("evaluation.json: its content was changed (its own hash does not fit)")
     elif end is not None and record.get("previous_sha256") != end.get("sha256"):
         problems.append("evaluation.json: does not follow end.json (one of them is gone, or of another run)")
+    else:
+        named = record.get("files")
+        found = (_file_problem(run, name, digest, "evaluation.json") for name, digest in (named or {}).items())
+        problems.extend(filter(None, found))
     return str(record.get("sha256", ""))
 
 

@@ -7,12 +7,13 @@ from pyspark.sql import SparkSession
 from neurogrid.data.manifest import Manifest
 from neurogrid.data.sampling import sample as draw
 from neurogrid.fl.record import weights_sha256
-from neurogrid.ledger.chain import Record, seal, to_text
+from neurogrid.ledger.chain import Record, seal, sha256, to_text
 from neurogrid.pipeline.etl import write_quality_page
 from neurogrid.pipeline.events import SILENT, Evaluated, Observer, Reported, Sampled, Scoring
 from neurogrid.pipeline.plan import EvaluatePlan, SamplePlan
 from neurogrid.storage import Place
 from neurogrid.workloads.meters.evaluation import evaluate as score
+from neurogrid.workloads.meters.evaluation.households import to_parquet
 
 
 def sample(plan: SamplePlan, spark: SparkSession, observer: Observer = SILENT) -> Manifest:
@@ -37,8 +38,12 @@ def evaluate(plan: EvaluatePlan, spark: SparkSession | None, observer: Observer 
     models = {"federated": plan.weights}
     with observer.during(Scoring(run.name)) as progress:
         found = score(spark, plan.warehouse, plan.manifest, models, plan.settings, progress.step, progress)
-    record = seal({"w_final_sha256": weights_sha256(plan.weights), **found.to_dict()}, plan.head_sha256)
+    households = to_parquet(found.households)
+    files = {"evaluation.parquet": sha256(households)}
+    own = {"w_final_sha256": weights_sha256(plan.weights), "files": files, **found.to_dict()}
+    record = seal(own, plan.head_sha256)
     (run / "evaluation.md").write(found.to_markdown())
+    (run / "evaluation.parquet").write(households)
     # Last, and a record of the run's chain: what is there is whole, and `audit` tells whether it was changed.
     (run / "evaluation.json").write(to_text(record))
     observer.tell(Evaluated(run, record))

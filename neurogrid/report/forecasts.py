@@ -73,7 +73,8 @@ def surges(facts: RunFacts) -> Section:
     lead = (
         "A surge is a slot above the household’s own 95th percentile of the training period. A separate output "
         "predicts them; its threshold was tuned on the validation period. Surges are rare, so accuracy says little: a "
-        "model that never predicts one is right most of the time. Compare F1 with that of always predicting a surge."
+        "model that never predicts one is right most of the time. Compare F1 with that of always predicting a surge. "
+        "Figures are of all households’ windows together, so a household with many surges counts more."
     )
     tables = []
     for key, group in groups:
@@ -82,10 +83,10 @@ def surges(facts: RunFacts) -> Section:
         names = _ordered(found["methods"], SURGES)
         for name in names:
             method = found["methods"][name]
-            columns = ("precision", "recall", "f1", "average_precision", "accuracy")
+            columns = ("precision", "recall", "f1", "household_f1", "average_precision", "accuracy")
             rows.append([SURGES.get(name, name), *(figure(method.get(column), 3) for column in columns)])
         share = percent((found.get("prevalence") or {}).get("value"), 1)
-        heads = ("Precision", "Recall", "F1", "Average precision", "Accuracy")
+        heads = ("Precision", "Recall", "F1", "F1, mean of households", "Average precision", "Accuracy")
         tables.append(
             Table(
                 f"{GROUPS[key]}: any surge in the next {ahead}",

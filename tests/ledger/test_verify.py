@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 from neurogrid.errors import UsageError
 from neurogrid.ledger import verify
-from neurogrid.ledger.chain import seal, to_text
+from neurogrid.ledger.chain import seal, sha256, to_text
 from neurogrid.ledger.records import read_end
 from neurogrid.plural import plural
 from neurogrid.storage import place
@@ -27,7 +27,9 @@ def whole(tmp_path_factory):
 
 def leave_evaluation(folder):
     run = place(str(folder))
-    (run / "evaluation.json").write(to_text(seal({"mae": 0.2}, read_end(run)["sha256"])))
+    (run / "evaluation.parquet").write(b"own figures")
+    found = {"mae": 0.2, "files": {"evaluation.parquet": sha256(b"own figures")}}
+    (run / "evaluation.json").write(to_text(seal(found, read_end(run)["sha256"])))
 
 
 @pytest.fixture
@@ -109,6 +111,16 @@ TAMPERINGS = [
     ("an edited summary", lambda r: edit_json(r / "run_summary.json", rounds=1), {"run_summary.json": CHANGED}),
     ("an edited evaluation", lambda r: edit_json(r / EVALUATION, mae=0.1), {EVALUATION: "its content was changed"}),
     ("an evaluation without hashes", lambda r: (r / EVALUATION).write_text("{}"), {EVALUATION: "its content was"}),
+    (
+        "an edited household's figures",
+        lambda r: (r / "evaluation.parquet").write_text("better ones"),
+        {"evaluation.parquet": "was changed since evaluation.json was written"},
+    ),
+    (
+        "figures that are gone",
+        lambda r: (r / "evaluation.parquet").unlink(),
+        {"evaluation.parquet": "is missing (evaluation.json names it)"},
+    ),
     ("a truncated evaluation", lambda r: halve(r / EVALUATION), {EVALUATION: "is not a JSON record any more"}),
     (
         "another run's evaluation",

@@ -23,6 +23,7 @@ OTHERS: dict[str, Any] = {
     "backend.driver_host": "here",
     "backend.bind_address": "0.0.0.0",
     "evaluation.comparisons": ["alone"],
+    "local.private_layers": ["surge_any"],
     "evaluation.learning_rates": [0.002],
 }
 

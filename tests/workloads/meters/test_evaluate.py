@@ -2,6 +2,7 @@ import dataclasses
 import json
 from datetime import UTC, datetime
 
+import duckdb
 import numpy as np
 import pytest
 from normed import NORMED, Normed
@@ -83,6 +84,34 @@ def test_errors_are_means_over_households_and_mase_is_by_hand(households, found)
         assert group.methods[name].mase.value == pytest.approx(np.mean(mases))
         assert len(group.methods[name].mae_by_slot) == 3
     assert group.methods["federated"].mae_below_median_percent.value == pytest.approx(0, abs=1e-6)
+
+
+def test_means_are_those_of_the_table_of_households(found) -> None:
+    households = found.households  # noqa: F841 - named in the queries
+    rows = duckdb.sql(
+        """select "group", part, method, avg(mae_kwh), avg(rmse_kwh), 100 * sum(bias_kwh) / sum(load_kwh), median(mase)
+        from households where not quiet group by all"""
+    ).fetchall()
+    assert len(rows) == 2 * sum(len(group.methods) for group in found.parts["test"].values())
+    for group, part, method, mae, rmse, bias, mase in rows:
+        figures = found.parts[part][group].methods[method]
+        wanted = (figures.mae.value, figures.rmse.value, figures.bias_percent.value, figures.mase_median.value)
+        assert (mae, rmse, bias, mase) == pytest.approx(wanted)
+    assert {name for (name,) in duckdb.sql("select distinct household_id from households where quiet").fetchall()} == {
+        "house4"
+    }
+
+
+def test_a_bias_is_that_of_the_sum_by_hand(households, found) -> None:
+    forecast = measured = 0.0
+    for household in households[:4]:
+        shard = build_shard([(household, None)], WINDOWS)
+        batch = gather(shard, shard.origins["test"])
+        forecast += batch.base_kwh.astype(float).mean()
+        measured += batch.target_kwh.astype(float).mean()
+    bias = found.parts["test"]["trained"].methods["median_28_days"].bias_percent
+    assert bias.value == pytest.approx(100 * (forecast / measured - 1))
+    assert bias.low < bias.value < bias.high
 
 
 def test_households_of_zeros_are_listed_and_not_counted(found) -> None:

@@ -61,6 +61,21 @@ def test_precision_recall_f1_and_accuracy_are_what_sklearn_says() -> None:
     assert np.isnan([found.f1.low, found.f1.high]).all()  # of one household nothing is known of others
 
 
+def test_figures_of_households_are_means_of_their_own_and_those_without_a_surge_are_left_out() -> None:
+    drawn = [draw(seed, 300) for seed in (1, 2, 3)]
+    drawn[2] = (drawn[2][0], np.zeros_like(drawn[2][1]))
+    counts = np.stack([count_scores(logits, labels)[0] for logits, labels in drawn])
+    cut = best_cut(counts.sum(0))
+    found = detection(confusion(counts, cut), counts, Resampler.of(3, 1, "x"))
+    own = [
+        (f1_score(labels[:, 0], np.rint((logits[:, 0] + SCORE_LIMIT) / SCORE_STEP) >= cut),
+         average_precision_score(labels[:, 0], np.rint(logits[:, 0] / SCORE_STEP)))
+        for logits, labels in drawn[:2]
+    ]  # fmt: skip
+    assert found.household_f1.value == pytest.approx(np.mean([f1 for f1, _ in own]))
+    assert found.household_average_precision.value == pytest.approx(np.mean([ap for _, ap in own]))
+
+
 def test_scores_beyond_the_limits_are_counted_at_them() -> None:
     counts = count_scores(np.array([[50.0], [-50.0]], np.float32), np.array([[1.0], [0.0]], np.float32))
     assert counts[0, 1, -1] == 1

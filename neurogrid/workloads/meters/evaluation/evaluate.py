@@ -28,6 +28,7 @@ from neurogrid.workloads.meters.evaluation import ridge
 from neurogrid.workloads.meters.evaluation.comparisons import CentralSettings, train_alone, train_pooled
 from neurogrid.workloads.meters.evaluation.examples import Candidate, Examples, cluster_days, ranked
 from neurogrid.workloads.meters.evaluation.figures import group_figures, probability, tune_cuts
+from neurogrid.workloads.meters.evaluation.households import household_table
 from neurogrid.workloads.meters.evaluation.metrics import Floats
 from neurogrid.workloads.meters.evaluation.naive import NAIVE
 from neurogrid.workloads.meters.evaluation.result import Evaluation
@@ -144,6 +145,7 @@ def evaluate(
         surge_cuts={method: {name: probability(cut) for name, cut in found.items()} for method, found in cuts.items()},
         ridge_alpha=alpha,
         examples=_examples(manifest, groups),
+        households=household_table(groups),
     )
 
 

@@ -69,20 +69,30 @@ def confusion(counts: Counts, cut: int) -> Counts:
 
 @dataclass(frozen=True)
 class Detection:
-    """How well surges are told, pooled over households' windows; `average_precision` is NaN where there is no score."""
+    """How well surges are told.
+
+    Attributes:
+        precision, recall, f1, accuracy, average_precision: of all households' windows together, so that a household
+            with many surges counts more; average precision is NaN where there is no score.
+        household_f1, household_average_precision: means over households of their own, of those that have a surge.
+    """
 
     precision: Figure
     recall: Figure
     f1: Figure
     accuracy: Figure
     average_precision: Figure
+    household_f1: Figure
+    household_average_precision: Figure
 
 
 def detection(confusions: Counts, scores: Counts | None, resampler: Resampler) -> Detection:
     """Figures of (n, 4) confusions, one row a household, and of (n, 2, SCORE_BINS) counted scores."""
     hit, false, missed, right = confusions.astype(np.float64).T
-    ranked = UNDEFINED
+    ranked = own_ranked = UNDEFINED
+    some = hit + missed > 0
     if scores is not None:
+        own_ranked = resampler.mean(np.where(some, average_precision(scores), np.nan))
         flat, shape = scores.reshape(len(scores), -1).astype(np.float64), scores.shape[1:]
         ranked = resampler.statistic(lambda counts: average_precision((counts @ flat).reshape(-1, *shape)))
     return Detection(
@@ -91,6 +101,8 @@ def detection(confusions: Counts, scores: Counts | None, resampler: Resampler) -
         f1=resampler.ratio(2 * hit, 2 * hit + false + missed, most=1),
         accuracy=resampler.ratio(hit + right, hit + false + missed + right, most=1),
         average_precision=ranked,
+        household_f1=resampler.mean(np.where(some, _divide(2 * hit, 2 * hit + false + missed), np.nan)),
+        household_average_precision=own_ranked,
     )
 
 

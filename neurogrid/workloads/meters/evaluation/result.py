@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
+
+import pyarrow as pa
 
 from neurogrid.plural import plural
 from neurogrid.workloads.meters.evaluation.examples import Examples
@@ -105,6 +107,7 @@ class Evaluation:
         surge_cuts: by method and output, the probability from which a surge is said, tuned on validation.
         ridge_alpha: the federated ridge's penalty, tuned on validation; None if it was not asked for.
         examples: a few households' forecasts, and the clusters' usual days.
+        households: each household's own figures, see households.py.
     """
 
     cadence_minutes: int
@@ -114,10 +117,12 @@ class Evaluation:
     surge_cuts: dict[str, dict[str, float]]
     ridge_alpha: float | None
     examples: Examples
+    households: pa.Table
 
     def to_dict(self) -> dict[str, Any]:
-        """Ready for JSON: figures as {value, low, high}, what is not defined as None."""
-        plain: dict[str, Any] = _plain(asdict(self))
+        """Ready for JSON, without the table: figures as {value, low, high}, what is not defined as None."""
+        plain: dict[str, Any] = _plain(asdict(replace(self, households=None)))
+        del plain["households"]
         return plain
 
     def to_markdown(self) -> str:
@@ -139,7 +144,8 @@ class Evaluation:
             lines += ["", "Errors by slot of the horizon:", "", *_error_by_slot_table(figures, self.cadence_minutes)]
             lines += [
                 "",
-                f"Surges (above the household's own 95th percentile), any in the next {ahead}; over all windows:",
+                f"Surges (above the household's own 95th percentile), any in the next {ahead}; of all households' "
+                "windows together, where no mean is named:",
                 "",
             ]
             lines += _surge_table(figures.surges[-1])
@@ -195,10 +201,14 @@ def _error_by_slot_table(figures: GroupFigures, cadence_minutes: int) -> Iterabl
 
 
 def _surge_table(found: SurgeFigures) -> Iterable[str]:
-    yield "| method | precision | recall | F1 | average precision | accuracy |"
-    yield "|---|---|---|---|---|---|"
+    yield (
+        "| method | precision | recall | F1 | average precision | accuracy | F1, mean of households "
+        "| average precision, mean of households |"
+    )
+    yield "|---|---|---|---|---|---|---|---|"
     for name, how in found.methods.items():
-        figures = (how.precision, how.recall, how.f1, how.average_precision, how.accuracy)
+        pooled = (how.precision, how.recall, how.f1, how.average_precision, how.accuracy)
+        figures = (*pooled, how.household_f1, how.household_average_precision)
         yield f"| {SURGE_TITLES.get(name, name)} | {' | '.join(_number(figure, 3) for figure in figures)} |"
     yield ""
     yield f"Prevalence {_share(found.prevalence)}. The threshold of each score was tuned on the validation period."
