@@ -31,7 +31,8 @@ WORDS = {
 """What to call a cluster that lies above or below the other households, in the order in which it is said."""
 
 STARTS = 5
-"""K-means ends in another solution from each start; the one that lies closest to its centres is taken."""
+"""K-means may end in another solution from each start; of so many the one that lies closest to its centres is taken.
+It is looked for no longer once it has been found twice."""
 
 _NOTABLE, _STRONG = 0.5, 1.25  # in standard deviations between households
 _MOST_WORDS = 4
@@ -89,8 +90,11 @@ def _kmeans(spark: SparkSession, values: Floats, k: int, seed: int) -> tuple[npt
     for start in range(STARTS):
         # MLlib's seed is a Java long.
         model = KMeans(k=k, seed=(seed + start) % 2**63, featuresCol="features", predictionCol="cluster").fit(frame)
-        if model.summary.trainingCost < best:
-            best = model.summary.trainingCost
+        cost = model.summary.trainingCost
+        if math.isclose(cost, best, rel_tol=1e-9):
+            break
+        if cost < best:
+            best = cost
             predicted = model.transform(frame).orderBy("row").select("cluster").toArrow()
             labels = predicted.column("cluster").to_numpy().astype(np.int64)
     frame.unpersist()
