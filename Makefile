@@ -76,7 +76,7 @@ dashboards-json: setup ## the chart's dashboards from monitoring/source
 PYTEST = $(BIN)/python -m pytest -q --durations=25
 SHARED = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-test: setup ## the tests; some minutes
+test: setup ## the tests; four minutes on two cores
 	$(PYTEST) $(SHARED) -m "not slow and not cluster"
 
 slow: setup ## the tests that take longer

@@ -130,6 +130,7 @@ def test_a_trainer_that_cannot_be_made_ends_the_run_with_its_own_words(spark):
         SparkBackend(spark, Unfit(), D, SETTINGS).__enter__()
 
 
+@pytest.mark.slow
 def test_an_agent_that_hangs_is_late_and_the_backend_closes_within_seconds_all_the_same(spark):
     (reference,) = expected(plan(1))
     with SparkBackend(spark, Numpy(), D, replace(SETTINGS, lost_after_s=1.0)) as backend:

@@ -18,6 +18,8 @@ import pytest
 
 from neurogrid.cli import main
 
+pytestmark = pytest.mark.slow
+
 SMALL = """
 sampling: {agents: 9, districts: 3, clusters: 2, held_out_share: 0.2, min_observed_slots: 200}
 model: {hidden: 8, surge_hidden: 8, history_slots: 16, horizon_slots: 4}
@@ -140,7 +142,6 @@ def test_the_weights_are_the_same_bits_inline(whole: tuple[Path, dict[str, Any]]
     assert here(*train(folder, "inline", "--set", "backend.kind=inline"))["w_final_sha256"] == weights(said)
 
 
-@pytest.mark.slow
 def test_the_weights_are_the_same_bits_on_one_core(whole: tuple[Path, dict[str, Any]]) -> None:
     folder, said = whole
     assert run(*train(folder, "one-core", "--set", "spark.master=local[1]"))["w_final_sha256"] == weights(said)
@@ -175,7 +176,7 @@ def wait_for_the_end_of(family: list[int]) -> None:
 
 @pytest.mark.parametrize(
     ("how", "backend"),
-    [(signal.SIGTERM, "inline"), pytest.param(signal.SIGKILL, "spark", marks=pytest.mark.slow)],
+    [(signal.SIGTERM, "inline"), (signal.SIGKILL, "spark")],
 )
 def test_a_run_stopped_in_its_rounds_leaves_no_process_and_resumes_to_the_same_weights(
     whole: tuple[Path, dict[str, Any]], here: Run, how: signal.Signals, backend: str
@@ -204,7 +205,6 @@ def test_a_run_stopped_in_its_rounds_leaves_no_process_and_resumes_to_the_same_w
     here("audit", run_id, "--warehouse", str(folder / "w"))
 
 
-@pytest.mark.slow
 def test_a_whole_run_stopped_in_each_step_leaves_no_process_and_is_finished_by_what_it_says(
     whole: tuple[Path, dict[str, Any]], here: Run, tmp_path: Path
 ) -> None:
@@ -295,7 +295,6 @@ def test_the_audit_names_what_was_changed(
     assert f"{name}: its content was changed" in here("audit", "whole", "--warehouse", str(tmp_path), code=1)["said"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("later_s", [0.1, 0.5])
 def test_an_etl_that_is_stopped_says_so_and_nothing_else(readings: Path, tmp_path: Path, later_s: float) -> None:
     command = neurogrid("etl", "--data-dir", str(readings), "--warehouse", str(tmp_path / "w"))
