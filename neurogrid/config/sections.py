@@ -240,8 +240,16 @@ class EvaluationSection(Section):
     comparisons: list[Literal["ridge", "alone", "pooled"]] = Field(
         ["ridge"], description="baselines that take longer: ridge, the same model trained alone, and pooled"
     )
-    alone_steps: Count = Field(600, description="gradient steps of each household's own model")
-    pooled_steps: Count = Field(6000, description="gradient steps of the pooled model")
+    alone_steps: int = Field(
+        0,
+        ge=0,
+        description="most gradient steps of each household's own model; 0 is as many as the federation's",
+    )
+    pooled_steps: int = Field(
+        0,
+        ge=0,
+        description="most gradient steps of the pooled model; 0 is as many as all agents take together",
+    )
     learning_rates: list[Annotated[float, Field(gt=0)]] = Field(
         [1e-3, 3e-3], min_length=1, description="learning rates to try for these two; the best on validation is used"
     )

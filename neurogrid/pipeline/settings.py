@@ -1,5 +1,6 @@
 """From the config's sections to the settings of each part."""
 
+import math
 from dataclasses import replace
 
 from neurogrid.backends.spark import ExchangeSettings
@@ -134,12 +135,15 @@ def evaluation(config: Config) -> EvaluationSettings:
             seed=config.seed,
         )
 
+    # Of all agents together, and of each on average: what others do with less says nothing about the federation.
+    together = config.rounds.count * config.rounds.agents_per_round * config.local.steps
+    each = math.ceil(together / config.sampling.agents)
     return EvaluationSettings(
         windows=windows(config),
         model=model(config),
         comparisons=tuple(section.comparisons),
-        alone=central(section.alone_steps),
-        pooled=central(section.pooled_steps),
+        alone=central(section.alone_steps or each),
+        pooled=central(section.pooled_steps or together),
         seed=config.seed,
         show_households=config.show_households,
         private=training(config) if config.local.private_layers else None,
