@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from neurogrid.fl.pipeline import Outcome
-from neurogrid.fl.record import AgentRecord, DistrictRecord, Figures
+from neurogrid.fl.record import AgentRecord, DistrictRecord, Figures, precision, reason_kind
 from neurogrid.fl.stages import Asked
 from neurogrid.fl.update import AgentId, RoundResult, Worked
 
@@ -126,7 +126,7 @@ def truth_report(agents: tuple[AgentRecord, ...], truth: Truth) -> Figures:
         "byzantine_agents_n": attackers,
         "byzantine_attack": truth.attack,
         "rejection_recall": _share(caught, attackers),
-        "rejection_precision": _share(caught, len(rejected)),
+        "rejection_precision": precision((reason_kind(a.reason), a.malicious is True, 1) for a in rejected),
     }
 
 

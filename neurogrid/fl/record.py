@@ -4,6 +4,7 @@ A figure of a report has one name wherever it is read: its own where that is one
 """
 
 import hashlib
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -41,6 +42,18 @@ def reason_kind(reason: str) -> str:
 
 
 _JUDGED = ("filtered", "not_finite", "bad_windows", "negative_variance")
+"""Kinds of reasons for which an update that came was not let in."""
+
+
+def precision(rejections: Iterable[tuple[str, bool, int]]) -> float:
+    """Attackers' updates among those that came and were not let in; NaN where there are none.
+
+    Args:
+        rejections: kinds of reasons (`REASON_KINDS`), each with whether agents attacked, and how many of them.
+    """
+    judged = [(attacked, agents) for kind, attacked, agents in rejections if kind in _JUDGED]
+    every = sum(agents for _, agents in judged)
+    return sum(agents for attacked, agents in judged if attacked) / every if every else math.nan
 
 
 def suspected(rule: str, rejections: Iterable[tuple[str, int]]) -> int:

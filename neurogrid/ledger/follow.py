@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any
 
 from neurogrid.errors import UsageError
-from neurogrid.fl.record import flat
+from neurogrid.fl.record import flat, precision
 from neurogrid.ledger.chain import Record, is_intact, parse, plain
 from neurogrid.ledger.records import changed, round_name
 from neurogrid.ledger.summary import PHASES
@@ -70,7 +70,8 @@ class Followed:
                 own["accepted"] += entry["accepted"]
             for entry in record["rejections"]:
                 refused[entry["reason"], entry["malicious"]] += entry["agents"]
-        malicious, rejected = self._sum("byzantine_agents_n"), refused.total()
+        malicious = self._sum("byzantine_agents_n")
+        share = precision((*kind, agents) for kind, agents in refused.items())
         caught = sum(n for (_, attacks), n in refused.items() if attacks)
         return {
             "run_id": self.genesis["run_id"],
@@ -99,7 +100,7 @@ class Followed:
             "assumed_f": self.rounds[-1]["assumed_f"] if self.rounds else None,
             "suspected": [against_f(self.genesis, r) for r in self.rounds],
             "rejection_recall": caught / malicious if malicious else None,
-            "rejection_precision": caught / rejected if malicious and rejected else None,
+            "rejection_precision": plain(share) if malicious else None,
             "bytes_down": self._sum("bytes_down"),
             "bytes_up": self._sum("bytes_up"),
             "executors": self.rounds[-1]["executors"] if self.rounds else None,

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from neurogrid.fl.record import flat
+from neurogrid.fl.record import flat, precision
 from neurogrid.ledger.chain import Record, plain
 from neurogrid.plural import plural
 
@@ -23,7 +23,8 @@ def summarise_run(
     accepted = sum(r["n_accepted_agents"] for r in rounds)
     malicious = sum(r["byzantine_agents_n"] for r in rounds)
     caught = sum(round(r["byzantine_agents_n"] * (r["rejection_recall"] or 0)) for r in rounds)
-    rejected = asked - accepted
+    rejections = [own for r in rounds for own in r.get("rejections") or ()]
+    share = precision((own["reason"], own["malicious"], own["agents"]) for own in rejections)
     return {
         "run_id": genesis["run_id"],
         "manifest_id": genesis["manifest_id"],
@@ -51,7 +52,7 @@ def summarise_run(
         "updates_malicious": malicious,
         "malicious_rejected": caught,
         "rejection_recall": caught / malicious if malicious else None,
-        "rejection_precision": caught / rejected if malicious and rejected else None,
+        "rejection_precision": plain(share) if malicious else None,
         "bytes_down": sum(r["bytes_down"] for r in rounds),
         "bytes_up": sum(r["bytes_up"] for r in rounds),
         "w_final_sha256": w_final_sha256,

@@ -75,7 +75,12 @@ _ROUND = (
     ),
     _counter("district_agents_asked", "run district", "updates", "Updates that a district's agents were asked for."),
     _counter("district_agents_accepted", "run district", "updates", "Updates of a district that the rule accepted."),
-    _gauge("round_rejection_precision_ratio", "run", "ratio", "Attackers among the rejected in the last round."),
+    _gauge(
+        "round_rejection_precision_ratio",
+        "run",
+        "ratio",
+        "Attackers' updates among those that came and were rejected in the last round.",
+    ),
     _gauge("round_rejection_recall_ratio", "run", "ratio", "Rejected among the attackers in the last round."),
     _gauge("round_held_out_loss", "run", "loss", "Loss of the last round's model on the panel's validation windows."),
     _gauge("round_training_loss", "run", "loss", "Mean training loss of the last round's accepted agents."),

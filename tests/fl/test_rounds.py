@@ -237,7 +237,9 @@ def test_attackers_are_on_record_and_precision_and_recall_are_counted_from_it(pl
             assert said["rejection_recall"] == len(bad & out) / len(bad)
         else:
             assert math.isnan(said["rejection_recall"])
-        assert said["rejection_precision"] == len(bad & out) / len(out)
+        assert "A07" in out or "A07" not in {a.agent_id for a in record.agents}
+        came = out - {"A07"}  # who was late was not rejected
+        assert said["rejection_precision"] == len(bad & came) / len(came)
         assert said["acceptance_rate"] == (15 - len(out)) / 15
         if placement == "per_round":
             assert len(bad) == 3

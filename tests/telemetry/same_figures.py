@@ -29,6 +29,12 @@ def in_buckets(values, name, own, **labels):
     return True
 
 
+def of_those_that_came(rejected):
+    """Share of attackers among rejected updates: what did not come was not rejected."""
+    came = {key: n for key, n in rejected.items() if key[0] in ("filtered", "not_finite", "bad_windows")}
+    return sum(n for (_, attacked), n in came.items() if attacked) / sum(came.values())
+
+
 def agreement(said, values):
     """Of each figure of `neurogrid watch --json`, whether it is the one in `values`, samples by name and labels."""
 
@@ -67,7 +73,7 @@ def agreement(said, values):
         "suspected": last(said["suspected"]) == of("round_suspected_agents")
         and sum(said["suspected"]) == of("agents_suspected_total"),
         "rejection_recall": said["rejection_recall"] == attackers / of("agents_malicious_total", attack="noise"),
-        "rejection_precision": said["rejection_precision"] == attackers / sum(rejected.values()),
+        "rejection_precision": said["rejection_precision"] == of_those_that_came(rejected),
         "bytes_down": said["bytes_down"] == of("exchange_bytes_total", direction="down"),
         "bytes_up": said["bytes_up"] == of("exchange_bytes_total", direction="up"),
         "executors": said["executors"] == of("round_executors"),
