@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 the work started and could not be finished; 2 a wrong comm
 (`neurogrid k8s wait`) whose time was over; 130 stopped by the person.
 """
 
+import errno
 import json
 import signal
 import sys
@@ -48,6 +49,20 @@ for command in (*STEPS, synth, fetch, runs, compare, clean, watch, exporter):
     app.command()(command)
 
 
+_ADVICE = {
+    errno.ENOSPC: "make room there",
+    errno.EDQUOT: "make room there, or ask for a larger quota",
+    errno.EACCES: "give yourself access there",
+    errno.EPERM: "give yourself access there",
+    errno.EROFS: "name a place that may be written",
+    errno.EISDIR: "a folder lies where a file should be: move it away",
+    errno.ENOTDIR: "a file lies where a folder should be: move it away",
+    errno.EEXIST: "a file lies where a folder should be: move it away",
+    errno.EMFILE: "allow more open files (ulimit -n)",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+
+
 def main() -> None:
     """Runs the command line; every error a person can make ends in words and an exit code, never in a traceback."""
     signal.signal(signal.SIGTERM, _end)
@@ -65,7 +80,7 @@ def main() -> None:
             RunError(
                 "a file or folder could not be read or written",
                 found=f"{where}{problem.strerror or problem}",
-                fix="make room or access there, then give the command again",
+                fix=f"{_ADVICE.get(problem.errno or 0, 'make room or access there')}, then give the command again",
             )
         )
     except KeyboardInterrupt:

@@ -118,7 +118,11 @@ CASES = [
     ("evaluate -c {tmp}/other.yaml yesterday --all", 2, ['no run "yesterday"', "edited"]),
     ("audit yesterday --warehouse {tmp}/w", 2, ['no run "yesterday"', "no runs at all"]),
     ("synth {tmp}/data", 2, ["cannot write to", "not empty"]),
-    ("synth {tmp}/list.yaml/data", 1, ["could not be read or written", "list.yaml", "make room or access there"]),
+    (
+        "synth {tmp}/list.yaml/data",
+        1,
+        ["could not be read or written", "list.yaml", "a file lies where a folder should be: move it away"],
+    ),
     ("bench rounds --agents few", 2, ["--agents takes whole numbers", "few"]),
     ("bench rounds --backends ray", 2, ["--backends takes", "ray"]),
     ("bench etl --rows 3", 2, ["--rows", "96"]),
