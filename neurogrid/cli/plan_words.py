@@ -67,7 +67,13 @@ def _teacher(plan: "TrainPlan") -> Facts:
 
 def _model(plan: "RunPlan | TrainPlan", weights: int, cadence_minutes: int) -> Facts:
     minutes = plan.training.windows.horizon_slots * cadence_minutes
-    return [("model", f"{plan.training.model.name}, {weights:,} weights, {minutes} min ahead")]
+    facts = [("model", f"{plan.training.model.name}, {weights:,} weights, {minutes} min ahead")]
+    private, steps = plan.training.private, plan.training.local.private_steps
+    if private:
+        facts.append(
+            ("private layers", f"{', '.join(private)}: fitted by each agent, {plural(steps, 'step')}, never sent")
+        )
+    return facts
 
 
 def _rounds(plan: "RunPlan | TrainPlan", agents: int, districts: int) -> Facts:

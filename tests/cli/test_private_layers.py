@@ -21,6 +21,7 @@ def test_each_household_is_scored_with_layers_of_its_own(
     warehouse = ("--warehouse", tmp_path / "w")
     code, _, said = neurogrid(*train(tmp_path, "own"), *SETS)
     assert code == 0, said
+    assert "forecast: fitted by each agent, 60 steps, never sent" in said
     code, _, said = neurogrid("evaluate", "own", *warehouse, "--set", "evaluation.comparisons=[alone]")
     assert code == 0, said
     run = tmp_path / "w" / "runs" / "own"
