@@ -68,15 +68,22 @@ class Resampler:
         counted = int(np.count_nonzero((numerators != 0) | (denominators != 0)))
         value, error = _ratio(np.ones((1, len(numerators))), numerators, denominators, counted)
         drawn, errors = _ratio(self.counts, numerators, denominators, counted)
+        # What cannot be negative is judged on a logarithmic scale: else, with few households, it seems to reach 0.
+        relative = least == 0 and value[0] > 0
         with np.errstate(divide="ignore", invalid="ignore"):
-            studentised = (drawn - value) / errors  # infinite where one household was drawn throughout
+            # Infinite where one household was drawn throughout.
+            studentised = np.log(drawn / value) * drawn / errors if relative else (drawn - value) / errors
         studentised = studentised[~np.isnan(studentised)]
         if not len(studentised) or not error[0] > 0:
             return Figure(float(value[0]), math.nan, math.nan)
         # Between two draws of which one is infinite there is no number in between.
         low, high = np.quantile(studentised, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2], method="inverted_cdf")
-        ends = np.clip([value[0] - high * error[0], value[0] - low * error[0]], least, most)
-        return Figure(float(value[0]), float(ends[0]), float(ends[1]))
+        if relative:
+            ends = value[0] * np.exp(-np.array([high, low]) * error[0] / value[0])
+        else:
+            ends = value[0] - np.array([high, low]) * error[0]
+        low, high = np.clip(ends, least, most).tolist()
+        return Figure(float(value[0]), low, high)
 
     def median(self, values: Array) -> Figure:
         """Median over households of (n,) values; households with NaN are left out."""
