@@ -96,6 +96,26 @@ def test_where_nothing_varies_there_is_no_interval(values: list[float]) -> None:
     assert math.isnan(found.high)
 
 
+@given(
+    values=st.lists(st.floats(0, 1e6) | st.just(math.nan), min_size=1, max_size=8),
+    than=st.floats(1e-6, 1e6),
+)
+def test_an_interval_holds_its_value_or_is_none(values: list[float], than: float) -> None:
+    own = np.array(values)
+    resampler = Resampler.of(len(own), 1, "g")
+    known = np.where(np.isnan(own), 0, own)
+    hits = (known > 1).astype(float)
+    for figure in (
+        resampler.mean(own),
+        resampler.median(own),
+        resampler.ratio(known, np.full(len(own), than)),
+        resampler.ratio(known - known.mean(), np.full(len(own), than), least=-math.inf),
+        resampler.ratio(hits, np.ones(len(own)), most=1),
+    ):
+        assert math.isnan(figure.low) or figure.low <= figure.value * (1 + 1e-9) + 1e-9
+        assert math.isnan(figure.high) or figure.high >= figure.value * (1 - 1e-9) - 1e-9
+
+
 def test_no_figure_without_households() -> None:
     assert math.isnan(Resampler.of(0, 1, "g").mean(np.empty(0)).value)
     assert math.isnan(Resampler.of(2, 1, "g").median(np.array([np.nan, np.nan])).value)

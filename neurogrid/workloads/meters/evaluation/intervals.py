@@ -79,7 +79,8 @@ class Resampler:
         # Between two draws of which one is infinite there is no number in between.
         low, high = np.quantile(studentised, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2], method="inverted_cdf")
         if relative:
-            ends = value[0] * np.exp(-np.array([high, low]) * error[0] / value[0])
+            with np.errstate(over="ignore"):  # of two or three households next to nothing is known
+                ends = value[0] * np.exp(-np.array([high, low]) * error[0] / value[0])
         else:
             ends = value[0] - np.array([high, low]) * error[0]
         low, high = np.clip(ends, least, most).tolist()
