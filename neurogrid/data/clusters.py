@@ -37,7 +37,7 @@ It is looked for no longer once it has been found twice."""
 _NOTABLE, _STRONG = 0.5, 1.25  # in standard deviations between households
 _MOST_WORDS = 4
 _MOST_OF_THEM = 0.75  # of a cluster's members, of whom a word has to be true
-_ROWS_AT_ONCE = 512
+_ROWS_AT_ONCE = 32  # of a silhouette, each with its distances to all households
 
 
 @dataclass(frozen=True)

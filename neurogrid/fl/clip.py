@@ -87,8 +87,8 @@ def clip(deltas: Matrix, norms: Floats, spec: Spec, settings: ClipSettings) -> F
 
     def cut(start: int) -> None:
         rows = slice(start, start + CUT_ROWS)
-        for k, span in enumerate(spec.spans):
-            deltas[rows, span.start : span.stop] *= narrow[rows, k : k + 1]
+        for k in np.flatnonzero((narrow[rows] < 1).any(axis=0)).tolist():
+            deltas[rows, spec.spans[k].start : spec.spans[k].stop] *= narrow[rows, k : k + 1]
 
     over_cores(cut, range(0, len(deltas), CUT_ROWS), len(deltas))
     widths = [span.stop - span.start for span in spec.spans]

@@ -125,9 +125,11 @@ def fit_private(
     model.model.eval()
     for parameter in model.shared.parameters:
         parameter.requires_grad_(False)
-    _descend(model.private, batches, loss, settings, repeat(settings.learning_rate), 0.0)
-    for parameter in model.shared.parameters:
-        parameter.requires_grad_(True)
+    try:
+        _descend(model.private, batches, loss, settings, repeat(settings.learning_rate), 0.0)
+    finally:  # an agent that fails costs its own answer
+        for parameter in model.shared.parameters:
+            parameter.requires_grad_(True)
 
 
 def _descend(

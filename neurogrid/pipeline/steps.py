@@ -8,12 +8,12 @@ from neurogrid.data.manifest import Manifest
 from neurogrid.data.sampling import sample as draw
 from neurogrid.fl.record import weights_sha256
 from neurogrid.ledger.chain import Record, seal, sha256, to_text
+from neurogrid.ledger.table import to_parquet
 from neurogrid.pipeline.etl import write_quality_page
 from neurogrid.pipeline.events import SILENT, Evaluated, Observer, Reported, Sampled, Scoring
 from neurogrid.pipeline.plan import EvaluatePlan, SamplePlan
 from neurogrid.storage import Place
 from neurogrid.workloads.meters.evaluation import evaluate as score
-from neurogrid.workloads.meters.evaluation.households import to_parquet
 
 
 def sample(plan: SamplePlan, spark: SparkSession, observer: Observer = SILENT) -> Manifest:
@@ -38,7 +38,7 @@ def evaluate(plan: EvaluatePlan, spark: SparkSession | None, observer: Observer 
     models = {"federated": plan.weights}
     with observer.during(Scoring(run.name)) as progress:
         found = score(spark, plan.warehouse, plan.manifest, models, plan.settings, progress.step, progress)
-    households = to_parquet(found.households)
+    households = to_parquet(found.households.to_pylist(), found.households.schema)
     files = {"evaluation.parquet": sha256(households)}
     own = {"w_final_sha256": weights_sha256(plan.weights), "files": files, **found.to_dict()}
     record = seal(own, plan.head_sha256)

@@ -133,6 +133,18 @@ def test_nothing_of_an_agent_is_left_for_the_next(order: list[int]) -> None:
     assert found == {agent: step(FlatModel(net(), HEAD), weights, agent).delta.tobytes() for agent in order}
 
 
+def test_an_agent_that_fails_in_the_midst_leaves_nothing_held() -> None:
+    flat, weights = FlatModel(net(), HEAD), flatten(net(), HEAD)
+
+    def fails(batch: object) -> torch.Tensor:
+        raise OSError("its readings are gone")
+
+    flat.load(weights)
+    with pytest.raises(OSError, match="gone"):
+        fit_private(flat, batches(1, 2), fails, settings=SETTINGS)
+    assert all(parameter.requires_grad for parameter in flat.model.parameters())
+
+
 def test_a_private_layer_that_the_loss_does_not_see_stays_as_it_was() -> None:
     flat, weights = FlatModel(net(), HEAD), flatten(net(), HEAD)
     flat.load(weights)

@@ -18,6 +18,7 @@ from neurogrid.workloads.meters.agent import AgentTrainerFactory, TrainingSettin
 from neurogrid.workloads.meters.evaluation import CentralSettings, Evaluation, EvaluationSettings, evaluate
 from neurogrid.workloads.meters.evaluation.figures import outputs
 from neurogrid.workloads.meters.evaluation.metrics import mase_scale_kwh
+from neurogrid.workloads.meters.evaluation.score import score_household
 from neurogrid.workloads.meters.models import LossSettings, ModelSettings, build
 from neurogrid.workloads.meters.registry import MODELS, ModelSpec
 from neurogrid.workloads.meters.windows import WindowSettings, build_shard, gather
@@ -120,6 +121,19 @@ def test_households_of_zeros_are_listed_and_not_counted(found) -> None:
     assert group.households == ("house0", "house1", "house2", "house3")
     assert set(group.mae_by_household) == {f"house{i}" for i in range(5)}
     assert found.parts["test"]["held_out"].households == ("house5", "house6")
+
+
+@pytest.mark.parametrize(("zeros_in", "quiet"), [("training", True), ("test", False)])
+def test_whether_a_household_is_quiet_is_told_by_its_training_time_alone(households, weights, zeros_in, quiet) -> None:
+    household = households[0]
+    kwh = household.kwh.copy()
+    if zeros_in == "training":
+        kwh[: household.slot(household.meta.train_end)] = 0
+    else:
+        kwh[household.slot(household.meta.validation_end) :] = 0
+    model = build(MODEL, model_shape(WINDOWS), seed=1)
+    found = score_household(dataclasses.replace(household, kwh=kwh), WINDOWS, model, {"federated": weights}, {})
+    assert found.quiet is quiet
 
 
 def test_training_beats_the_naive_forecasts_where_there_is_something_to_learn(found) -> None:

@@ -1,12 +1,10 @@
 """Every household's own figures, one row a household, part of time and method: what all the means are made of."""
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from neurogrid.workloads.meters.evaluation.score import HouseholdScore
 
@@ -51,10 +49,3 @@ def _rows(group: str, score: HouseholdScore) -> Iterator[dict[str, Any]]:
                 "bias_kwh": float(part.signed[method].mean()),
                 "mase": mae / score.mase_scale_kwh,
             }
-
-
-def to_parquet(table: pa.Table) -> bytes:
-    """The table as the bytes of a file."""
-    sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")
-    return sink.getvalue()
