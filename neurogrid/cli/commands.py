@@ -313,10 +313,13 @@ def audit(
         ]
     )
     if found.problems:
+        again = all(problem.startswith("evaluation.") for problem in found.problems)
         raise RunError(
             f"run {run_id} has been modified",
             found="\n         ".join(found.problems),
-            fix="restore these files from a copy; until then the run cannot be resumed, evaluated or reported on",
+            fix=f"make the evaluation again with `neurogrid evaluate {run_id}`; the rest is unmodified"
+            if again
+            else "restore these files from a copy; until then the run cannot be resumed, evaluated or reported on",
         )
     show.say("  OK: all records and files are unmodified")
     if ended and not found.ended:

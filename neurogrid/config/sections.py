@@ -162,9 +162,11 @@ class LocalSection(Section):
         1.0, ge=0, description="weight of the surge head's cross-entropy in the loss; 0 does not train the head"
     )
     private_layers: list[str] = Field(
-        [], description="names of the model's layers that never leave an agent, such as surge_any; see docs/rounds.md"
+        [], description="layers, or single parameters, that never leave an agent, such as forecast; see docs/rounds.md"
     )
-    private_steps: Count = Field(40, description="gradient steps by which an agent fits its private layers, each time")
+    private_steps: int = Field(
+        40, ge=1, le=10_000, description="gradient steps by which an agent fits its private layers, each time"
+    )
     distill_weight: float = Field(
         0.0, ge=0, description="weight in the loss of the distance from rounds.teacher's forecast; 0 leaves it out"
     )

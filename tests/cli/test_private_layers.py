@@ -25,6 +25,12 @@ def test_each_household_is_scored_with_layers_of_its_own(
     code, _, said = neurogrid("evaluate", "own", *warehouse, "--set", "evaluation.comparisons=[alone]")
     assert code == 0, said
     run = tmp_path / "w" / "runs" / "own"
+    (run / "evaluation.parquet").write_bytes(b"damaged")
+    code, _, said = neurogrid("audit", "own", *warehouse)
+    assert code == 1
+    assert "neurogrid evaluate own" in said
+    assert neurogrid("evaluate", "own", *warehouse, "--set", "evaluation.comparisons=[alone]")[0] == 0
+    assert neurogrid("audit", "own", *warehouse)[0] == 0
     methods = json.loads((run / "evaluation.json").read_text())["parts"]["test"]["trained"]["methods"]
     assert {"federated", "alone"} <= methods.keys(), methods.keys()
 
