@@ -15,7 +15,8 @@ from neurogrid.fl.schedule import ScheduleSettings
 from neurogrid.fl.select import SelectSettings
 from neurogrid.teacher.settings import Device, Precision, TeacherSettings
 from neurogrid.workloads.meters.agent import TrainingSettings
-from neurogrid.workloads.meters.evaluation import CentralSettings, EvaluationSettings
+from neurogrid.workloads.meters.central import CentralSettings
+from neurogrid.workloads.meters.evaluation import EvaluationSettings
 from neurogrid.workloads.meters.models import LossSettings, ModelSettings
 from neurogrid.workloads.meters.registry import MODELS
 from neurogrid.workloads.meters.windows import WindowSettings

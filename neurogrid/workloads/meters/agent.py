@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import repeat
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,12 +26,12 @@ from neurogrid.workloads.meters.models import (
     Forecaster,
     LossSettings,
     ModelSettings,
-    Shape,
     Windows,
     build,
     forecast_loss,
 )
-from neurogrid.workloads.meters.windows import Batch, Indices, Shard, WindowSettings, build_shard, gather
+from neurogrid.workloads.meters.tensors import as_tensors, batches, model_shape
+from neurogrid.workloads.meters.windows import Shard, WindowSettings, build_shard, gather
 
 
 @dataclass(frozen=True)
@@ -119,12 +118,12 @@ class AgentTrainer:
         result = local.train(
             self._flat,
             weights,
-            _batches(shard, origins[chosen]),
+            batches(shard, origins[chosen]),
             self._loss,
             settings=settings.local,
             rates=repeat(local.learning_rate(settings.local, round_number, settings.rounds)),
             random=generator(settings.seed, "dropout", round_number, agent),
-            private=private_batches(shard, settings.local, settings.seed, agent),
+            private=privatebatches(shard, settings.local, settings.seed, agent),
         )
         metrics = {"loss": result.loss, "train_s": result.seconds}
         return Update(agent=agent, delta=result.delta, windows=len(origins), metrics=metrics)
@@ -137,7 +136,7 @@ class AgentTrainer:
         if not len(sample):
             return {"loss": float("nan"), "windows": 0.0}
         self._flat.load(weights)
-        batches = private_batches(shard, settings.local, settings.seed, agent)
+        batches = privatebatches(shard, settings.local, settings.seed, agent)
         local.fit_private(self._flat, batches, self._loss, settings=settings.local)
         self._model.eval()
         with torch.inference_mode():
@@ -216,13 +215,13 @@ def vector_spec(settings: TrainingSettings) -> Spec:
     return spec_of(new_model(settings), settings.private)
 
 
-def private_batches(shard: Shard, settings: local.LocalSettings, seed: int, agent: AgentId) -> Iterator[Windows]:
+def privatebatches(shard: Shard, settings: local.LocalSettings, seed: int, agent: AgentId) -> Iterator[Windows]:
     """By which an agent's private layers are fitted: windows of its training part, the same ones each time."""
     origins = shard.origins["train"]
     if not len(origins):
         return iter(())
     random = generator(seed, "private batches", agent)
-    return _batches(shard, origins[random.integers(0, len(origins), (settings.private_steps, settings.batch_size))])
+    return batches(shard, origins[random.integers(0, len(origins), (settings.private_steps, settings.batch_size))])
 
 
 def completed(weights: Vector, household: Household, settings: TrainingSettings) -> Vector:
@@ -240,27 +239,8 @@ def completed(weights: Vector, household: Household, settings: TrainingSettings)
     model = new_model(settings)
     flat = FlatModel(model, settings.private)
     flat.load(weights)
-    batches = private_batches(shard, settings.local, settings.seed, household.meta.household_id)
+    batches = privatebatches(shard, settings.local, settings.seed, household.meta.household_id)
     local.fit_private(
         flat, batches, lambda windows: forecast_loss(model, settings.loss, windows), settings=settings.local
     )
     return flatten(model)
-
-
-def model_shape(windows: WindowSettings) -> Shape:
-    """The sizes that windows give a model."""
-    return Shape(windows.history_slots, windows.features, windows.horizon_slots, windows.known)
-
-
-def as_tensors(batch: Batch) -> Windows:
-    """The batch as torch sees it, without copying."""
-    return Windows(*map(_tensor, (batch.history, batch.known, batch.target, batch.surge, batch.surge_base)))
-
-
-def _tensor(array: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> Tensor:
-    return torch.from_numpy(array)
-
-
-def _batches(shard: Shard, origins: Indices) -> Iterator[Windows]:
-    for chosen in origins:
-        yield as_tensors(gather(shard, chosen))

@@ -14,13 +14,15 @@ from neurogrid.fl.collect import Inbox, Rows, run_round, score
 from neurogrid.fl.local import LocalSettings
 from neurogrid.fl.update import RoundPlan
 from neurogrid.fl.weights import flatten
-from neurogrid.workloads.meters.agent import AgentTrainerFactory, TrainingSettings, model_shape, new_model
-from neurogrid.workloads.meters.evaluation import CentralSettings, Evaluation, EvaluationSettings, evaluate
+from neurogrid.workloads.meters.agent import AgentTrainerFactory, TrainingSettings, new_model
+from neurogrid.workloads.meters.central import CentralSettings
+from neurogrid.workloads.meters.evaluation import Evaluation, EvaluationSettings, evaluate
 from neurogrid.workloads.meters.evaluation.figures import outputs
 from neurogrid.workloads.meters.evaluation.metrics import mase_scale_kwh
 from neurogrid.workloads.meters.evaluation.score import score_household
 from neurogrid.workloads.meters.models import LossSettings, ModelSettings, build
 from neurogrid.workloads.meters.registry import MODELS, ModelSpec
+from neurogrid.workloads.meters.tensors import model_shape
 from neurogrid.workloads.meters.windows import WindowSettings, build_shard, gather
 
 WINDOWS = WindowSettings(history_slots=12, horizon_slots=3, known_future=True, residual=True)

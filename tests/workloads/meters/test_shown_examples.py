@@ -10,11 +10,11 @@ from made_households import DAY, make_household
 from neurogrid.data.household import Household
 from neurogrid.fl.local import LocalSettings
 from neurogrid.fl.weights import flatten
-from neurogrid.workloads.meters.agent import model_shape
+from neurogrid.workloads.meters.central import CentralSettings
 from neurogrid.workloads.meters.evaluation import Evaluation, EvaluationSettings, evaluate
-from neurogrid.workloads.meters.evaluation.comparisons import CentralSettings
 from neurogrid.workloads.meters.evaluation.examples import Candidate, Stretch, ranked, stretch, usual_day
 from neurogrid.workloads.meters.models import LossSettings, ModelSettings, build
+from neurogrid.workloads.meters.tensors import model_shape
 from neurogrid.workloads.meters.windows import WindowSettings, build_shard
 
 WINDOWS = WindowSettings(history_slots=12, horizon_slots=3, known_future=True, residual=True)

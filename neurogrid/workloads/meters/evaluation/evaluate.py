@@ -23,9 +23,10 @@ from neurogrid.fl.update import Vector
 from neurogrid.fl.weights import flatten
 from neurogrid.storage import Place
 from neurogrid.tasks import array_of, run_tasks
-from neurogrid.workloads.meters.agent import TrainingSettings, completed, model_shape
+from neurogrid.workloads.meters.agent import TrainingSettings, completed
+from neurogrid.workloads.meters.central import CentralSettings
 from neurogrid.workloads.meters.evaluation import ridge
-from neurogrid.workloads.meters.evaluation.comparisons import CentralSettings, train_alone, train_pooled
+from neurogrid.workloads.meters.evaluation.comparisons import train_alone, train_pooled
 from neurogrid.workloads.meters.evaluation.examples import Candidate, Examples, cluster_days, ranked
 from neurogrid.workloads.meters.evaluation.figures import group_figures, probability, tune_cuts
 from neurogrid.workloads.meters.evaluation.households import household_table
@@ -34,6 +35,7 @@ from neurogrid.workloads.meters.evaluation.naive import NAIVE
 from neurogrid.workloads.meters.evaluation.result import Evaluation
 from neurogrid.workloads.meters.evaluation.score import HouseholdScore, score_household
 from neurogrid.workloads.meters.models import ModelSettings, build
+from neurogrid.workloads.meters.tensors import model_shape
 from neurogrid.workloads.meters.windows import WindowSettings, build_shard
 
 T = TypeVar("T")
