@@ -4,7 +4,7 @@ import re
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from neurogrid.backends.registry import BACKENDS
 from neurogrid.config.federation import AggregationSection, AttackSection, Count, RoundsSection, Seconds
@@ -172,6 +172,38 @@ class LocalSection(Section):
     )
 
 
+class PersonalSection(Section):
+    """What each agent makes of the run's last weights for itself; see docs/personal.md."""
+
+    steps: int = Field(
+        80,
+        ge=0,
+        le=100_000,
+        description="gradient steps of fine-tuning after the rounds; 0 makes no personal models",
+    )
+    batch_size: Count = Field(128, description="windows in a step")
+    learning_rates: list[Annotated[float, Field(gt=0)]] = Field(
+        [2e-3], min_length=1, description="learning rates to try; the best on the agent's validation part is used"
+    )
+    candidates: list[Literal["usual", "federated", "personal", "alone"]] = Field(
+        ["usual", "federated", "personal"],
+        min_length=1,
+        description="what an agent chooses from by its own validation part: usual is the slot's 28-day median, alone a "
+        "model that it trains from the start, with evaluation.alone_steps",
+    )
+    parts: int = Field(
+        4, ge=1, le=10, description="1: an agent takes one candidate whole; 4: it may blend them by quarters, and so on"
+    )
+    validation_windows: Count = Field(512, description="validation windows of an agent to choose by")
+
+    @field_validator("candidates")
+    @classmethod
+    def _has_federated(cls, names: list[str]) -> list[str]:
+        if "federated" not in names or len(set(names)) < len(names):
+            raise ValueError("names each candidate once, and federated among them, which every agent has")
+        return names
+
+
 class BackendSection(Section):
     """Where a round's agents run. Changes no result."""
 
@@ -275,6 +307,9 @@ class Config(Section):
     rounds: RoundsSection = Field(RoundsSection(), description="the rounds")
     aggregation: AggregationSection = Field(AggregationSection(), description="how updates are combined")
     attack: AttackSection = Field(AttackSection(), description="malicious agents, for experiments")
+    personal: PersonalSection = Field(
+        PersonalSection(), description="what each agent makes of the run's last weights for itself"
+    )
     backend: BackendSection = Field(BackendSection(), description="where a round's agents run; changes no result")
     teacher: TeacherSection = Field(
         TeacherSection(), description="a model pretrained on households whose residents have consented"

@@ -174,7 +174,14 @@ class Teaching:
     master: str
 
 
-Work = Literal["sampling", "starting the tasks", "report"] | Starting | Cleaning | Rounds | Scoring | Teaching
+@dataclass(frozen=True)
+class Adapting:
+    """Agents make the last weights their own."""
+
+
+Work = (
+    Literal["sampling", "starting the tasks", "report"] | Starting | Cleaning | Rounds | Adapting | Scoring | Teaching
+)
 
 
 class Progress(Protocol):

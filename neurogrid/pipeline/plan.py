@@ -28,6 +28,7 @@ from neurogrid.storage import Place, place
 from neurogrid.teacher.store import Teacher
 from neurogrid.workloads.meters.agent import AgentTrainerFactory, TrainingSettings, vector_spec
 from neurogrid.workloads.meters.evaluation import EvaluationSettings
+from neurogrid.workloads.meters.personal_files import PersonalFiles
 from neurogrid.workloads.meters.preflight import refuse_without_windows
 
 
@@ -174,7 +175,9 @@ def _train_plan(config: Config, manifest: Manifest, run: Place, start_run: Earli
             start=start_run.weights if start_run else teachers.start(teacher, training),
             seed=config.seed,
         ),
-        factory=AgentTrainerFactory(warehouse, manifest, training, teachers.distillation(config, teacher)),
+        factory=AgentTrainerFactory(
+            warehouse, manifest, training, teachers.distillation(config, teacher), _personal(config, run)
+        ),
         backend=BACKENDS.find(config.backend.kind),
         exchange=settings.exchange(config),
         replace_after_s=config.backend.replace_after_s,
@@ -184,6 +187,11 @@ def _train_plan(config: Config, manifest: Manifest, run: Place, start_run: Earli
         resumes=False,
         accept_break=False,
     )
+
+
+def _personal(config: Config, run: Place) -> PersonalFiles | None:
+    own = settings.personal(config)
+    return PersonalFiles(run, own) if own else None
 
 
 def plan_evaluation(config: Config, run_id: str) -> EvaluatePlan:
@@ -200,7 +208,8 @@ def plan_evaluation(config: Config, run_id: str) -> EvaluatePlan:
     runs.refuse_other_manifest(read_genesis(run), manifest)
     weights = read_final(run, end, spec(settings.training(config)))
     refuse_missing(manifest, warehouse)
-    return EvaluatePlan(warehouse, run, manifest, settings.evaluation(config), weights, str(end["sha256"]))
+    own = replace(settings.evaluation(config), personal=_personal(config, run))
+    return EvaluatePlan(warehouse, run, manifest, own, weights, str(end["sha256"]))
 
 
 def spec(training: TrainingSettings) -> Spec:
