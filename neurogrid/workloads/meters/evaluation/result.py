@@ -10,7 +10,7 @@ import pyarrow as pa
 from neurogrid.plural import plural
 from neurogrid.workloads.meters.evaluation.examples import Examples
 from neurogrid.workloads.meters.evaluation.intervals import Figure
-from neurogrid.workloads.meters.evaluation.metrics import Detection
+from neurogrid.workloads.meters.evaluation.metrics import SCORE_STEP, Detection
 
 GROUP_TITLES = {"trained": "Trained households, held-out time", "held_out": "Households that never trained"}
 METHOD_TITLES = {
@@ -212,6 +212,12 @@ def _surge_table(found: SurgeFigures) -> Iterable[str]:
         yield f"| {SURGE_TITLES.get(name, name)} | {' | '.join(_number(figure, 3) for figure in figures)} |"
     yield ""
     yield f"Prevalence {_share(found.prevalence)}. The threshold of each score was tuned on the validation period."
+    bounds = [how.average_precision_bounds for how in found.methods.values()]
+    off = max((most - least for least, most in bounds if most >= least), default=0.0)
+    yield (
+        "The average precision of households' means is exact; that of all windows together is made of scores in steps "
+        f"of {SCORE_STEP}: the least and the most that the scores themselves can have are {off:.3f} apart or less."
+    )
 
 
 def _slot_table(surges: tuple[SurgeFigures, ...]) -> Iterable[str]:

@@ -21,6 +21,7 @@ from neurogrid.workloads.meters.evaluation.metrics import (
     SCORE_BINS,
     Counts,
     Floats,
+    average_precisions,
     confusion,
     count_scores,
     mase_scale_kwh,
@@ -57,6 +58,7 @@ class PartScore:
         absolute, squared, signed: by method, (h,) mean absolute and mean squared error of each slot of the horizon, and
             mean of forecast less measured, kWh.
         scores: by surge method with scores, (h + 1, 2, SCORE_BINS) counts: see metrics.count_scores.
+        average_precision: by the same methods, (h + 2,): see metrics.average_precisions.
         persistence: (h + 1, 4) confusion of saying that surges go on.
     """
 
@@ -66,6 +68,7 @@ class PartScore:
     squared: dict[str, Floats]
     signed: dict[str, Floats]
     scores: dict[str, NarrowCounts]
+    average_precision: dict[str, Floats]
     persistence: Counts
 
     def has(self, horizon: int, forecasting: Names, telling: Names) -> bool:
@@ -74,7 +77,8 @@ class PartScore:
         return (
             self.windows > 0
             and self.absolute.keys() == self.squared.keys() == self.signed.keys() == forecasting
-            and self.scores.keys() == telling
+            and self.scores.keys() == self.average_precision.keys() == telling
+            and all(found.shape == (horizon + 2,) for found in self.average_precision.values())
             and all(error.shape == (horizon,) for error in errors)
             and all(counts.shape == (horizon + 1, 2, SCORE_BINS) for counts in self.scores.values())
             and self.persistence.shape == (horizon + 1, 4)
@@ -164,6 +168,8 @@ def _score_part(
     signed: dict[str, Floats] = {}
     load: Floats = np.zeros(shard.settings.horizon_slots)
     scores: dict[str, Counts] = {}
+    unrounded: dict[str, list[npt.NDArray[np.float32]]] = {}
+    every_label = []
     outputs = shard.settings.horizon_slots + 1
     persistence = np.zeros((outputs, 4), np.int64)
     chunks = [origins[at : at + _WINDOWS_AT_ONCE] for at in range(0, len(origins), _WINDOWS_AT_ONCE)]
@@ -189,10 +195,14 @@ def _score_part(
             note(method, batch.base_kwh + batch.scale * forecast, batch)
         for method, values in logits.items():
             scores[method] = scores.get(method, 0) + count_scores(values, labels)
+            unrounded.setdefault(method, []).append(values)
+        every_label.append(labels)
         persistence += _persistence(naive.surge_persistence(shard, chunk), labels)
     # Narrow: scores are the bulk of what goes back to the driver.
     narrow = {method: counts.astype(np.int32) for method, counts in scores.items()}
-    return PartScore(len(origins), load, absolute, squared, signed, narrow, persistence)
+    surges = np.concatenate(every_label)
+    exact = {method: average_precisions(np.concatenate(values), surges) for method, values in unrounded.items()}
+    return PartScore(len(origins), load, absolute, squared, signed, narrow, exact, persistence)
 
 
 def _forecast_kwh(model: Forecaster, weights: Vector, batch: Batch) -> npt.NDArray[np.float32]:
