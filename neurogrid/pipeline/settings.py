@@ -15,7 +15,7 @@ from neurogrid.fl.schedule import ScheduleSettings
 from neurogrid.fl.select import SelectSettings
 from neurogrid.teacher.settings import Device, Precision, TeacherSettings
 from neurogrid.workloads.meters.agent import TrainingSettings
-from neurogrid.workloads.meters.evaluation import CentralSettings, EvaluationSettings
+from neurogrid.workloads.meters.evaluation import BoostingSettings, CentralSettings, EvaluationSettings
 from neurogrid.workloads.meters.models import LossSettings, ModelSettings
 from neurogrid.workloads.meters.registry import MODELS
 from neurogrid.workloads.meters.windows import WindowSettings
@@ -144,6 +144,7 @@ def evaluation(config: Config) -> EvaluationSettings:
         comparisons=tuple(section.comparisons),
         alone=central(section.alone_steps or each),
         pooled=central(section.pooled_steps or together),
+        boosting=BoostingSettings(windows(config), config.seed),
         seed=config.seed,
         show_households=config.show_households,
         private=training(config) if config.local.private_layers else None,

@@ -17,6 +17,8 @@ METHOD_TITLES = {
     "federated": "**federated**",
     "pooled": "same model, readings pooled",
     "alone": "same model, each household alone",
+    "gbm_pooled": "gradient boosting (L1), readings pooled",
+    "gbm_alone": "gradient boosting (L1), each household alone",
     "ridge_federated": "ridge, federated (exact)",
     "ridge_local": "ridge, each household alone",
     "median_28_days": "median of the slot, 28 days",

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Annotated
 
 import numpy as np
@@ -16,6 +17,7 @@ from neurogrid.fl.update import Vector
 from neurogrid.fl.weights import load
 from neurogrid.tasks import array_of
 from neurogrid.workloads.meters.evaluation import naive, ridge
+from neurogrid.workloads.meters.evaluation.boosting import Forecast
 from neurogrid.workloads.meters.evaluation.examples import Stretch, stretch, usual_day
 from neurogrid.workloads.meters.evaluation.metrics import (
     SCORE_BINS,
@@ -126,6 +128,7 @@ def score_household(
     model: Forecaster,
     weights: Mapping[str, Vector],
     coefficients: Mapping[str, Floats],
+    forecasters: Mapping[str, Forecast] = MappingProxyType({}),
     shown: str = "",
 ) -> HouseholdScore:
     """Scores every method on the household's validation and test windows.
@@ -136,18 +139,20 @@ def score_household(
         model: whatever weights it has are overwritten.
         weights: by method, the model's weights.
         coefficients: by method, ridge's coefficients (h, p).
+        forecasters: by method, what else forecasts loads, scaled as a batch's target.
         shown: the method whose forecasts of a few days are kept, or "".
     """
     shard = build_shard([(household, None)], windows, ("validation", "test"))
     end = household.slot(household.meta.train_end)
     measured = household.kwh[:end][household.observed[:end]]
     periods: tuple[Period, ...] = ("validation", "test")
+    ridges = {method: partial(ridge.predict, coefficients=found) for method, found in coefficients.items()}
     return HouseholdScore(
         household_id=household.meta.household_id,
         zero_share=float((measured == 0).mean()) if len(measured) else 1.0,
         mase_scale_kwh=mase_scale_kwh(household),
         parts={
-            period: _score_part(shard, shard.origins[period], model, weights, coefficients)
+            period: _score_part(shard, shard.origins[period], model, weights, {**ridges, **forecasters})
             for period in periods
             if len(shard.origins[period])
         },
@@ -161,7 +166,7 @@ def _score_part(
     origins: Indices,
     model: Forecaster,
     weights: Mapping[str, Vector],
-    coefficients: Mapping[str, Floats],
+    forecasters: Mapping[str, Forecast],
 ) -> PartScore:
     absolute: dict[str, Floats] = {}
     squared: dict[str, Floats] = {}
@@ -186,8 +191,8 @@ def _score_part(
         labels = np.concatenate([batch.surge, batch.surge.max(axis=1, keepdims=True)], axis=1)
         for method, forecast_kwh in naive.forecasts(shard, chunk).items():
             note(method, forecast_kwh, batch)
-        for method, solution in coefficients.items():
-            note(method, batch.base_kwh + batch.scale * ridge.predict(batch, solution), batch)
+        for method, forecast_scaled in forecasters.items():
+            note(method, batch.base_kwh + batch.scale * forecast_scaled(batch), batch)
         slots = chunk[:, None] + np.arange(shard.settings.horizon_slots)
         logits = {"usual_share": usual_surge_logits(shard.profiles[slots, SURGE_SHARE])}
         for method, vector in weights.items():
