@@ -271,8 +271,10 @@ class TeacherSection(Section):
 class EvaluationSection(Section):
     """What the model is compared with."""
 
-    comparisons: list[Literal["ridge", "alone", "pooled"]] = Field(
-        ["ridge"], description="baselines that take longer: ridge, the same model trained alone, and pooled"
+    comparisons: list[Literal["ridge", "alone", "pooled", "gbm_alone", "gbm_pooled"]] = Field(
+        ["ridge"],
+        description="baselines that take longer: ridge (least squares, so for the RMSE), the same model trained alone, "
+        "and pooled; and gradient boosting for the MAE, alone and pooled, which needs the package lightgbm",
     )
     alone_steps: int = Field(
         0,

@@ -28,6 +28,7 @@ from neurogrid.storage import Place, place
 from neurogrid.teacher.store import Teacher
 from neurogrid.workloads.meters.agent import AgentTrainerFactory, TrainingSettings, vector_spec
 from neurogrid.workloads.meters.evaluation import EvaluationSettings
+from neurogrid.workloads.meters.evaluation.boosting import refuse_without_package
 from neurogrid.workloads.meters.personal_files import PersonalFiles
 from neurogrid.workloads.meters.preflight import refuse_without_windows
 
@@ -198,10 +199,11 @@ def plan_evaluation(config: Config, run_id: str) -> EvaluatePlan:
     """See EvaluatePlan; `config` is the run's own, in what its weights depend on.
 
     Raises:
-        UsageError: the run has no final weights yet.
+        UsageError: the run has no final weights yet, or a comparison needs a package that is not installed.
         InputError: the run's manifest is not there, or the warehouse lacks tables that it names.
         RunError: the run is not what was written.
     """
+    refuse_missing_packages(config)
     warehouse, run = place(config.warehouse), runs.folder(config, run_id)
     end = read_end(run)
     manifest = find_manifest(runs.with_own_manifest(config, run_id))
@@ -210,6 +212,11 @@ def plan_evaluation(config: Config, run_id: str) -> EvaluatePlan:
     refuse_missing(manifest, warehouse)
     own = replace(settings.evaluation(config), personal=_personal(config, run))
     return EvaluatePlan(warehouse, run, manifest, own, weights, str(end["sha256"]))
+
+
+def refuse_missing_packages(config: Config) -> None:
+    """Raises UsageError where the evaluation needs a package that is not installed: before hours of training."""
+    refuse_without_package(config.evaluation.comparisons)
 
 
 def spec(training: TrainingSettings) -> Spec:

@@ -16,7 +16,7 @@ from neurogrid.fl.select import SelectSettings
 from neurogrid.teacher.settings import Device, Precision, TeacherSettings
 from neurogrid.workloads.meters.agent import TrainingSettings
 from neurogrid.workloads.meters.central import CentralSettings
-from neurogrid.workloads.meters.evaluation import EvaluationSettings
+from neurogrid.workloads.meters.evaluation import BoostingSettings, EvaluationSettings
 from neurogrid.workloads.meters.models import LossSettings, ModelSettings
 from neurogrid.workloads.meters.personal import PersonalSettings
 from neurogrid.workloads.meters.registry import MODELS
@@ -173,6 +173,7 @@ def evaluation(config: Config) -> EvaluationSettings:
         comparisons=tuple(section.comparisons),
         alone=alone(config),
         pooled=central(config, section.pooled_steps or _steps_together(config)),
+        boosting=BoostingSettings(windows(config), config.seed),
         seed=config.seed,
         show_households=config.show_households,
         private=training(config) if config.local.private_layers else None,

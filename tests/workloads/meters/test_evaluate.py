@@ -16,7 +16,13 @@ from neurogrid.fl.update import RoundPlan
 from neurogrid.fl.weights import flatten
 from neurogrid.workloads.meters.agent import AgentTrainerFactory, TrainingSettings, new_model
 from neurogrid.workloads.meters.central import CentralSettings
-from neurogrid.workloads.meters.evaluation import Evaluation, EvaluationSettings, evaluate
+from neurogrid.workloads.meters.evaluation import (
+    BoostingSettings,
+    Evaluation,
+    EvaluationSettings,
+    evaluate,
+)
+from neurogrid.workloads.meters.evaluation.boosting import boost_alone, boost_pooled, forecaster
 from neurogrid.workloads.meters.evaluation.figures import outputs
 from neurogrid.workloads.meters.evaluation.metrics import mase_scale_kwh
 from neurogrid.workloads.meters.evaluation.score import score_household
@@ -38,7 +44,9 @@ LOCAL = LocalSettings(
     proximal_mu=0.0,
 )
 CENTRAL = CentralSettings(WINDOWS, MODEL, LOSS, LOCAL, 60, (0.02, 0.001), 100, seed=5)
-SETTINGS = EvaluationSettings(WINDOWS, MODEL, ("ridge", "alone", "pooled"), CENTRAL, CENTRAL, seed=5)
+BOOSTING = BoostingSettings(WINDOWS, seed=5)
+COMPARISONS = ("ridge", "alone", "pooled", "gbm_alone", "gbm_pooled")
+SETTINGS = EvaluationSettings(WINDOWS, MODEL, COMPARISONS, CENTRAL, CENTRAL, BOOSTING, seed=5)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +72,8 @@ def test_spark_and_this_process_find_the_same(spark, warehouse, manifest, weight
         progress,
     )
     assert json.dumps(there.to_dict()) == json.dumps(found.to_dict())
-    assert steps == [("ridge", 1), ("training alone", 5), ("training pooled", 1), ("scoring", 7)]
+    trained = [("ridge", 1), ("training alone", 5), ("training pooled", 1), ("boosting pooled", 1)]
+    assert steps == [*trained, ("scoring", 7)]
     for step, count in steps:
         assert done[step][0] == (0, count)
         assert done[step][-1] == (count, count)
@@ -87,6 +96,21 @@ def test_errors_are_means_over_households_and_mase_is_by_hand(households, found)
         assert group.methods[name].mase.value == pytest.approx(np.mean(mases))
         assert len(group.methods[name].mae_by_slot) == 3
     assert group.methods["federated"].mae_below_median_percent.value == pytest.approx(0, abs=1e-6)
+
+
+def test_boosted_trees_forecast_each_household_with_its_own_or_with_all_readings(households, found) -> None:
+    pooled = forecaster(boost_pooled(iter(households[:5]), 5, BOOSTING))
+    for name, household in (("trained", households[1]), ("held_out", households[5])):
+        shard = build_shard([(household, None)], WINDOWS)
+        batch = gather(shard, shard.origins["test"])
+        own = found.parts["test"][name].mae_by_household[household.meta.household_id]
+        trees = {"gbm_pooled": pooled}
+        if name == "trained":
+            trees["gbm_alone"] = forecaster(boost_alone(household, BOOSTING) or "")
+        for method, forecast in trees.items():
+            kwh = (batch.base_kwh + batch.scale * forecast(batch)).astype(float)
+            assert own[method] == pytest.approx(np.abs(kwh - batch.target_kwh).mean())
+        assert ("gbm_alone" in own) == (name == "trained")
 
 
 def test_means_are_those_of_the_table_of_households(found) -> None:

@@ -6,7 +6,7 @@ Runs on Spark, one task a household, or in this process; the figures are the sam
 import math
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Literal, TypeVar
 
@@ -25,7 +25,8 @@ from neurogrid.storage import Place
 from neurogrid.tasks import array_of, run_tasks
 from neurogrid.workloads.meters.agent import TrainingSettings, completed
 from neurogrid.workloads.meters.central import CentralSettings
-from neurogrid.workloads.meters.evaluation import ridge
+from neurogrid.workloads.meters.evaluation import boosting, ridge
+from neurogrid.workloads.meters.evaluation.boosting import BoostingSettings
 from neurogrid.workloads.meters.evaluation.comparisons import train_alone, train_pooled
 from neurogrid.workloads.meters.evaluation.examples import Candidate, Examples, cluster_days, ranked
 from neurogrid.workloads.meters.evaluation.figures import group_figures, probability, tune_cuts
@@ -40,7 +41,7 @@ from neurogrid.workloads.meters.windows import WindowSettings, build_shard
 
 T = TypeVar("T")
 R = TypeVar("R")
-Comparison = Literal["ridge", "alone", "pooled"]
+Comparison = Literal["ridge", "alone", "pooled", "gbm_alone", "gbm_pooled"]
 _HOUSEHOLDS_A_SUM = 8
 _Weights = Annotated[Vector, array_of(np.float32)]
 _Grams = tuple[ridge.Gram, ridge.Gram, dict[str, Floats]]
@@ -65,6 +66,7 @@ class EvaluationSettings:
         windows, model: of the weights.
         comparisons: which of the dearer comparisons to make.
         alone, pooled: how their models are trained.
+        boosting: how trees are grown, for those comparisons.
         seed: of the bootstrap.
         show_households: whether forecasts and readings of single households are kept as examples.
         private: how the run's private layers are fitted to each household; None where it has none.
@@ -75,6 +77,7 @@ class EvaluationSettings:
     comparisons: tuple[Comparison, ...]
     alone: CentralSettings
     pooled: CentralSettings
+    boosting: BoostingSettings
     seed: int
     show_households: bool = True
     private: TrainingSettings | None = None
@@ -127,9 +130,17 @@ def evaluate(
         together = partial(_pooled, settings=settings.pooled)
         pooled: TypeAdapter[Vector] = TypeAdapter(_Weights)
         by_method["pooled"] = run("training pooled", together, [tuple(trained)], pooled, is_model)[0]
-    score = partial(_score, settings=settings, weights=by_method, coefficients=federated_ridge)
-    items = [(file, own.get(file.household_id, _Own({}, {}))) for file in (*trained, *held_out)]
-    is_score = partial(_is_score, settings.windows.horizon_slots, {*by_method}, {*NAIVE, *federated_ridge})
+    trees: dict[str, str] = {}
+    if "gbm_pooled" in settings.comparisons:
+        grow, is_text = partial(_boosted, settings=settings.boosting), partial(_is_text, settings.boosting.inputs)
+        trees["gbm_pooled"] = run("boosting pooled", grow, [tuple(trained)], TypeAdapter(str), is_text)[0]
+    score = partial(_score, settings=settings, weights=by_method, coefficients=federated_ridge, trees=trees)
+    alone_too = "gbm_alone" in settings.comparisons
+    items = [
+        *((file, replace(own.get(file.household_id, _Own({}, {})), boosts=alone_too)) for file in trained),
+        *((file, _Own({}, {})) for file in held_out),
+    ]
+    is_score = partial(_is_score, settings.windows.horizon_slots, {*by_method}, {*NAIVE, *federated_ridge, *trees})
     scores = run("scoring", score, items, TypeAdapter(HouseholdScore), is_score)
     groups = {"trained": scores[: len(trained)], "held_out": scores[len(trained) :]}
     cuts = tune_cuts(groups["trained"])
@@ -170,10 +181,14 @@ def _candidates(scores: Sequence[HouseholdScore]) -> list[Candidate]:
 
 @dataclass(frozen=True)
 class _Own:
-    """What belongs to one household alone: ridge coefficients and model weights by method."""
+    """What belongs to one household alone: ridge coefficients and model weights by method.
+
+    Its trees are grown where it is scored (`boosts`): they are larger than all else of it, and nobody else needs them.
+    """
 
     coefficients: dict[str, Floats]
     weights: dict[str, Vector]
+    boosts: bool = False
 
 
 def _files(manifest: Manifest, agents: Sequence[Agent]) -> list[HouseholdFile]:
@@ -282,7 +297,14 @@ def _is_score(
 ) -> bool:
     file, own = item
     models = {*models, *own.weights}
-    return score.is_of(file.household_id, horizon, {*others, *models, *own.coefficients}, {"usual_share", *models})
+    forecasting, telling = {*others, *models, *own.coefficients}, {"usual_share", *models}
+    # Whether a household has windows to grow trees from is known in its task alone.
+    possible = [forecasting, {*forecasting, "gbm_alone"}][: 2 if own.boosts else 1]
+    return any(score.is_of(file.household_id, horizon, names, telling) for names in possible)
+
+
+def _is_text(inputs: int, _item: object, text: str) -> bool:
+    return boosting.is_text(text, inputs)
 
 
 def _alone(file: HouseholdFile, read: _Reader, *, settings: CentralSettings) -> Vector | None:
@@ -293,6 +315,10 @@ def _pooled(files: Sequence[HouseholdFile], read: _Reader, *, settings: CentralS
     return train_pooled([read(file) for file in files], settings)
 
 
+def _boosted(files: Sequence[HouseholdFile], read: _Reader, *, settings: BoostingSettings) -> str:
+    return boosting.boost_pooled(map(read, files), len(files), settings)
+
+
 def _score(
     item: tuple[HouseholdFile, _Own],
     read: _Reader,
@@ -300,9 +326,13 @@ def _score(
     settings: EvaluationSettings,
     weights: Mapping[str, Vector],
     coefficients: Mapping[str, Floats],
+    trees: Mapping[str, str],
 ) -> HouseholdScore:
     file, own = item
     household = read(file)
+    grown = boosting.boost_alone(household, settings.boosting) if own.boosts else None
+    if grown is not None:
+        trees = {**trees, "gbm_alone": grown}
     if settings.private is not None:
         weights = {**weights, OWN_MODEL: completed(weights[OWN_MODEL], household, settings.private)}
     return score_household(
@@ -311,5 +341,6 @@ def _score(
         build(settings.model, model_shape(settings.windows), seed=settings.seed),
         {**weights, **own.weights},
         {**coefficients, **own.coefficients},
+        {name: boosting.forecaster(text) for name, text in trees.items()},
         shown=OWN_MODEL if settings.show_households and OWN_MODEL in weights else "",
     )

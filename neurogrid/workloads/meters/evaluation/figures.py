@@ -119,6 +119,7 @@ def _surges(parts: Sequence[PartScore], cuts: Cuts, resampler: Resampler) -> tup
     for method in _in_order(part.scores for part in parts):
         nothing = np.zeros_like(next(part.scores[method] for part in parts if method in part.scores))
         counts[method] = np.stack([_pooled(part.scores.get(method, nothing)) for part in parts])
+    exact = {method: _stack([part.average_precision for part in parts], method) for method in counts}  # (n, h + 2)
     persistence = np.stack([_pooled(part.persistence) for part in parts])
     label_counts = counts["usual_share"].sum(-1)  # (n, outputs, 2); every household has this method
     found = []
@@ -126,13 +127,15 @@ def _surges(parts: Sequence[PartScore], cuts: Cuts, resampler: Resampler) -> tup
         no, yes = label_counts[:, row, 0], label_counts[:, row, 1]
         none = np.zeros_like(no)
         methods: dict[str, Detection] = {
-            method: detection(confusion(scored[:, row], cuts[method][name]), scored[:, row], resampler)
+            method: detection(
+                confusion(scored[:, row], cuts[method][name]), scored[:, row], exact[method][:, row], resampler
+            )
             for method, scored in counts.items()
             if method in cuts
         }
-        methods["persistence"] = detection(persistence[:, row], None, resampler)
-        methods["always"] = detection(np.stack([yes, no, none, none], axis=1), None, resampler)
-        methods["never"] = detection(np.stack([none, none, yes, no], axis=1), None, resampler)
+        methods["persistence"] = detection(persistence[:, row], None, None, resampler)
+        methods["always"] = detection(np.stack([yes, no, none, none], axis=1), None, None, resampler)
+        methods["never"] = detection(np.stack([none, none, yes, no], axis=1), None, None, resampler)
         found.append(SurgeFigures(name, resampler.ratio(yes.astype(float), (yes + no).astype(float), most=1), methods))
     return tuple(found)
 

@@ -10,13 +10,15 @@ import pyarrow as pa
 from neurogrid.plural import plural
 from neurogrid.workloads.meters.evaluation.examples import Examples
 from neurogrid.workloads.meters.evaluation.intervals import Figure
-from neurogrid.workloads.meters.evaluation.metrics import Detection
+from neurogrid.workloads.meters.evaluation.metrics import SCORE_STEP, Detection
 
 GROUP_TITLES = {"trained": "Trained households, held-out time", "held_out": "Households that never trained"}
 METHOD_TITLES = {
     "federated": "**federated**",
     "pooled": "same model, readings pooled",
     "alone": "same model, each household alone",
+    "gbm_pooled": "gradient boosting (L1), readings pooled",
+    "gbm_alone": "gradient boosting (L1), each household alone",
     "ridge_federated": "ridge, federated (exact)",
     "ridge_local": "ridge, each household alone",
     "median_28_days": "median of the slot, 28 days",
@@ -212,6 +214,12 @@ def _surge_table(found: SurgeFigures) -> Iterable[str]:
         yield f"| {SURGE_TITLES.get(name, name)} | {' | '.join(_number(figure, 3) for figure in figures)} |"
     yield ""
     yield f"Prevalence {_share(found.prevalence)}. The threshold of each score was tuned on the validation period."
+    bounds = [how.average_precision_bounds for how in found.methods.values()]
+    off = max((most - least for least, most in bounds if most >= least), default=0.0)
+    yield (
+        "The average precision of households' means is exact; that of all windows together is made of scores in steps "
+        f"of {SCORE_STEP}: the least and the most that the scores themselves can have are {off:.3f} apart or less."
+    )
 
 
 def _slot_table(surges: tuple[SurgeFigures, ...]) -> Iterable[str]:
