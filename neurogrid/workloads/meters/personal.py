@@ -52,6 +52,11 @@ class PersonalSettings:
     alone: CentralSettings
 
     @property
+    def trained(self) -> tuple[str, ...]:
+        """The candidates that an agent trains for itself."""
+        return tuple(name for name in self.candidates if name in ("personal", "alone"))
+
+    @property
     def windows(self) -> int:
         """How many windows an agent trains on at most, those seen twice counted twice."""
         trainings = [self.tuning, *([self.alone] if "alone" in self.candidates else [])]
@@ -92,9 +97,9 @@ def personalise(shard: Shard, federated: Vector, settings: PersonalSettings, nam
     """
     weights: dict[str, Vector] = {}
     if len(shard.origins["train"]):
-        if "personal" in settings.candidates:
+        if "personal" in settings.trained:
             weights["personal"] = train_on(shard, settings.tuning, federated, f"personal {name}")
-        if "alone" in settings.candidates:
+        if "alone" in settings.trained:
             weights["alone"] = train_on(shard, settings.alone, first_weights(settings.alone), name)
     origins = sample(shard, settings.tuning.validation_windows, settings.tuning.seed, f"personal {name}")
     if not len(origins):  # nothing to choose by: what all have

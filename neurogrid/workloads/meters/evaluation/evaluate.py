@@ -19,6 +19,7 @@ from neurogrid.data.household import Household, read_household
 from neurogrid.data.manifest import Agent, Manifest
 from neurogrid.data.progress import watched
 from neurogrid.errors import RunError
+from neurogrid.fl.record import weights_sha256
 from neurogrid.fl.update import Vector
 from neurogrid.fl.weights import flatten
 from neurogrid.storage import Place
@@ -36,6 +37,8 @@ from neurogrid.workloads.meters.evaluation.naive import NAIVE
 from neurogrid.workloads.meters.evaluation.result import Evaluation
 from neurogrid.workloads.meters.evaluation.score import HouseholdScore, score_household
 from neurogrid.workloads.meters.models import ModelSettings, build
+from neurogrid.workloads.meters.personal import Personal, personalise
+from neurogrid.workloads.meters.personal_files import PersonalFiles
 from neurogrid.workloads.meters.tensors import model_shape
 from neurogrid.workloads.meters.windows import WindowSettings, build_shard
 
@@ -51,11 +54,12 @@ OWN_MODEL = "federated"
 
 @dataclass(frozen=True)
 class HouseholdFile:
-    """One household's table, `path` under the warehouse's root."""
+    """One household's table, `path` under the warehouse's root; the agent that holds all of it, empty if none does."""
 
     household_id: str
     path: str
     sha256: str
+    agent: str
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,8 @@ class EvaluationSettings:
         seed: of the bootstrap.
         show_households: whether forecasts and readings of single households are kept as examples.
         private: how the run's private layers are fitted to each household; None where it has none.
+        personal: the run's personal models; None where it has none. Households without one get one here, from their
+            own training part, as newcomers would.
     """
 
     windows: WindowSettings
@@ -81,6 +87,7 @@ class EvaluationSettings:
     seed: int
     show_households: bool = True
     private: TrainingSettings | None = None
+    personal: PersonalFiles | None = None
 
 
 def evaluate(
@@ -140,7 +147,8 @@ def evaluate(
         *((file, replace(own.get(file.household_id, _Own({}, {})), boosts=alone_too)) for file in trained),
         *((file, _Own({}, {})) for file in held_out),
     ]
-    is_score = partial(_is_score, settings.windows.horizon_slots, {*by_method}, {*NAIVE, *federated_ridge, *trees})
+    models = {*by_method, *_own_methods(settings.personal)}
+    is_score = partial(_is_score, settings.windows.horizon_slots, models, {*NAIVE, *federated_ridge, *trees})
     scores = run("scoring", score, items, TypeAdapter(HouseholdScore), is_score)
     groups = {"trained": scores[: len(trained)], "held_out": scores[len(trained) :]}
     cuts = tune_cuts(groups["trained"])
@@ -194,8 +202,12 @@ class _Own:
 def _files(manifest: Manifest, agents: Sequence[Agent]) -> list[HouseholdFile]:
     """Each household once, in the order of the agents; whole, also where its weeks were dealt out."""
     parts = {part.household_id: part for agent in agents for part in agent.parts}
+    whose = {a.parts[0].household_id: a.agent_id for a in agents if len(a.parts) == 1 and a.parts[0].blocks is None}
     prints = manifest.fingerprints
-    return [HouseholdFile(part.household_id, part.path, prints.get(part.path, "")) for part in parts.values()]
+    return [
+        HouseholdFile(part.household_id, part.path, prints.get(part.path, ""), whose.get(part.household_id, ""))
+        for part in parts.values()
+    ]
 
 
 class _Runner:
@@ -333,8 +345,14 @@ def _score(
     grown = boosting.boost_alone(household, settings.boosting) if own.boosts else None
     if grown is not None:
         trees = {**trees, "gbm_alone": grown}
+    as_sent, blends = weights[OWN_MODEL], {}
     if settings.private is not None:
-        weights = {**weights, OWN_MODEL: completed(weights[OWN_MODEL], household, settings.private)}
+        weights = {**weights, OWN_MODEL: completed(as_sent, household, settings.private)}
+    if settings.personal is not None:
+        personal = _personal(file, household, settings.personal, as_sent, weights[OWN_MODEL])
+        # Who has nothing to train on has what all have.
+        own_models = dict.fromkeys(settings.personal.settings.trained, weights[OWN_MODEL])
+        weights, blends = {**weights, **own_models, **personal.weights}, {"served": personal.shares}
     return score_household(
         household,
         settings.windows,
@@ -342,5 +360,23 @@ def _score(
         {**weights, **own.weights},
         {**coefficients, **own.coefficients},
         {name: boosting.forecaster(text) for name, text in trees.items()},
+        blends,
         shown=OWN_MODEL if settings.show_households and OWN_MODEL in weights else "",
     )
+
+
+def _own_methods(personal: PersonalFiles | None) -> tuple[str, ...]:
+    """What a run gives each household: its own models, and what it chose by its validation part."""
+    return ("served", *personal.settings.trained) if personal else ()
+
+
+def _personal(
+    file: HouseholdFile, household: Household, kept: PersonalFiles, as_sent: Vector, federated: Vector
+) -> Personal:
+    """The household's own model: its agent's, or one that is made here and not kept."""
+    if file.agent:
+        found = kept.find(file.agent, weights_sha256(as_sent), federated.size)
+        if found is not None:
+            return found
+    shard = build_shard([(household, None)], kept.settings.tuning.windows, ("train", "validation"))
+    return personalise(shard, federated, kept.settings, file.agent or file.household_id)

@@ -14,6 +14,8 @@ from neurogrid.workloads.meters.evaluation.metrics import SCORE_STEP, Detection
 
 GROUP_TITLES = {"trained": "Trained households, held-out time", "held_out": "Households that never trained"}
 METHOD_TITLES = {
+    "served": "**what a household uses** (its choice by validation)",
+    "personal": "federated, fine-tuned at home",
     "federated": "**federated**",
     "pooled": "same model, readings pooled",
     "alone": "same model, each household alone",

@@ -29,8 +29,8 @@ from neurogrid.workloads.meters.evaluation.metrics import (
     mase_scale_kwh,
 )
 from neurogrid.workloads.meters.models import Forecaster
+from neurogrid.workloads.meters.personal import blended, usual
 from neurogrid.workloads.meters.windows import (
-    SURGE_SHARE,
     Batch,
     Indices,
     Period,
@@ -38,7 +38,6 @@ from neurogrid.workloads.meters.windows import (
     WindowSettings,
     build_shard,
     gather,
-    usual_surge_logits,
 )
 
 _WINDOWS_AT_ONCE = 512
@@ -129,6 +128,7 @@ def score_household(
     weights: Mapping[str, Vector],
     coefficients: Mapping[str, Floats],
     forecasters: Mapping[str, Forecast] = MappingProxyType({}),
+    blends: Mapping[str, Mapping[str, float]] = MappingProxyType({}),
     shown: str = "",
 ) -> HouseholdScore:
     """Scores every method on the household's validation and test windows.
@@ -140,6 +140,7 @@ def score_household(
         weights: by method, the model's weights.
         coefficients: by method, ridge's coefficients (h, p).
         forecasters: by method, what else forecasts loads, scaled as a batch's target.
+        blends: by method, the shares of models, and of what is `usual`, in its forecast.
         shown: the method whose forecasts of a few days are kept, or "".
     """
     shard = build_shard([(household, None)], windows, ("validation", "test"))
@@ -152,7 +153,7 @@ def score_household(
         zero_share=float((measured == 0).mean()) if len(measured) else 1.0,
         mase_scale_kwh=mase_scale_kwh(household),
         parts={
-            period: _score_part(shard, shard.origins[period], model, weights, {**ridges, **forecasters})
+            period: _score_part(shard, shard.origins[period], model, weights, {**ridges, **forecasters}, blends)
             for period in periods
             if len(shard.origins[period])
         },
@@ -167,6 +168,7 @@ def _score_part(
     model: Forecaster,
     weights: Mapping[str, Vector],
     forecasters: Mapping[str, Forecast],
+    blends: Mapping[str, Mapping[str, float]],
 ) -> PartScore:
     absolute: dict[str, Floats] = {}
     squared: dict[str, Floats] = {}
@@ -193,11 +195,15 @@ def _score_part(
             note(method, forecast_kwh, batch)
         for method, forecast_scaled in forecasters.items():
             note(method, batch.base_kwh + batch.scale * forecast_scaled(batch), batch)
-        slots = chunk[:, None] + np.arange(shard.settings.horizon_slots)
-        logits = {"usual_share": usual_surge_logits(shard.profiles[slots, SURGE_SHARE])}
+        forecasts, logits = {}, {}
+        forecasts["usual"], logits["usual"] = usual(shard, chunk, batch)
         for method, vector in weights.items():
-            forecast, logits[method] = _run(model, vector, batch)
-            note(method, batch.base_kwh + batch.scale * forecast, batch)
+            forecasts[method], logits[method] = _run(model, vector, batch)
+        for method, shares in blends.items():
+            forecasts[method], logits[method] = blended(shares, forecasts), blended(shares, logits)
+        for method in (*weights, *blends):
+            note(method, batch.base_kwh + batch.scale * forecasts[method], batch)
+        logits = {"usual_share": logits.pop("usual"), **logits}
         for method, values in logits.items():
             scores[method] = scores.get(method, 0) + count_scores(values, labels)
             unrounded.setdefault(method, []).append(values)
