@@ -113,6 +113,25 @@ def test_boosted_trees_forecast_each_household_with_its_own_or_with_all_readings
         assert ("gbm_alone" in own) == (name == "trained")
 
 
+def test_the_runs_model_is_put_against_every_other_over_the_households_that_count(found) -> None:
+    group = found.parts["test"]["trained"]
+    assert {(pair.method, pair.rival) for pair in group.paired} == {
+        ("federated", name) for name in group.methods if name != "federated"
+    }
+    counted = [group.mae_by_household[household] for household in group.households]
+    for pair in group.paired:
+        changes = [own["federated"] / own[pair.rival] for own in counted]
+        means = [np.mean([own[name] for own in counted]) for name in ("federated", pair.rival)]
+        assert pair.households == 4
+        assert pair.mae_change_percent.value == pytest.approx(100 * (means[0] / means[1] - 1))
+        assert pair.worst_tenth_percent == pytest.approx(100 * (max(changes) - 1))
+    table = found.to_markdown()
+    assert "against each other method" in table
+    assert "not shown to differ" in table  # four households can show nothing
+    assert "| lower |" not in table
+    assert "| higher |" not in table
+
+
 def test_means_are_those_of_the_table_of_households(found) -> None:
     households = found.households  # noqa: F841 - named in the queries
     rows = duckdb.sql(

@@ -16,11 +16,14 @@ from neurogrid.workloads.meters.evaluation.metrics import (
     confusion,
     detection,
 )
+from neurogrid.workloads.meters.evaluation.paired import Paired, compare
 from neurogrid.workloads.meters.evaluation.result import GroupFigures, MethodFigures, SurgeFigures
 from neurogrid.workloads.meters.evaluation.score import HouseholdScore, PartScore
 from neurogrid.workloads.meters.windows import Period
 
 Cuts = dict[str, dict[str, int]]
+COMPARED = ("federated",)
+"""Methods that are put against every other one, household by household."""
 
 
 def outputs(horizon_slots: int) -> tuple[str, ...]:
@@ -57,6 +60,7 @@ def group_figures(
         quiet=tuple(score.household_id for score in having if score.quiet),
         without_windows=tuple(score.household_id for score in scores if period not in score.parts),
         methods=_methods(counted, parts, resampler),
+        paired=_paired(parts, resampler),
         surges=_surges(parts, cuts, resampler) if parts else (),
         mae_by_household={
             score.household_id: {name: float(error.mean()) for name, error in score.parts[period].absolute.items()}
@@ -96,6 +100,15 @@ def _methods(
         )
         for name in names
     }
+
+
+def _paired(parts: Sequence[PartScore], resampler: Resampler) -> tuple[Paired, ...]:
+    names = _in_order(part.absolute for part in parts)
+    mae = {name: _stack([part.absolute for part in parts], name).mean(axis=1) for name in names}
+    found = [
+        compare(mae, ours, [name for name in names if name != ours], resampler) for ours in COMPARED if ours in mae
+    ]
+    return tuple(pair for pairs in found for pair in pairs)
 
 
 def _below(values: Floats, than: Floats, resampler: Resampler) -> Figure:

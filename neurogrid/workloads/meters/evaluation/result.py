@@ -11,6 +11,7 @@ from neurogrid.plural import plural
 from neurogrid.workloads.meters.evaluation.examples import Examples
 from neurogrid.workloads.meters.evaluation.intervals import Figure
 from neurogrid.workloads.meters.evaluation.metrics import SCORE_STEP, Detection
+from neurogrid.workloads.meters.evaluation.paired import SIGNIFICANT, Paired
 
 GROUP_TITLES = {"trained": "Trained households, held-out time", "held_out": "Households that never trained"}
 METHOD_TITLES = {
@@ -89,6 +90,7 @@ class GroupFigures:
         quiet: left out, since their training part is (nearly) all zeros.
         without_windows: left out, since they have none in this part.
         methods: errors by method. surges: by output.
+        paired: the run's model against each other method, household by household.
         mae_by_household: MAE by household and method, of all that have windows, the quiet ones too.
     """
 
@@ -97,6 +99,7 @@ class GroupFigures:
     quiet: tuple[str, ...]
     without_windows: tuple[str, ...]
     methods: dict[str, MethodFigures]
+    paired: tuple[Paired, ...]
     surges: tuple[SurgeFigures, ...]
     mae_by_household: dict[str, dict[str, float]]
 
@@ -145,6 +148,7 @@ class Evaluation:
             counts = f"{plural(len(figures.households), 'household')}, {plural(figures.windows, 'window')}"
             lines += ["", f"### {GROUP_TITLES[group]} ({counts})", ""]
             lines += _error_table(figures)
+            lines += _paired_table(figures)
             lines += ["", "Errors by slot of the horizon:", "", *_error_by_slot_table(figures, self.cadence_minutes)]
             lines += [
                 "",
@@ -183,6 +187,38 @@ def _error_table(figures: GroupFigures) -> Iterable[str]:
     if alone and alone.better_than_alone_share:
         yield ""
         yield f"Better off federated than alone: {_share(alone.better_than_alone_share)} of households."
+
+
+def _paired_table(figures: GroupFigures) -> Iterable[str]:
+    """The run's model against the others: nothing is called better or worse but by the corrected test."""
+    for method in dict.fromkeys(pair.method for pair in figures.paired):
+        yield ""
+        yield (
+            f"{METHOD_TITLES.get(method, method)} against each other method, household by household. The p-value is "
+            "that of Wilcoxon's signed-rank test, then corrected for the number of methods (Holm). Only where the "
+            f"corrected one is below {SIGNIFICANT:g} is the MAE called lower or higher. The worst tenth are the "
+            "households that fare worst with the method: the mean of their own changes."
+        )
+        yield ""
+        yield "| against | households | MAE, change | MAE is | p | p, corrected | better for | worst tenth |"
+        yield "|---|---|---|---|---|---|---|---|"
+        for pair in figures.paired:
+            if pair.method == method:
+                cells = (
+                    METHOD_TITLES.get(pair.rival, pair.rival),
+                    str(pair.households),
+                    _number(pair.mae_change_percent, 1, "%"),
+                    pair.shown or "not shown to differ",
+                    _p_value(pair.p_value),
+                    _p_value(pair.corrected_p_value),
+                    _share(pair.better_share),
+                    _number(Figure(pair.worst_tenth_percent, math.nan, math.nan), 1, "%"),
+                )
+                yield f"| {' | '.join(cells)} |"
+
+
+def _p_value(value: float) -> str:
+    return "–" if math.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _error_by_slot_table(figures: GroupFigures, cadence_minutes: int) -> Iterable[str]:
