@@ -249,12 +249,15 @@ def completed(weights: Vector, household: Household, settings: TrainingSettings)
 
 def model_shape(windows: WindowSettings) -> Shape:
     """The sizes that windows give a model."""
-    return Shape(windows.history_slots, windows.features, windows.horizon_slots, windows.known)
+    return Shape(
+        windows.history_slots, windows.features, windows.horizon_slots, windows.known, len(windows.quantiles)
+    )
 
 
 def as_tensors(batch: Batch) -> Windows:
     """The batch as torch sees it, without copying."""
-    return Windows(*map(_tensor, (batch.history, batch.known, batch.target, batch.surge, batch.surge_base)))
+    arrays = (batch.history, batch.known, batch.target, batch.surge, batch.surge_base, batch.usual_quantiles)
+    return Windows(*map(_tensor, arrays))
 
 
 def _tensor(array: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> Tensor:

@@ -24,12 +24,14 @@ class ModelSpec:
         words: what it is.
         load: gives its class; called where a model is built.
         params: settings of its own beside those that every model has, with their defaults; `model.params` sets them.
+        quantiles: whether it gives raw outputs for quantiles where its shape asks for them.
     """
 
     name: str
     words: str
     load: Callable[[], "type[Forecaster]"]
     params: Mapping[str, Scalar] = field(default_factory=dict)
+    quantiles: bool = False
 
     def refuse_params(self, given: Mapping[str, Scalar]) -> None:
         """Raises ValueError where it has no such setting, or one of another type."""
@@ -57,8 +59,8 @@ def _linear() -> "type[Forecaster]":
 BUILT_IN = {
     spec.name: spec
     for spec in (
-        ModelSpec("city_lstm", "encoder-decoder LSTM with attention", _city_lstm),
-        ModelSpec("linear", "a linear map of the window", _linear),
+        ModelSpec("city_lstm", "encoder-decoder LSTM with attention", _city_lstm, quantiles=True),
+        ModelSpec("linear", "a linear map of the window", _linear, quantiles=True),
     )
 }
 MODELS = Registry("model", "neurogrid.models", ModelSpec, BUILT_IN, lambda loaded: isinstance(loaded, type))
