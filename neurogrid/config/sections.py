@@ -131,10 +131,17 @@ class ModelSection(Section):
     residual: bool = Field(
         True, description="forecast the difference from the slot's 28-day median, and from its usual surges"
     )
+    quantiles: list[float] = Field(
+        [],
+        description="probabilities of the quantiles to forecast, like [0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95]; with 0.5, "
+        "which is then the forecast; empty forecasts one value",
+    )
 
     @model_validator(mode="after")
-    def _has_params(self) -> "ModelSection":
-        MODELS.find(self.name).refuse_params(self.params)
+    def _can_be_built(self) -> "ModelSection":
+        spec = MODELS.find(self.name)
+        spec.refuse_params(self.params)
+        spec.refuse_quantiles(self.quantiles)
         return self
 
 
@@ -308,6 +315,11 @@ class Config(Section):
                 f"{self.rounds.agents_per_round} takes all {asked} agents; lower it, or use random"
             )
         self._refuse_schedule(asked)
+        if self.model.quantiles and self.local.loss != "l1":
+            raise ValueError(
+                "model.quantiles are trained by the pinball loss, which is l1 for the median: local.loss "
+                f"{self.local.loss} would not be used; set it to l1, or leave model.quantiles empty"
+            )
         if self.sampling.districts > self.sampling.agents:
             raise ValueError(
                 f"sampling.districts {self.sampling.districts} is more than sampling.agents {self.sampling.agents}"

@@ -249,9 +249,7 @@ def completed(weights: Vector, household: Household, settings: TrainingSettings)
 
 def model_shape(windows: WindowSettings) -> Shape:
     """The sizes that windows give a model."""
-    return Shape(
-        windows.history_slots, windows.features, windows.horizon_slots, windows.known, len(windows.quantiles)
-    )
+    return Shape(windows.history_slots, windows.features, windows.horizon_slots, windows.known, len(windows.quantiles))
 
 
 def as_tensors(batch: Batch) -> Windows:

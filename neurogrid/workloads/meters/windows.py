@@ -332,8 +332,8 @@ def _known(shard: Shard, slots: Indices, usual: Array, scales: tuple[Array, Arra
     known[..., calendar + 1] = shard.features[slots - lag_weeks(settings, day) * 7 * day, LOAD]
     profile = known[..., calendar + 2 : -1]
     profile[...] = usual
-    for in_kwh in (profile[..., :SURGE_SHARE], profile[..., SURGE_SHARE + 1 :]):
-        in_kwh -= mean[..., None]
-        in_kwh /= std[..., None]
+    for in_kwh in (slice(SURGE_SHARE), slice(SURGE_SHARE + 1, None)):
+        profile[..., in_kwh] -= mean[..., None]
+        profile[..., in_kwh] /= std[..., None]
     known[..., -1] = (threshold - mean) / std
     return known

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from neurogrid.workloads.meters.registry import MEDIAN_LEVEL
+
 LEAST_STEP = 0.01
 """Added to each usual step, in standard deviations of the household's load: where all days were alike a step of 0
 could never grow."""
@@ -17,7 +19,7 @@ could never grow."""
 
 def point(output: Tensor) -> Tensor:
     """A model's point forecast (B, h): its output as it is or, of (B, h, Q) raw outputs for quantiles, the median."""
-    return output[..., 0] if output.dim() == 3 else output  # noqa: PLR2004 - windows, slots, quantiles
+    return output[..., 0] if output.dim() == 3 else output
 
 
 def compose(raw: Tensor, usual: Tensor, levels: Sequence[float]) -> Tensor:
@@ -34,7 +36,7 @@ def compose(raw: Tensor, usual: Tensor, levels: Sequence[float]) -> Tensor:
     Returns:
         (B, h, Q), in units of `Batch.target`.
     """
-    middle = list(levels).index(0.5)
+    middle = list(levels).index(MEDIAN_LEVEL)
     median, steps = raw[..., :1], usual.diff(dim=-1) + LEAST_STEP
     steps = functional.softplus(raw[..., 1:] + steps + torch.log(-torch.expm1(-steps)))
     below = steps[..., :middle].flip(-1).cumsum(-1).flip(-1)
