@@ -133,8 +133,8 @@ class ModelSection(Section):
     )
     quantiles: list[float] = Field(
         [],
-        description="probabilities of the quantiles to forecast, like [0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95]; with 0.5, "
-        "which is then the forecast; empty forecasts one value",
+        description="probabilities of the quantiles to forecast, like [0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95]; 0.5 is "
+        "among them and is the forecast; empty forecasts one value",
     )
 
     @model_validator(mode="after")

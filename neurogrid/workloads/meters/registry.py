@@ -56,11 +56,11 @@ class ModelSpec:
                 f"model {self.name} forecasts one value and no quantiles; leave quantiles empty, or take {able}"
             )
         if levels[0] <= 0 or levels[-1] >= 1 or any(high <= low for low, high in pairwise(levels)):
-            raise ValueError(f"quantiles should be probabilities above 0 and below 1 that ascend, found {[*levels]}")
+            raise ValueError("quantiles should be probabilities above 0 and below 1 that ascend")
         if MEDIAN_LEVEL not in levels:
-            raise ValueError(f"quantiles should contain 0.5, the median, which is the forecast; found {[*levels]}")
+            raise ValueError("quantiles should contain 0.5, the median, which is the forecast of one value")
         if len(levels) > MOST_QUANTILES:
-            raise ValueError(f"there should be at most {MOST_QUANTILES} quantiles, found {len(levels)}")
+            raise ValueError(f"there should be at most {MOST_QUANTILES} quantiles")
 
 
 def _city_lstm() -> "type[Forecaster]":
