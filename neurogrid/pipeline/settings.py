@@ -34,7 +34,8 @@ def sampling(config: Config) -> SamplingSettings:
 def windows(config: Config) -> WindowSettings:
     """See WindowSettings."""
     model = config.model
-    return WindowSettings(model.history_slots, model.horizon_slots, model.known_future, model.residual)
+    quantiles = tuple(model.quantiles)
+    return WindowSettings(model.history_slots, model.horizon_slots, model.known_future, model.residual, quantiles)
 
 
 def model(config: Config) -> ModelSettings:
@@ -46,7 +47,8 @@ def model(config: Config) -> ModelSettings:
 
 def loss(config: Config) -> LossSettings:
     """See LossSettings."""
-    return LossSettings(config.local.loss, config.local.huber_delta, config.local.surge_weight)
+    section = config.local
+    return LossSettings(section.loss, section.huber_delta, section.surge_weight, tuple(config.model.quantiles))
 
 
 def local(config: Config) -> LocalSettings:

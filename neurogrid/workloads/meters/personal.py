@@ -17,7 +17,7 @@ import torch
 from neurogrid.fl.update import Vector
 from neurogrid.fl.weights import load
 from neurogrid.workloads.meters.central import CentralSettings, first_weights, sample, train_on
-from neurogrid.workloads.meters.models import build, point_loss
+from neurogrid.workloads.meters.models import build, point, point_loss
 from neurogrid.workloads.meters.tensors import as_tensors, model_shape
 from neurogrid.workloads.meters.windows import (
     MEDIAN,
@@ -135,7 +135,7 @@ def outputs(
         load(model, vector)
         with torch.inference_mode():
             forecast, logits = model(windows.history, windows.known)
-        found[name] = (forecast.numpy(), logits.numpy() + batch.surge_base)
+        found[name] = (point(forecast).numpy(), logits.numpy() + batch.surge_base)
     return found
 
 

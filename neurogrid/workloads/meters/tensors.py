@@ -12,12 +12,13 @@ from neurogrid.workloads.meters.windows import Batch, Indices, Shard, WindowSett
 
 def model_shape(windows: WindowSettings) -> Shape:
     """The sizes that windows give a model."""
-    return Shape(windows.history_slots, windows.features, windows.horizon_slots, windows.known)
+    return Shape(windows.history_slots, windows.features, windows.horizon_slots, windows.known, len(windows.quantiles))
 
 
 def as_tensors(batch: Batch) -> Windows:
     """The batch as torch sees it, without copying."""
-    return Windows(*map(_tensor, (batch.history, batch.known, batch.target, batch.surge, batch.surge_base)))
+    arrays = (batch.history, batch.known, batch.target, batch.surge, batch.surge_base, batch.usual_quantiles)
+    return Windows(*map(_tensor, arrays))
 
 
 def batches(shard: Shard, origins: Indices) -> Iterator[Windows]:

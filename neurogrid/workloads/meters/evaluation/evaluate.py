@@ -29,6 +29,7 @@ from neurogrid.workloads.meters.central import CentralSettings
 from neurogrid.workloads.meters.evaluation import boosting, ridge
 from neurogrid.workloads.meters.evaluation.boosting import BoostingSettings
 from neurogrid.workloads.meters.evaluation.comparisons import train_alone, train_pooled
+from neurogrid.workloads.meters.evaluation.distributions import Distributions, OwnModel
 from neurogrid.workloads.meters.evaluation.examples import Candidate, Examples, cluster_days, ranked
 from neurogrid.workloads.meters.evaluation.figures import group_figures, probability, tune_cuts
 from neurogrid.workloads.meters.evaluation.households import household_table
@@ -151,6 +152,8 @@ def evaluate(
     is_score = partial(_is_score, settings.windows.horizon_slots, models, {*NAIVE, *federated_ridge, *trees})
     scores = run("scoring", score, items, TypeAdapter(HouseholdScore), is_score)
     groups = {"trained": scores[: len(trained)], "held_out": scores[len(trained) :]}
+    own_model = OwnModel(settings.windows, settings.model, settings.seed, weights.get(OWN_MODEL), settings.private)
+    extra = Distributions(run, own_model, manifest, {file.household_id: file for file in (*trained, *held_out)})
     cuts = tune_cuts(groups["trained"])
     return Evaluation(
         cadence_minutes=manifest.cadence_minutes,
@@ -167,6 +170,8 @@ def evaluate(
         ridge_alpha=alpha,
         examples=_examples(manifest, groups),
         households=household_table(groups),
+        quantiles=extra.quantiles(groups),
+        sums=extra.sums(),
     )
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -12,6 +12,10 @@ from neurogrid.workloads.meters.evaluation.examples import Examples
 from neurogrid.workloads.meters.evaluation.intervals import Figure
 from neurogrid.workloads.meters.evaluation.metrics import SCORE_STEP, Detection
 from neurogrid.workloads.meters.evaluation.paired import SIGNIFICANT, Paired
+from neurogrid.workloads.meters.evaluation.quantiles import QuantileFigures
+from neurogrid.workloads.meters.evaluation.sum_figures import SumFigures
+from neurogrid.workloads.meters.evaluation.tables import quantile_table, sum_tables
+from neurogrid.workloads.meters.windows import Period
 
 GROUP_TITLES = {"trained": "Trained households, held-out time", "held_out": "Households that never trained"}
 METHOD_TITLES = {
@@ -115,6 +119,8 @@ class Evaluation:
         ridge_alpha: the federated ridge's penalty, tuned on validation; None if it was not asked for.
         examples: a few households' forecasts, and the clusters' usual days.
         households: each household's own figures, see households.py.
+        quantiles: by group and part of time, where the run forecasts quantiles.
+        sums: of sets of households, where one is large enough.
     """
 
     cadence_minutes: int
@@ -125,11 +131,14 @@ class Evaluation:
     ridge_alpha: float | None
     examples: Examples
     households: pa.Table
+    quantiles: dict[str, dict[Period, dict[str, QuantileFigures]]] = field(default_factory=dict)
+    sums: dict[str, SumFigures] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON, without the table: figures as {value, low, high}, what is not defined as None."""
         plain: dict[str, Any] = _plain(asdict(replace(self, households=None)))
-        del plain["households"]
+        for absent in ("households", *(name for name in ("quantiles", "sums") if not plain[name])):
+            del plain[absent]
         return plain
 
     def to_markdown(self) -> str:
@@ -158,7 +167,11 @@ class Evaluation:
             ]
             lines += _surge_table(figures.surges[-1])
             lines += ["", "Surges by slot, F1 of the federated head:", "", *_slot_table(figures.surges)]
+            if quantiles := self.quantiles.get(group, {}).get("test"):
+                lines += ["", "Quantiles:", "", *quantile_table(quantiles)]
             lines += _left_out(figures)
+        if self.sums:
+            lines += ["", "### Sums of households", "", *sum_tables(self.sums)]
         return "\n".join(lines) + "\n"
 
 
@@ -279,11 +292,7 @@ def _left_out(figures: GroupFigures) -> Iterable[str]:
 
 
 def _number(figure: Figure, digits: int, unit: str = "") -> str:
-    if math.isnan(figure.value):
-        return "–"
-    if not math.isfinite(figure.low) or not math.isfinite(figure.high):  # too few households
-        return f"{figure.value:.{digits}f}{unit}"
-    return f"{figure.value:.{digits}f}{unit} ({figure.low:.{digits}f} to {figure.high:.{digits}f})"
+    return figure.words(digits, unit)
 
 
 def _share(figure: Figure) -> str:

@@ -28,7 +28,7 @@ from neurogrid.workloads.meters.evaluation.metrics import (
     count_scores,
     mase_scale_kwh,
 )
-from neurogrid.workloads.meters.models import Forecaster
+from neurogrid.workloads.meters.models import Forecaster, point
 from neurogrid.workloads.meters.personal import blended, usual
 from neurogrid.workloads.meters.windows import (
     Batch,
@@ -226,7 +226,7 @@ def _run(model: Forecaster, weights: Vector, batch: Batch) -> tuple[npt.NDArray[
     model.eval()
     with torch.inference_mode():
         forecast, logits = model(torch.from_numpy(batch.history), torch.from_numpy(batch.known))
-    return forecast.numpy(), logits.numpy() + batch.surge_base
+    return point(forecast).numpy(), logits.numpy() + batch.surge_base
 
 
 def _persistence(surging: npt.NDArray[np.bool_], labels: npt.NDArray[np.float32]) -> Counts:
