@@ -39,7 +39,7 @@ from neurogrid.workloads.meters.evaluation.result import Evaluation
 from neurogrid.workloads.meters.evaluation.score import HouseholdScore, score_household
 from neurogrid.workloads.meters.models import ModelSettings, build
 from neurogrid.workloads.meters.personal import Personal, personalise
-from neurogrid.workloads.meters.personal_files import PersonalFiles
+from neurogrid.workloads.meters.personal_files import PersonalFiles, newcomer, owners
 from neurogrid.workloads.meters.tensors import model_shape
 from neurogrid.workloads.meters.windows import WindowSettings, build_shard
 
@@ -207,7 +207,7 @@ class _Own:
 def _files(manifest: Manifest, agents: Sequence[Agent]) -> list[HouseholdFile]:
     """Each household once, in the order of the agents; whole, also where its weeks were dealt out."""
     parts = {part.household_id: part for agent in agents for part in agent.parts}
-    whose = {a.parts[0].household_id: a.agent_id for a in agents if len(a.parts) == 1 and a.parts[0].blocks is None}
+    whose = owners(agents)
     prints = manifest.fingerprints
     return [
         HouseholdFile(part.household_id, part.path, prints.get(part.path, ""), whose.get(part.household_id, ""))
@@ -379,9 +379,8 @@ def _personal(
     file: HouseholdFile, household: Household, kept: PersonalFiles, as_sent: Vector, federated: Vector
 ) -> Personal:
     """The household's own model: its agent's, or one that is made here and not kept."""
-    if file.agent:
-        found = kept.find(file.agent, weights_sha256(as_sent), federated.size)
-        if found is not None:
-            return found
+    found = kept.find(file.agent or newcomer(file.household_id), weights_sha256(as_sent), federated.size)
+    if found is not None:
+        return found
     shard = build_shard([(household, None)], kept.settings.tuning.windows, ("train", "validation"))
     return personalise(shard, federated, kept.settings, file.agent or file.household_id)
