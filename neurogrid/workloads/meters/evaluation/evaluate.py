@@ -26,7 +26,7 @@ from neurogrid.storage import Place
 from neurogrid.tasks import array_of, run_tasks
 from neurogrid.workloads.meters.agent import TrainingSettings, completed
 from neurogrid.workloads.meters.central import CentralSettings
-from neurogrid.workloads.meters.evaluation import boosting, ridge
+from neurogrid.workloads.meters.evaluation import boosting, parity, ridge
 from neurogrid.workloads.meters.evaluation.boosting import BoostingSettings
 from neurogrid.workloads.meters.evaluation.comparisons import train_alone, train_pooled
 from neurogrid.workloads.meters.evaluation.distributions import Distributions, OwnModel
@@ -45,7 +45,7 @@ from neurogrid.workloads.meters.windows import WindowSettings, build_shard
 
 T = TypeVar("T")
 R = TypeVar("R")
-Comparison = Literal["ridge", "alone", "pooled", "gbm_alone", "gbm_pooled"]
+Comparison = Literal["ridge", "alone", "pooled", "gbm_alone", "gbm_pooled", "parity"]
 _HOUSEHOLDS_A_SUM = 8
 _Weights = Annotated[Vector, array_of(np.float32)]
 _Grams = tuple[ridge.Gram, ridge.Gram, dict[str, Floats]]
@@ -172,6 +172,7 @@ def evaluate(
         households=household_table(groups),
         quantiles=extra.quantiles(groups),
         sums=extra.sums(),
+        parity=_parities(run, held_out, settings, weights),
     )
 
 
@@ -370,6 +371,28 @@ def _score(
     )
 
 
+def _parities(
+    run: "_Runner", held_out: Sequence[HouseholdFile], settings: EvaluationSettings, weights: Mapping[str, Vector]
+) -> tuple[parity.ParityFigures, ...]:
+    if "parity" not in settings.comparisons or settings.personal is None or not held_out:
+        return ()
+    work = partial(_parity, settings=settings, personal=settings.personal, as_sent=weights[OWN_MODEL])
+
+    def is_own(file: HouseholdFile, found: parity.HouseholdParity) -> bool:
+        return found.is_of(file.household_id)
+
+    found = run("days to parity", work, held_out, TypeAdapter(parity.HouseholdParity), is_own)
+    return parity.parity_figures(found, seed=settings.seed)
+
+
+def _parity(
+    file: HouseholdFile, read: _Reader, *, settings: EvaluationSettings, personal: PersonalFiles, as_sent: Vector
+) -> parity.HouseholdParity:
+    household = read(file)
+    federated = as_sent if settings.private is None else completed(as_sent, household, settings.private)
+    return parity.measure(household, federated, settings.alone, personal.settings)
+
+
 def _own_methods(personal: PersonalFiles | None) -> tuple[str, ...]:
     """What a run gives each household: its own models, and what it chose by its validation part."""
     return ("served", *personal.settings.trained) if personal else ()
@@ -379,8 +402,9 @@ def _personal(
     file: HouseholdFile, household: Household, kept: PersonalFiles, as_sent: Vector, federated: Vector
 ) -> Personal:
     """The household's own model: its agent's, or one that is made here and not kept."""
-    found = kept.find(file.agent or newcomer(file.household_id), weights_sha256(as_sent), federated.size)
+    name = file.agent or newcomer(file.household_id)
+    found = kept.find(name, weights_sha256(as_sent), federated.size)
     if found is not None:
         return found
     shard = build_shard([(household, None)], kept.settings.tuning.windows, ("train", "validation"))
-    return personalise(shard, federated, kept.settings, file.agent or file.household_id)
+    return personalise(shard, federated, kept.settings, name)
