@@ -52,11 +52,13 @@ class CentralSettings:
 def train_alone(household: Household, settings: CentralSettings) -> Vector | None:
     """Weights of a model that saw this household only; None where it has no windows to train on."""
     shard = build_shard([(household, None)], settings.windows, ("train", "validation"))
-    return _train(shard, settings, household.meta.household_id) if len(shard.origins["train"]) else None
+    return _train(shard, settings, household.meta.household_id).weights if len(shard.origins["train"]) else None
 
 
-def train_pooled(households: Sequence[Household], settings: CentralSettings) -> Vector:
-    """Weights of a model that saw all windows of these households at once; takes the memory of all of them.
+def train_pooled(households: Sequence[Household], settings: CentralSettings) -> tuple[float, Vector]:
+    """Validation loss and weights of a model that saw all windows of these households; takes the memory of all of them.
+
+    The loss tells which of several trainings is best; without validation windows all are alike.
 
     Raises:
         RunError: none of them has a training window.
@@ -64,10 +66,11 @@ def train_pooled(households: Sequence[Household], settings: CentralSettings) -> 
     shard = build_shard([(household, None) for household in households], settings.windows, ("train", "validation"))
     if not len(shard.origins["train"]):
         raise RunError(f"none of {plural(len(households), 'household')} has a training window")
-    return _train(shard, settings, "pooled")
+    best = _train(shard, settings, "pooled")
+    return best.loss if math.isfinite(best.loss) else 0.0, best.weights
 
 
-def _train(shard: Shard, settings: CentralSettings, name: str) -> Vector:
+def _train(shard: Shard, settings: CentralSettings, name: str) -> "_Best":
     model = build(settings.model, model_shape(settings.windows), seed=settings.seed)
     start, flat = flatten(model), FlatModel(model)
     random = generator(settings.seed, "central", "validation", name)
@@ -85,7 +88,7 @@ def _train(shard: Shard, settings: CentralSettings, name: str) -> Vector:
             rates=(rate * local.cosine(settings.local, step, settings.steps) for step in range(settings.steps)),
             random=generator(settings.seed, "central", "dropout", name),
         )
-    return best.weights
+    return best
 
 
 @dataclass
