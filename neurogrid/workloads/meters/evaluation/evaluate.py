@@ -12,7 +12,7 @@ from typing import Annotated, Literal, TypeVar
 
 import numpy as np
 import torch
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 from pyspark.sql import SparkSession
 
 from neurogrid.data.household import Household, read_household
@@ -48,6 +48,7 @@ R = TypeVar("R")
 Comparison = Literal["ridge", "alone", "pooled", "gbm_alone", "gbm_pooled", "parity"]
 _HOUSEHOLDS_A_SUM = 8
 _Weights = Annotated[Vector, array_of(np.float32)]
+_Tried = tuple[Annotated[float, Field(allow_inf_nan=False)], _Weights]
 _Grams = tuple[ridge.Gram, ridge.Gram, dict[str, Floats]]
 OWN_MODEL = "federated"
 """The method that is the run's own."""
@@ -135,9 +136,12 @@ def evaluate(
             if vector is not None:
                 own[file.household_id] = _Own(own.get(file.household_id, _Own({}, {})).coefficients, {"alone": vector})
     if "pooled" in settings.comparisons:
+        # Each learning rate by itself: one core would train with all of them while the others wait.
+        tries = [(tuple(trained), rate) for rate in settings.pooled.learning_rates]
         together = partial(_pooled, settings=settings.pooled)
-        pooled: TypeAdapter[Vector] = TypeAdapter(_Weights)
-        by_method["pooled"] = run("training pooled", together, [tuple(trained)], pooled, is_model)[0]
+        pooled: TypeAdapter[_Tried] = TypeAdapter(_Tried)
+        trials = run("training pooled", together, tries, pooled, lambda item, tried: is_model(item, tried[1]))
+        by_method["pooled"] = min(trials, key=lambda tried: tried[0])[1]
     trees: dict[str, str] = {}
     if "gbm_pooled" in settings.comparisons:
         grow, is_text = partial(_boosted, settings=settings.boosting), partial(_is_text, settings.boosting.inputs)
@@ -329,8 +333,9 @@ def _alone(file: HouseholdFile, read: _Reader, *, settings: CentralSettings) -> 
     return train_alone(read(file), settings)
 
 
-def _pooled(files: Sequence[HouseholdFile], read: _Reader, *, settings: CentralSettings) -> Vector:
-    return train_pooled([read(file) for file in files], settings)
+def _pooled(item: tuple[Sequence[HouseholdFile], float], read: _Reader, *, settings: CentralSettings) -> _Tried:
+    files, rate = item
+    return train_pooled([read(file) for file in files], replace(settings, learning_rates=(rate,)))
 
 
 def _boosted(files: Sequence[HouseholdFile], read: _Reader, *, settings: BoostingSettings) -> str:
