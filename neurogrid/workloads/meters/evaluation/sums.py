@@ -103,7 +103,7 @@ def groups(manifest: Manifest) -> list[Group]:
 
 def sets(manifest: Manifest) -> dict[str, list[Group]]:
     """The sets that are large enough to be judged: each district, all that train, those held out."""
-    found: dict[str, list[Group]] = {}
+    found: dict[str, list[Group]] = {"trained": []}
     for group in groups(manifest):
         for name in dict.fromkeys((group.part_of, group.part_of if group.part_of == "held_out" else "trained")):
             found.setdefault(name, []).append(group)
