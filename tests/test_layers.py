@@ -233,7 +233,7 @@ def test_workloads_do_not_know_each_other():
 # Where a household's readings are opened: by its agent, by its scores, and by a benchmark of ours.
 OPEN_READINGS = {
     "neurogrid.workloads.meters.agent",
-    "neurogrid.workloads.meters.evaluation.evaluate",
+    "neurogrid.workloads.meters.evaluation.jobs",
     "neurogrid.bench.teacher_gain",
 }
 

@@ -1,9 +1,8 @@
 """What only a run's own model is asked for: quantiles of each household, and sums of sets of them. Two jobs."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, TypeVar
 
 from pydantic import TypeAdapter
 
@@ -12,6 +11,7 @@ from neurogrid.data.manifest import Manifest
 from neurogrid.fl.update import Vector
 from neurogrid.fl.weights import load
 from neurogrid.workloads.meters.agent import TrainingSettings, completed
+from neurogrid.workloads.meters.evaluation.jobs import HouseholdFile, Jobs, Reader
 from neurogrid.workloads.meters.evaluation.quantiles import (
     QuantileFigures,
     QuantileScore,
@@ -24,36 +24,6 @@ from neurogrid.workloads.meters.evaluation.sums import Group, Sums, add_up, sets
 from neurogrid.workloads.meters.models import Forecaster, ModelSettings, build
 from neurogrid.workloads.meters.tensors import model_shape
 from neurogrid.workloads.meters.windows import Period, WindowSettings
-
-T = TypeVar("T")
-R = TypeVar("R")
-
-
-class File(Protocol):
-    """A household's table."""
-
-    @property
-    def household_id(self) -> str:
-        """Whose."""
-        ...
-
-
-Read = Callable[[Any], Household]
-
-
-class Run(Protocol):
-    """Applies a function to items as a job."""
-
-    def __call__(
-        self,
-        step: str,
-        work: Callable[[T, Any], R],
-        items: Sequence[T],
-        result: TypeAdapter[R],
-        belongs: Callable[[T, R], bool],
-    ) -> list[R]:
-        """See evaluate.py."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -86,16 +56,16 @@ class Distributions:
     """The two jobs.
 
     Attributes:
-        run: runs them.
+        jobs: carries them out.
         own: the model.
         manifest: whose sets are summed.
         files: tables by household.
     """
 
-    run: Run
+    jobs: Jobs
     own: OwnModel
     manifest: Manifest
-    files: Mapping[str, File]
+    files: Mapping[str, HouseholdFile]
 
     def quantiles(
         self, groups: Mapping[str, Sequence[HouseholdScore]]
@@ -106,10 +76,10 @@ class Distributions:
             return {}
         items = [self.files[score.household_id] for scores in groups.values() for score in scores]
 
-        def is_score(file: File, score: QuantileScore) -> bool:
+        def is_score(file: HouseholdFile, score: QuantileScore) -> bool:
             return score.is_of(file.household_id, levels)
 
-        found = self.run("quantiles", partial(_quantiles, own=self.own), items, TypeAdapter(QuantileScore), is_score)
+        found = self.jobs("quantiles", partial(_quantiles, own=self.own), items, TypeAdapter(QuantileScore), is_score)
         by_household = {score.household_id: score for score in found}
         figures = {}
         for group, scores in groups.items():
@@ -134,7 +104,7 @@ class Distributions:
 
         files = [tuple(self.files[name] for name in group.household_ids) for group in items]
         kind: TypeAdapter[dict[Period, Sums]] = TypeAdapter(dict[Period, Sums])
-        added = self.run("sums", partial(_sums, own=self.own), files, kind, are_sums)
+        added = self.jobs("sums", partial(_sums, own=self.own), files, kind, are_sums)
         by_group: dict[Group, dict[Period, Sums]] = dict(zip(items, added, strict=True))
         figures = {
             name: sum_figures(
@@ -150,10 +120,10 @@ class Distributions:
         return {name: found for name, found in figures.items() if found is not None}
 
 
-def _quantiles(file: File, read: Read, *, own: OwnModel) -> QuantileScore:
+def _quantiles(file: HouseholdFile, read: Reader, *, own: OwnModel) -> QuantileScore:
     household = read(file)
     return score_quantiles(household, own.windows, own.of(household))
 
 
-def _sums(files: Sequence[File], read: Read, *, own: OwnModel) -> dict[Period, Sums]:
+def _sums(files: Sequence[HouseholdFile], read: Reader, *, own: OwnModel) -> dict[Period, Sums]:
     return add_up(map(read, files), own.windows, own.of)

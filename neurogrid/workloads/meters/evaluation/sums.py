@@ -8,6 +8,7 @@ the sums are as long as the period, whatever the horizon.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from typing import Annotated
 
 import numpy as np
@@ -87,7 +88,10 @@ def names(with_quantiles: bool) -> list[str]:
 
 
 def groups(manifest: Manifest) -> list[Group]:
-    """The groups of each district and of those held out, by household; where weeks are dealt out all are one set."""
+    """The groups of each district and of those held out; where weeks are dealt out, all that train are one set.
+
+    None has fewer than eight households, unless its set has.
+    """
     of_set: dict[str, dict[str, None]] = {}
     dealt = any(part.blocks is not None for agent in manifest.agents for part in agent.parts)
     for agent in (*manifest.agents, *manifest.held_out):
@@ -96,14 +100,15 @@ def groups(manifest: Manifest) -> list[Group]:
     size = max(_LEAST_A_GROUP, -(-sum(map(len, of_set.values())) // _GROUPS))
     found = []
     for name, members in of_set.items():
-        ids = list(members)
-        found += [Group(name, tuple(ids[at : at + size])) for at in range(0, len(ids), size)]
+        ids, parts = list(members), max(1, len(members) // size)
+        edges = [len(ids) * part // parts for part in range(parts + 1)]
+        found += [Group(name, tuple(ids[low:high])) for low, high in pairwise(edges)]
     return found
 
 
 def sets(manifest: Manifest) -> dict[str, list[Group]]:
     """The sets that are large enough to be judged: each district, all that train, those held out."""
-    found: dict[str, list[Group]] = {}
+    found: dict[str, list[Group]] = {"trained": []}
     for group in groups(manifest):
         for name in dict.fromkeys((group.part_of, group.part_of if group.part_of == "held_out" else "trained")):
             found.setdefault(name, []).append(group)

@@ -9,10 +9,10 @@ from neurogrid.workloads.meters.evaluation.quantiles import TITLES, QuantileFigu
 from neurogrid.workloads.meters.evaluation.sum_figures import SumFigures
 
 SUM_TITLES = {
-    "federated": "**federated**, the sum of its point forecasts",
-    "federated_scaled": "the same, each household scaled by its validation part",
-    "quantile_mean": "**federated**, the sum of the means of its quantiles",
-    "quantile_mean_scaled": "the same, each household scaled by its validation part",
+    "quantile_mean": "**federated**, means of its quantiles",
+    "quantile_mean_scaled": "**federated**, means of its quantiles, each household scaled by its validation part",
+    "federated": "**federated**, its point forecasts",
+    "federated_scaled": "**federated**, its point forecasts, each household scaled by its validation part",
     "mean_28_days": "mean of the slot, 28 days",
     "median_28_days": "median of the slot, 28 days",
     "last_week": "same slot last week",
@@ -58,7 +58,10 @@ def quantile_table(found: Mapping[str, QuantileFigures]) -> Iterable[str]:
 
 def sum_tables(found: Mapping[str, SumFigures]) -> Iterable[str]:
     """All sets: errors, then distributions."""
-    yield "Errors of the sum over each set, in windows that at least 15 of its households have; intervals over weeks."
+    yield (
+        "Forecasts of households, added up over a set, against what was measured of their sum. Only windows that at "
+        "least 15 of the set's households have; 95% intervals over weeks."
+    )
     for name, figures in found.items():
         yield ""
         yield (
@@ -68,9 +71,12 @@ def sum_tables(found: Mapping[str, SumFigures]) -> Iterable[str]:
         yield ""
         yield "| forecast | MAE over the mean load | below the 28-day means | bias |"
         yield "|---|---|---|---|"
-        for method, error in figures.methods.items():
+        for method, title in SUM_TITLES.items():
+            if method not in figures.methods:
+                continue
+            error = figures.methods[method]
             cells = (
-                SUM_TITLES[method],
+                title,
                 error.nmae.words(4),
                 error.nmae_below_mean_percent.words(1, "%"),
                 error.bias_percent.words(1, "%"),

@@ -1,0 +1,103 @@
+"""How an evaluation's work gets to households' tables: as Spark jobs, or in this process, with the same results."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+import torch
+from pydantic import TypeAdapter
+from pyspark.sql import SparkSession
+
+from neurogrid.data.household import Household, read_household
+from neurogrid.data.manifest import Agent, Manifest
+from neurogrid.data.progress import watched
+from neurogrid.errors import RunError
+from neurogrid.storage import Place
+from neurogrid.tasks import run_tasks
+from neurogrid.workloads.meters.personal_files import owners
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class HouseholdFile:
+    """One household's table, `path` under the warehouse's root; the agent that holds all of it, empty if none does."""
+
+    household_id: str
+    path: str
+    sha256: str
+    agent: str
+
+
+def files_of(manifest: Manifest, agents: Sequence[Agent]) -> list[HouseholdFile]:
+    """Each household once, in the order of the agents; whole, also where its weeks were dealt out."""
+    parts = {part.household_id: part for agent in agents for part in agent.parts}
+    whose = owners(agents)
+    prints = manifest.fingerprints
+    return [
+        HouseholdFile(part.household_id, part.path, prints.get(part.path, ""), whose.get(part.household_id, ""))
+        for part in parts.values()
+    ]
+
+
+class Jobs:
+    """Applies a function to items, in order: as one Spark job with a task an item, or here."""
+
+    def __init__(
+        self,
+        spark: SparkSession | None,
+        warehouse: Place,
+        announce: Callable[[str, int], None],
+        progress: Callable[[int, int], None],
+    ) -> None:
+        self._spark, self._warehouse, self._announce, self._progress = spark, warehouse, announce, progress
+
+    def __call__(
+        self,
+        step: str,
+        work: Callable[[T, "Reader"], R],
+        items: Sequence[T],
+        result: TypeAdapter[R],
+        belongs: Callable[[T, R], bool],
+    ) -> list[R]:
+        """Results in the order of the items; for `result` and `belongs` see `neurogrid.tasks.run_tasks`.
+
+        Raises:
+            RunError: an item's work failed, or a task has returned something else than it was asked for.
+        """
+        count = len(items)
+        self._announce(step, count)
+        apply = partial(_apply, work, Reader(self._warehouse))
+        if self._spark is None or not items:
+            found = []
+            for number, item in enumerate(items, 1):
+                found.append(apply(item))
+                self._progress(number, count)
+            return found
+        with watched(self._spark, f"evaluation: {step}", count, count, self._progress):
+            return run_tasks(self._spark.sparkContext, items, apply, result, belongs)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads households from the warehouse, as the manifest names them."""
+
+    warehouse: Place
+
+    def __call__(self, file: HouseholdFile) -> Household:
+        """Raises RunError where the table cannot be read; names it."""
+        try:
+            return read_household(self.warehouse / file.path, file.sha256)
+        except (OSError, ValueError, KeyError) as error:
+            raise RunError(
+                f"cannot read household {file.household_id}",
+                found=f"{self.warehouse / file.path}: {error}",
+                fix="restore the file; or run `neurogrid etl` and `neurogrid sample` again, and train anew",
+            ) from error
+
+
+def _apply(work: Callable[[T, Reader], R], read: Reader, item: T) -> R:
+    torch.set_num_threads(1)  # a task has one core, and sums must not depend on how many there are
+    return work(item, read)

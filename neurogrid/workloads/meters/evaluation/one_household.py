@@ -1,0 +1,108 @@
+"""One household under every method: what a task of the scoring job does, and how the driver tells its answer."""
+
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+
+from neurogrid.data.household import Household
+from neurogrid.fl.record import weights_sha256
+from neurogrid.fl.update import Vector
+from neurogrid.workloads.meters.agent import completed
+from neurogrid.workloads.meters.evaluation import boosting
+from neurogrid.workloads.meters.evaluation.jobs import HouseholdFile, Reader
+from neurogrid.workloads.meters.evaluation.rivals import Own, Rivals
+from neurogrid.workloads.meters.evaluation.score import HouseholdScore, score_household
+from neurogrid.workloads.meters.evaluation.settings import EvaluationSettings
+from neurogrid.workloads.meters.models import build
+from neurogrid.workloads.meters.personal import Personal, personalise
+from neurogrid.workloads.meters.personal_files import PersonalFiles, newcomer
+from neurogrid.workloads.meters.tensors import model_shape
+from neurogrid.workloads.meters.windows import build_shard
+
+OWN_MODEL = "federated"
+"""The method that is the run's own."""
+
+
+def score_one(
+    item: tuple[HouseholdFile, Own],
+    read: Reader,
+    *,
+    settings: EvaluationSettings,
+    weights: Mapping[str, Vector],
+    rivals: Rivals,
+) -> HouseholdScore:
+    """The household's sums.
+
+    Args:
+        item: its table, and what rivals made for it alone.
+        read: reads the table.
+        settings: see there.
+        weights: models to evaluate, by name.
+        rivals: what is all households'.
+    """
+    file, own = item
+    household = read(file)
+    trees = dict(rivals.trees)
+    grown = boosting.boost_alone(household, settings.boosting) if own.boosts else None
+    if grown is not None:
+        trees["gbm_alone"] = grown
+    weights, blends = _own_models(file, household, settings, weights)
+    return score_household(
+        household,
+        settings.windows,
+        build(settings.model, model_shape(settings.windows), seed=settings.seed),
+        {**weights, **rivals.weights, **own.weights},
+        {**rivals.coefficients, **own.coefficients},
+        {name: boosting.forecaster(text) for name, text in trees.items()},
+        blends,
+        shown=OWN_MODEL if settings.show_households and OWN_MODEL in weights else "",
+    )
+
+
+def _own_models(
+    file: HouseholdFile, household: Household, settings: EvaluationSettings, weights: Mapping[str, Vector]
+) -> tuple[Mapping[str, Vector], dict[str, Mapping[str, float]]]:
+    """The models as they are for this household, and blends of them."""
+    if settings.private is None and settings.personal is None:
+        return weights, {}
+    as_sent = federated = weights[OWN_MODEL]
+    if settings.private is not None:
+        federated = completed(as_sent, household, settings.private)
+    if settings.personal is None:
+        return {**weights, OWN_MODEL: federated}, {}
+    personal = _personal(file, household, settings.personal, as_sent, federated)
+    # Who has nothing to train on has what all have.
+    trained = dict.fromkeys(settings.personal.settings.trained, federated)
+    return {**weights, OWN_MODEL: federated, **trained, **personal.weights}, {"served": personal.shares}
+
+
+def _personal(
+    file: HouseholdFile, household: Household, kept: PersonalFiles, as_sent: Vector, federated: Vector
+) -> Personal:
+    """The household's own model: its agent's, or one that is made here and not kept."""
+    name = file.agent or newcomer(file.household_id)
+    found = kept.find(name, weights_sha256(as_sent), federated.size)
+    if found is not None:
+        return found
+    shard = build_shard([(household, None)], kept.settings.tuning.windows, ("train", "validation"))
+    return personalise(shard, federated, kept.settings, name)
+
+
+def own_methods(personal: PersonalFiles | None) -> tuple[str, ...]:
+    """What a run gives each household: its own models, and what it chose by its validation part."""
+    return ("served", *personal.settings.trained) if personal else ()
+
+
+def is_score(
+    horizon: int,
+    models: AbstractSet[str],
+    others: AbstractSet[str],
+    item: tuple[HouseholdFile, Own],
+    score: HouseholdScore,
+) -> bool:
+    """Whether a score can be of that household, with these methods: models, and others that tell no surges."""
+    file, own = item
+    models = {*models, *own.weights}
+    forecasting, telling = {*others, *models, *own.coefficients}, {"usual_share", *models}
+    # Whether a household has windows to grow trees from is known in its task alone.
+    possible = [forecasting, {*forecasting, "gbm_alone"}][: 2 if own.boosts else 1]
+    return any(score.is_of(file.household_id, horizon, names, telling) for names in possible)
