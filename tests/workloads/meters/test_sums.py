@@ -17,7 +17,7 @@ from neurogrid.fl.weights import flatten
 from neurogrid.storage import Place, place
 from neurogrid.workloads.meters.central import CentralSettings
 from neurogrid.workloads.meters.distribution import moments, quantiles_kwh
-from neurogrid.workloads.meters.evaluation import Evaluation, EvaluationSettings, evaluate
+from neurogrid.workloads.meters.evaluation import BoostingSettings, Evaluation, EvaluationSettings, evaluate
 from neurogrid.workloads.meters.evaluation.sum_figures import probability_above, sum_figures
 from neurogrid.workloads.meters.evaluation.sums import (
     LEAST_HOUSEHOLDS,
