@@ -1,4 +1,4 @@
-"""A model's output for windows as quantiles in kWh, and the mean and the variance of each slot as these give them."""
+"""A model's output for windows as quantiles in kWh, and the mean and variance of each slot that follow from them."""
 
 from collections.abc import Sequence
 
