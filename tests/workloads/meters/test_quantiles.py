@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import json
 
 import numpy as np
 import pytest
@@ -106,6 +107,10 @@ class TestWithoutQuantiles:
         more = build_shard([(household, None)], WINDOWS)
         assert plain.profiles.shape[1] == len(PROFILES)
         assert more.nbytes - plain.nbytes == 4 * len(LEVELS) * len(plain.kwh)
+
+
+def test_windows_are_the_same_after_json_as_a_teacher_keeps_them() -> None:
+    assert WindowSettings(**json.loads(json.dumps(vars(WINDOWS)))) == WINDOWS
 
 
 class TestCompose:

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from neurogrid.workloads.meters.registry import MEDIAN_LEVEL
 
-LEAST_STEP = 0.05
+LEAST_STEP = 0.01
 """Added to each usual step, in standard deviations of the household's load: where all days were alike a step of 0
 could never grow."""
 
