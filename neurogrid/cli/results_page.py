@@ -105,10 +105,16 @@ class Measured:
         return [*_forecast_goals(self.main, self.day, self.squared), *_attack_goals(self.main[0], self.attacked)]
 
 
+def _ends(found: Interval, form: str) -> str:
+    """Of the interval, in words; nothing where too few households bear one."""
+    known = math.isfinite(found.low) and math.isfinite(found.high)
+    return f" ({found.low:{form}} to {found.high:{form}})" if known else ""
+
+
 def _sure(what: str, wanted: float, got: Sequence[Interval], unit: str, digits: int = 1) -> Goal:
     """A goal that is met when the low end of every seed's interval meets it."""
     words = f"at least {wanted:g}{unit}"
-    found = [f"{i.value:.{digits}f}{unit} ({i.low:.{digits}f} to {i.high:.{digits}f})" for i in got]
+    found = [f"{i.value:.{digits}f}{unit}{_ends(i, f'.{digits}f')}" for i in got]
     return Goal(what, words, ", ".join(found), all(i.low >= wanted for i in got))
 
 
@@ -283,9 +289,8 @@ def _claim(pairs: Sequence[Mapping[str, Any]]) -> str:
 def _pair_cells(pair: Mapping[str, Any]) -> list[str]:
     change, better = _interval(pair["mae_change_percent"]), _interval(pair["better_share"])
     p, worst = pair["corrected_p_value"], pair["worst_tenth_percent"]
-    ends = "" if math.isnan(change.low) else f" ({change.low:+.1f} to {change.high:+.1f})"
     return [
-        f"{change.value:+.1f}%{ends}",
+        f"{change.value:+.1f}%{_ends(change, '+.1f')}",
         "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}",
         f"{better.value:.0%}",
         "–" if worst is None else f"{worst:+.1f}%",

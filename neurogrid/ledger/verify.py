@@ -77,15 +77,18 @@ def verify(run: Place) -> Verification:
     )
     rounds = sum(record is not None and round_number(path) > 0 for path, record in records)
     ended = records[-1][0] == "end.json"
-    evaluation = _evaluation(run, records[-1][1] if ended else {}, problems)
+    evaluation = verify_evaluation(run, records[-1][1] if ended else {}, problems)
     broken = tuple(breaks([record for _, record in intact])) if intact else ()
     return Verification(rounds, files, head, ended, evaluation, broken, tuple(problems))
 
 
-def _evaluation(run: Place, end: Record | None, problems: list[str]) -> str:
+def verify_evaluation(run: Place, end: Record | None, problems: list[str]) -> str:
     """The hash of the record that follows the end; a run from before there was such a record has none, and is well.
 
-    `end` is empty where the run has not ended, None where its end cannot be read.
+    Args:
+        run: the run's folder.
+        end: its last record; empty where the run has not ended, None where that cannot be read.
+        problems: what is not as it was written is added here.
     """
     record = _read(run, "evaluation.json", problems) if (run / "evaluation.json").exists() else None
     sealed = "evaluation.json" in (end or {}).get("followed_by", ())
@@ -136,11 +139,15 @@ def _read(run: Place, path: str, problems: list[str]) -> Record | None:
     try:
         record = parse((run / path).read_bytes())
     except FileNotFoundError:
-        problems.append(f"{path}: is missing")
+        problems.append(f"{path}: {_absent(run / path)}")
         return None
     if record is None:
         problems.append(f"{path}: is not a JSON record any more")
     return record
+
+
+def _absent(file: Place) -> str:
+    return "is a folder, not a file" if file.is_folder() else "is missing"
 
 
 def _file_problem(run: Place, name: str, digest: str, record: str) -> str:
@@ -148,7 +155,7 @@ def _file_problem(run: Place, name: str, digest: str, record: str) -> str:
     try:
         content = place.read_bytes()
     except FileNotFoundError:
-        return f"{name}: is missing ({record} names it)"
+        return f"{name}: {_absent(place)} ({record} names it)"
     if sha256(content) != digest:
         return f"{name}: was changed since {record} was written"
     return ""

@@ -200,11 +200,19 @@ def plan_evaluation(config: Config, run_id: str) -> EvaluatePlan:
 
     Raises:
         UsageError: the run has no final weights yet, or a comparison needs a package that is not installed.
-        InputError: the run's manifest is not there, or the warehouse lacks tables that it names.
+        InputError: the run's manifest is not there, the warehouse lacks tables that it names, or a folder lies where
+            the evaluation goes.
         RunError: the run is not what was written.
     """
     refuse_missing_packages(config)
     warehouse, run = place(config.warehouse), runs.folder(config, run_id)
+    for name in ("evaluation.json", "evaluation.md", "evaluation.parquet"):
+        if (run / name).is_folder():
+            raise InputError(
+                f"the evaluation of run {run_id} cannot be written",
+                found=f"{run / name} is a folder, not a file",
+                fix="remove it or move it away, then give the command again",
+            )
     end = read_end(run)
     manifest = find_manifest(runs.with_own_manifest(config, run_id))
     runs.refuse_other_manifest(read_genesis(run), manifest)

@@ -178,7 +178,7 @@ def has_ended(run: Place) -> bool:
 
 def is_evaluated(run: Place) -> bool:
     """Whether the run's final weights were evaluated: that is written in one piece, once they are final."""
-    return (run / "evaluation.json").exists()
+    return (run / "evaluation.json").exists() and not (run / "evaluation.json").is_folder()
 
 
 def summary(run: Place, end: Record) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from neurogrid.data.manifest import Manifest, read_manifest
 from neurogrid.errors import RunError, UsageError
 from neurogrid.fl.record import flat
 from neurogrid.ledger import read_agent_audit
-from neurogrid.ledger.chain import is_intact
-from neurogrid.ledger.records import changed, read_chain, read_end
+from neurogrid.ledger.records import changed, command, read_chain, read_end
+from neurogrid.ledger.verify import verify_evaluation
 from neurogrid.storage import Place
 
 Record = dict[str, Any]
@@ -97,12 +97,16 @@ def read_run(run: Place, warehouse: Place) -> RunFacts:
 
 
 def _evaluation(run: Place, end: Record | None) -> Record | None:
-    """What the newest evaluation found; one by an older version has no hash to check."""
-    found = read_json(run / "evaluation.json")
-    sealed = "evaluation.json" in (end or {}).get("followed_by", ())
-    if found is not None and (sealed or "sha256" in found) and not is_intact(found):
-        raise changed(run, f"the evaluation of run {run.name} was modified")
-    return found
+    """What the newest evaluation found; refused where it, or a file that it names, is not what was written."""
+    problems: list[str] = []
+    verify_evaluation(run, end or {}, problems)
+    if problems:
+        raise RunError(
+            f"the evaluation of run {run.name} is not what was written",
+            found="; ".join(problems),
+            fix=f"make it again: {command(run, 'evaluate {}')}",
+        )
+    return read_json(run / "evaluation.json")
 
 
 def read_json(place: Place) -> Record | None:

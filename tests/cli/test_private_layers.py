@@ -31,6 +31,17 @@ def test_each_household_is_scored_with_layers_of_its_own(
     assert "neurogrid evaluate own" in said
     assert neurogrid("evaluate", "own", *warehouse, "--set", "evaluation.comparisons=[alone]")[0] == 0
     assert neurogrid("audit", "own", *warehouse)[0] == 0
+    kept = (run / "evaluation.json").read_bytes()
+    (run / "evaluation.json").unlink()
+    (run / "evaluation.json").mkdir()
+    for command in (("evaluate", "own"), ("run", "--resume", "own")):
+        code, _, said = neurogrid(*command, *warehouse)
+        assert code == 2
+        assert "evaluation.json is a folder, not a file" in said
+        assert "remove it or move it away" in said
+        assert "scoring" not in said
+    (run / "evaluation.json").rmdir()
+    (run / "evaluation.json").write_bytes(kept)
     methods = json.loads((run / "evaluation.json").read_text())["parts"]["test"]["trained"]["methods"]
     assert {"federated", "alone"} <= methods.keys(), methods.keys()
 

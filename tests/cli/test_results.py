@@ -16,7 +16,7 @@ sys.path[:0] = [str(Path(__file__).parents[1] / "report")]
 from records import evaluation_of  # noqa: E402 - another folder's
 
 
-def scored(**changes: tuple[float, float, float]) -> Scored:
+def scored(**changes: tuple[float | None, ...]) -> Scored:
     """A run whose federated model has these figures (value, low, high)."""
     test: dict[str, Any] = copy.deepcopy(evaluation_of(slots=4)["parts"]["test"])
     for group in test.values():
@@ -93,6 +93,17 @@ def test_a_sentence_says_lower_or_higher_only_where_the_corrected_test_does() ->
     assert "is lower with 1 of 2 seeds, is higher with 1 of 2 seeds." in said[2]
     (row,) = [line for line in lines if line.startswith("| 11 | 60 trained | gradient boosting, readings pooled")]
     assert row.endswith("| +0.5% (-0.5 to +1.5) | 0.010 | 66% | +2.8% |")
+
+
+def test_an_interval_that_two_households_cannot_bear_is_left_out_and_meets_no_goal() -> None:
+    few = pair("pooled", 1.2, 1.0, "")
+    few["mae_change_percent"] = {"value": 1.2, "low": -100.0, "high": None}
+    (row,) = [line for line in _rivals([11], [against(few)]) if line.startswith("| 11 ")]
+    assert "| +1.2% | 1.000 |" in row
+    unknown = scored(**GOOD | {"mae_below_median_percent": (8.0, None, 100.0)})
+    goals = {goal.what: goal for goal in _forecast_goals([unknown], scored(**GOOD), scored(**GOOD))}
+    goal = goals["2 h ahead, MAE below the 28-day median, trained households"]
+    assert (goal.got, goal.met) == ("8.0%", False)
 
 
 def test_the_best_pooled_rival_may_be_boosting_and_is_never_ridge() -> None:

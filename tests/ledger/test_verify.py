@@ -65,6 +65,11 @@ def halve(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def folder_for(path):
+    path.unlink()
+    path.mkdir()
+
+
 START = "W_global/round=0000/state.safetensors"
 RECORD, CHECKPOINT = "rounds/round=0003.json", "W_global/round=0003/state.safetensors"
 AUDIT, DISTRICTS = "audit/agent_round_audit/round=0003.parquet", "audit/district_round_summary/round=0003.parquet"
@@ -122,6 +127,16 @@ TAMPERINGS = [
         {"evaluation.parquet": "is missing (evaluation.json names it)"},
     ),
     ("a truncated evaluation", lambda r: halve(r / EVALUATION), {EVALUATION: "is not a JSON record any more"}),
+    (
+        "a folder in an evaluation's place",
+        lambda r: folder_for(r / EVALUATION),
+        {EVALUATION: "is a folder, not a file"},
+    ),
+    (
+        "a folder in the place of figures",
+        lambda r: folder_for(r / "evaluation.parquet"),
+        {"evaluation.parquet": "is a folder, not a file (evaluation.json names it)"},
+    ),
     (
         "another run's evaluation",
         lambda r: (r / EVALUATION).write_text(to_text(seal({"mae": 0.1}, "0" * 64))),

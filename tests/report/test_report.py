@@ -12,6 +12,7 @@ from records import evaluation_of, rewrite_round, write_evaluation
 
 from neurogrid.errors import RunError, UsageError
 from neurogrid.fl.record import flat
+from neurogrid.ledger.chain import sha256
 from neurogrid.report.by_round import acceptance, rejections, traffic
 from neurogrid.report.charts import heat_map
 from neurogrid.report.facts import read_run
@@ -101,6 +102,32 @@ def test_a_run_that_was_modified_gets_no_report(make_run, name: str, old: str | 
     else:
         file.write_text(re.sub(old, new, file.read_text(), count=1))
     with pytest.raises(RunError, match="audit 2026-demo"):
+        render_report(run, warehouse)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "found"),
+    [
+        (lambda run: (run / "evaluation.parquet").unlink(), "evaluation.parquet: is missing"),
+        (lambda run: (run / "evaluation.parquet").write_bytes(b"better"), "evaluation.parquet: was changed"),
+        (lambda run: (run / "evaluation.json").write_text("{}"), "evaluation.json: its content was changed"),
+        (lambda run: (run / "evaluation.json").write_text("?"), "evaluation.json: is not a JSON record any more"),
+        (
+            lambda run: (run / "evaluation.json").unlink() or (run / "evaluation.json").mkdir(),
+            "is a folder, not a file",
+        ),
+    ],
+)
+def test_an_evaluation_that_is_not_what_was_written_is_refused_with_how_to_make_it_again(
+    make_run, spoil, found
+) -> None:
+    run, warehouse = make_run(rounds=1)
+    figures = b"each household's own figures"
+    (run / "evaluation.parquet").write(figures)
+    write_evaluation(run, {**evaluation_of(), "files": {"evaluation.parquet": sha256(figures)}})
+    render_report(run, warehouse)
+    spoil(Path(run.path))
+    with pytest.raises(RunError, match=rf"(?s)the evaluation of run 2026-demo is not.*{found}.*evaluate 2026-demo"):
         render_report(run, warehouse)
 
 
