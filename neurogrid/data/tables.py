@@ -21,6 +21,8 @@ from neurogrid.storage import Place
 INDEX = "households.parquet"
 SOURCE_KEY = b"neurogrid.source"
 """Of the index' own metadata: the kind of source that its tables were made from."""
+CLEANING_KEY = b"neurogrid.cleaning"
+"""Likewise: how they were made, as JSON; see cleaning.py."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +42,17 @@ class CurrentTable:
 
 @dataclass(frozen=True)
 class Tables:
-    """The current tables by household, and the kind of source that they came from ("" in warehouses of old)."""
+    """The current tables by household, and where they came from.
+
+    Attributes:
+        by_household: the tables.
+        kind: of source; "" in warehouses of old.
+        cleaning: how they were made, as JSON; "" in warehouses of old.
+    """
 
     by_household: dict[str, CurrentTable]
     kind: str
+    cleaning: str = ""
 
 
 def read_tables(warehouse: Place) -> Tables | None:
@@ -61,7 +70,8 @@ def read_tables(warehouse: Place) -> Tables | None:
         names = file.schema_arrow.names
         table = file.read([name for name in ("household_id", "weather_id", "rows", "table") if name in names])
         found = {row["household_id"]: _checked(CurrentTable(**row)) for row in table.to_pylist()}
-        return Tables(found, (file.schema_arrow.metadata or {}).get(SOURCE_KEY, b"").decode())
+        said = file.schema_arrow.metadata or {}
+        return Tables(found, said.get(SOURCE_KEY, b"").decode(), said.get(CLEANING_KEY, b"").decode())
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         raise InputError(
             f"{warehouse / INDEX}, the list of households, cannot be read",

@@ -227,6 +227,26 @@ def build_shard(
     return _join(pieces, {period: np.concatenate(found) for period, found in origins.items()}, settings, day)
 
 
+def shard_at(household: Household, origin: int, settings: WindowSettings) -> tuple[Shard, Indices]:
+    """The rows that one window needs, whatever of its targets was measured; and its origin among them, (1,).
+
+    Args:
+        household: with rows for all target slots; what stands there as load is not looked at.
+        origin: row of the first target slot, at least `reach_slots` from the start.
+        settings: how windows are cut.
+    """
+    day = 1440 // household.meta.cadence_minutes
+    reach = max(reach_slots(settings, day), (PROFILE_DAYS - 1 + lag_days(settings, day)) * day)
+    start, stop = max(origin - reach, 0), origin + settings.horizon_slots
+    rows = slice(start, stop)
+    cut = Household(household.meta, household.features[rows], household.kwh[rows], household.observed[rows])
+    usual = profiles(cut, shift_days=lag_days(settings, day))
+    at = np.array([origin - start])
+    nothing = np.empty(0, np.int64)
+    origins: dict[Period, Indices] = {"train": nothing, "validation": nothing, "test": at}
+    return _join([(cut, usual, 0, stop - start)], origins, settings, day), at
+
+
 def _runs(origins: Indices, reach: int, horizon: int, rows: int) -> list[tuple[int, int]]:
     """Longest runs of rows that some window needs, as (start, stop)."""
     edges = np.zeros(rows + 1, np.int64)
