@@ -13,7 +13,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from neurogrid.data.household import FIRST_TABLE, TABLE_NAME, household_path, unusable_name
+from neurogrid.data.household import (
+    FIRST_TABLE,
+    TABLE_NAME,
+    Household,
+    household_from,
+    household_path,
+    table_name,
+    unusable_name,
+)
 from neurogrid.data.manifest import Manifest, few
 from neurogrid.errors import InputError
 from neurogrid.storage import Place
@@ -101,6 +109,22 @@ def current_tables(warehouse: Place) -> dict[str, CurrentTable]:
             fix="run `neurogrid etl` first, or point the warehouse at the folder that it wrote",
         )
     return tables.by_household
+
+
+def read_current(warehouse: Place, table: CurrentTable) -> Household:
+    """The readings of a current table, once its content is found to be what its name says.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError, KeyError: it is another one, or no table.
+    """
+    content = (warehouse / table.path).read_bytes()
+    if table.table not in (FIRST_TABLE, table_name(content)):
+        raise ValueError("it is not the file that was written: its content is not what its name says")
+    household = household_from(pa.BufferReader(content))
+    if household.meta.household_id != table.household_id:
+        raise ValueError(f"it is of household {household.meta.household_id}")
+    return household
 
 
 def refuse_missing(manifest: Manifest, warehouse: Place) -> None:

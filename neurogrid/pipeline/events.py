@@ -166,6 +166,13 @@ class Scoring:
 
 
 @dataclass(frozen=True)
+class Forecasting:
+    """A run's model forecasts households."""
+
+    run_id: str
+
+
+@dataclass(frozen=True)
 class Teaching:
     """Epochs of a teacher go by, on this device and this Spark master."""
 
@@ -174,7 +181,15 @@ class Teaching:
     master: str
 
 
-Work = Literal["sampling", "starting the tasks", "report"] | Starting | Cleaning | Rounds | Scoring | Teaching
+Work = (
+    Literal["sampling", "starting the tasks", "report"]
+    | Starting
+    | Cleaning
+    | Rounds
+    | Scoring
+    | Forecasting
+    | Teaching
+)
 
 
 class Progress(Protocol):

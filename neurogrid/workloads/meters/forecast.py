@@ -4,7 +4,7 @@ Called for the households of a warehouse by pipeline/forecasting.py, and for rea
 forecast depends on the readings before its first slot, and on the household's scales; on no other household.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
@@ -55,6 +55,11 @@ class Forecast:
     def starts(self) -> list[datetime]:
         """Of each slot, UTC."""
         return [self.start + slot * timedelta(minutes=self.cadence_minutes) for slot in range(len(self.forecast_kwh))]
+
+    def first(self, slots: int) -> "Forecast":
+        """The first slots of it."""
+        kwh, probability = self.forecast_kwh[:slots], self.surge_probability[:slots]
+        return replace(self, forecast_kwh=kwh, surge_probability=probability)
 
 
 def forecast(

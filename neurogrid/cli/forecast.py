@@ -1,0 +1,112 @@
+"""`neurogrid forecast`: a finished run's forecasts of households, from the warehouse's newest readings."""
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from neurogrid.cli import show
+from neurogrid.cli.options import ConfigFile, Json, RunId, Sets, Warehouse, load_config, print_result
+from neurogrid.cli.terminal import Terminal
+from neurogrid.plural import plural
+
+if TYPE_CHECKING:
+    from neurogrid.pipeline.forecasting import Forecasts
+
+ROWS_SHOWN = 12
+REFUSED_SHOWN = 10
+
+
+def forecast(
+    run_id: RunId,
+    config: ConfigFile = None,
+    sets: Sets = None,
+    households: Annotated[
+        list[str] | None,
+        typer.Option("--households", metavar="ID", help="A household; may be repeated. Without it, all."),
+    ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            "--at",
+            metavar="TIME",
+            help="Start of the first slot, like 2024-02-29T13:30Z; without it, the slot after each household's last.",
+        ),
+    ] = None,
+    horizon: Annotated[
+        int | None, typer.Option("--horizon", metavar="SLOTS", help="Number of slots, up to what the model forecasts.")
+    ] = None,
+    out: Annotated[
+        str | None,
+        typer.Option("--out", metavar="FILE", help="Where to write all forecasts: a .parquet or a .csv file."),
+    ] = None,
+    warehouse: Warehouse = None,
+    as_json: Json = False,
+) -> None:
+    """Forecast the coming slots of households with the model of a finished run.
+
+    Only the warehouse and spark settings are taken from --config; the others are the run's own.
+    """
+    from neurogrid.pipeline import forecasting, runs, sessions  # noqa: PLC0415 - torch and Spark load in seconds
+    from neurogrid.pipeline.forecast_plan import plan_forecasts  # noqa: PLC0415
+
+    asked = load_config(config, sets, {"warehouse": warehouse})
+    own = runs.run_config(asked.warehouse, run_id, sets or [])
+    if config is not None:
+        own = own.model_copy(update={"spark": asked.spark})
+    plan, terminal = plan_forecasts(own, run_id, households or [], at, horizon, out), Terminal()
+    if plan.on_spark:
+        with sessions.session(own, terminal) as spark:
+            found = forecasting.forecast(plan, spark, terminal)
+    else:
+        found = forecasting.forecast(plan, None, terminal)
+    _say(found)
+    if as_json:
+        print_result(found.to_dict(), as_json=True)
+    else:
+        _print(found)
+
+
+def _say(found: "Forecasts") -> None:
+    """What is missing, and what was made with less than usual."""
+    for name, reason in list(found.refused.items())[:REFUSED_SHOWN]:
+        show.say(f"  no forecast of {name}: {reason}")
+    more = len(found.refused) - REFUSED_SHOWN
+    if more > 0:
+        show.say(f"  and none of {plural(more, 'more household')}; --json names all")
+    if found.filled:
+        history = found.plan.settings.training.windows.history_slots
+        worst = max(found.filled.values())
+        show.say(
+            f"  {plural(len(found.filled), 'household')} with gaps in the {plural(history, 'slot')} before the "
+            f"forecast, up to {worst} of them: filled values stand in"
+        )
+
+
+def _print(found: "Forecasts") -> None:
+    plan, rows = found.plan, found.rows()
+    made = len(found.answers) - len(found.refused)
+    print(
+        f"{plural(made, 'household')} forecast by run {plan.run.name}, "
+        f"{plural(plan.settings.horizon_slots, 'slot')} of {plan.settings.cadence_minutes} min each, "
+        f"from {min(row['start'] for row in rows)} on; {len(found.refused)} without a forecast"
+    )
+    if plan.out is not None:
+        print(f"written to {plan.out}")
+        return
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2))
+    for name in ("household", "slot from (UTC)"):
+        table.add_column(name)
+    for name in ("kWh", "surge"):
+        table.add_column(name, justify="right")
+    table.add_column("model")
+    for row in rows[:ROWS_SHOWN]:
+        surge = f"{row['surge_probability']:.0%}"
+        kwh = show.number(row["forecast_kwh"])
+        table.add_row(escape(row["household_id"]), row["start"][:16].replace("T", " "), kwh, surge, row["model"])
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    if len(rows) > ROWS_SHOWN:
+        print(f"and {plural(len(rows) - ROWS_SHOWN, 'row')} more; --out FILE.parquet or FILE.csv writes all")
