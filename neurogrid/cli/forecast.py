@@ -1,4 +1,4 @@
-"""`neurogrid forecast`: a finished run's forecasts of households, from the warehouse's newest readings."""
+"""What a finished run gives away: `neurogrid forecast`, of a warehouse's households; `neurogrid export`, its model."""
 
 import sys
 from typing import TYPE_CHECKING, Annotated
@@ -68,6 +68,34 @@ def forecast(
         print_result(found.to_dict(), as_json=True)
     else:
         _print(found)
+
+
+def export(
+    run_id: RunId,
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Where to write it: empty, or not there yet.")],
+    config: ConfigFile = None,
+    warehouse: Warehouse = None,
+    as_json: Json = False,
+) -> None:
+    """Write a finished run's model to a folder: ONNX, weights, and what `neurogrid.load` in Python needs.
+
+    Only the warehouse is taken from --config.
+    """
+    from neurogrid.pipeline import exporting, runs  # noqa: PLC0415
+    from neurogrid.pipeline.forecast_plan import plan_export  # noqa: PLC0415
+
+    asked = load_config(config, None, {"warehouse": warehouse})
+    plan = plan_export(runs.run_config(asked.warehouse, run_id, []), run_id, folder)
+    found = exporting.export(plan, Terminal())
+    compared = "forecasts what torch does" if found["onnx_compared_with_torch"] else "not compared with torch"
+    show.facts(
+        [
+            ("folder", found["folder"]),
+            *((name, f"{size:,} bytes") for name, size in found["bytes"].items()),
+            ("ONNX", compared if found["onnx_compared_with_torch"] else f"{compared}: onnxruntime is not installed"),
+        ]
+    )
+    print_result(found, as_json=as_json)
 
 
 def _say(found: "Forecasts") -> None:

@@ -1,4 +1,4 @@
-"""How the current tables of a warehouse were made, kept beside their list: who continues them goes on in the same way.
+"""How readings become tables; and how the current ones of a warehouse did, which is kept beside their list.
 
 A forecast needs the local time of slots that are still to come, and readings that come from elsewhere have to be
 scaled and filled as the ETL does it.
@@ -11,7 +11,47 @@ from zoneinfo import ZoneInfo
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from neurogrid.data.clean import EtlSettings
+from neurogrid.data.series import Treatment
+
+
+@dataclass(frozen=True)
+class EtlSettings:
+    """How readings become tables.
+
+    Attributes:
+        cadence_minutes: length of a slot of the tables; None keeps the source's own.
+        trailing_slots: how many slots back the first tier of imputation looks.
+        weather_last_known_hours: for how long the last weather reading stands in for missing ones.
+        train_share, validation_share: of each household's time, in this order; the rest is for testing.
+        surge_percentile: of the observed training load, above which a slot is a surge.
+        max_power_kw: a reading of more than this mean power is absurd and taken as missing.
+        longest_gap_days: readings or hours of weather separated from most others by more than this are dropped.
+        registers, net_meters, catch_up, estimated: see Treatment.
+        another_source: whether readings of other households may replace the current tables: refuse or replace.
+        listed_per_kind: how many faults of a kind are listed for a household; all are counted.
+        compression: of the Parquet files: snappy, zstd, lz4 or none.
+    """
+
+    cadence_minutes: int | None
+    trailing_slots: int
+    weather_last_known_hours: int
+    train_share: float
+    validation_share: float
+    surge_percentile: float
+    max_power_kw: float
+    longest_gap_days: float
+    registers: str
+    net_meters: str
+    catch_up: str
+    estimated: str
+    another_source: str
+    listed_per_kind: int
+    compression: str
+
+    @property
+    def treatment(self) -> Treatment:
+        """What is done where more than one thing is right."""
+        return Treatment(self.max_power_kw, self.registers, self.net_meters, self.catch_up, self.estimated)
 
 
 @dataclass(frozen=True)

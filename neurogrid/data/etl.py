@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
-from neurogrid.data.clean import EtlSettings, Outcome, Stations, clean_file, is_of
-from neurogrid.data.cleaning import Cleaning
+from neurogrid.data.clean import Outcome, Stations, clean_file, is_of
+from neurogrid.data.cleaning import Cleaning, EtlSettings
 from neurogrid.data.faults import Fault, FaultLog
 from neurogrid.data.folder import Listing, MeterFile
 from neurogrid.data.grid import check_cadence

@@ -182,7 +182,7 @@ class Teaching:
 
 
 Work = (
-    Literal["sampling", "starting the tasks", "report"]
+    Literal["sampling", "starting the tasks", "report", "export"]
     | Starting
     | Cleaning
     | Rounds

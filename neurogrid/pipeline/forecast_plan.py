@@ -5,16 +5,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
+import neurogrid
 from neurogrid.config import Config
 from neurogrid.data.cleaning import Cleaning
+from neurogrid.data.household import FEATURES
 from neurogrid.data.manifest import few
 from neurogrid.data.tables import INDEX, CurrentTable, current_tables, read_tables
 from neurogrid.errors import InputError, UsageError
 from neurogrid.ledger import read_final
+from neurogrid.ledger.checkpoint import pack_weights
 from neurogrid.ledger.records import read_end, read_genesis
-from neurogrid.pipeline import runs, settings
+from neurogrid.pipeline import exporting, runs, settings
+from neurogrid.pipeline.exporting import ExportPlan
 from neurogrid.pipeline.plan import find_manifest, spec
 from neurogrid.plural import plural
+from neurogrid.serving.folder import About
 from neurogrid.storage import Place, place
 from neurogrid.workloads.meters.fleet import FleetSettings
 
@@ -88,6 +93,44 @@ def plan_forecasts(
         out=target,
         out_kind=kind,
     )
+
+
+def plan_export(config: Config, run_id: str, folder: str) -> ExportPlan:
+    """See ExportPlan.
+
+    Args:
+        config: the run's own.
+        run_id: the run, which has ended.
+        folder: a path or URI, of nothing or of an empty folder.
+
+    Raises:
+        UsageError: the run has not ended, something lies in the folder, or layers of the model are private.
+        InputError, RunError: as `plan_forecasts`.
+    """
+    training, run, target = settings.training(config), runs.folder(config, run_id), place(folder)
+    if training.private:
+        raise UsageError(
+            f"run {run_id} has no model of its own that could be taken away",
+            found=f"its layers {', '.join(training.private)} are fitted to each household (local.private_layers)",
+            fix="`neurogrid forecast` fits them to the households of the warehouse",
+        )
+    exporting.refuse_used(target)
+    end, genesis = read_end(run), read_genesis(run)
+    vector = read_final(run, end, spec(training))
+    about = About(
+        run=run_id,
+        last_record_sha256=str(end["sha256"]),
+        manifest_id=str(genesis["manifest_id"]),
+        neurogrid_version=neurogrid.__version__,
+        cadence_minutes=cadence_minutes(config, run_id),
+        windows=training.windows,
+        model=training.model,
+        cleaning=cleaning(place(config.warehouse)),
+        features=FEATURES,
+        known=training.windows.known_names,
+        files={},
+    )
+    return ExportPlan(target, about, vector, pack_weights(vector, spec(training)))
 
 
 def cadence_minutes(config: Config, run_id: str) -> int:

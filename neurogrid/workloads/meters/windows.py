@@ -53,8 +53,14 @@ class WindowSettings:
     @property
     def known(self) -> int:
         """Number of features known in advance of each target slot."""
-        calendar = CALENDAR.stop - CALENDAR.start
-        return calendar + 2 + len(PROFILES) + 1 if self.known_future else calendar
+        return len(self.known_names)
+
+    @property
+    def known_names(self) -> tuple[str, ...]:
+        """Names of these features, in their order."""
+        calendar = tuple(FEATURES[at] for at in range(CALENDAR.start, CALENDAR.stop))
+        lags = ("load_days_before", "load_weeks_before")
+        return (*calendar, *lags, *PROFILES, "surge_threshold") if self.known_future else calendar
 
 
 @dataclass(frozen=True)
