@@ -115,12 +115,11 @@ def _say(found: "Forecasts") -> None:
 
 
 def _print(found: "Forecasts") -> None:
-    plan, rows = found.plan, found.rows()
-    made = len(found.answers) - len(found.refused)
+    plan, made = found.plan, found.made
     print(
-        f"{plural(made, 'household')} forecast by run {plan.run.name}, "
+        f"{plural(len(made), 'household')} forecast by run {plan.run.name}, "
         f"{plural(plan.settings.horizon_slots, 'slot')} of {plan.settings.cadence_minutes} min each, "
-        f"from {min(row['start'] for row in rows)} on; {len(found.refused)} without a forecast"
+        f"from {min(each.start for each in made):%Y-%m-%d %H:%M} UTC on; {len(found.refused)} without a forecast"
     )
     if plan.out is not None:
         print(f"written to {plan.out}")
@@ -131,10 +130,11 @@ def _print(found: "Forecasts") -> None:
     for name in ("kWh", "surge"):
         table.add_column(name, justify="right")
     table.add_column("model")
-    for row in rows[:ROWS_SHOWN]:
+    for row in found.rows(households=ROWS_SHOWN)[:ROWS_SHOWN]:
         surge = f"{row['surge_probability']:.0%}"
         kwh = show.number(row["forecast_kwh"])
         table.add_row(escape(row["household_id"]), row["start"][:16].replace("T", " "), kwh, surge, row["model"])
     Console(width=None if sys.stdout.isatty() else 160).print(table)
-    if len(rows) > ROWS_SHOWN:
-        print(f"and {plural(len(rows) - ROWS_SHOWN, 'row')} more; --out FILE.parquet or FILE.csv writes all")
+    more = len(made) * plan.settings.horizon_slots - ROWS_SHOWN
+    if more > 0:
+        print(f"and {plural(more, 'row')} more; --out FILE.parquet or FILE.csv writes all")

@@ -63,7 +63,7 @@ class Cleaning:
         settings: of the ETL.
     """
 
-    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
+    __pydantic_config__ = ConfigDict(extra="forbid")
     timezone: str
     settings: EtlSettings
 
@@ -79,14 +79,19 @@ class Cleaning:
     def from_json(cls, text: str | bytes) -> "Cleaning":
         """Inverse of `to_json`; raises ValueError on what is no such thing."""
         try:
-            found = _READER.validate_json(text)
-            ZoneInfo(found.timezone)
+            found = _READER.validate_json(text, strict=True)
         except ValidationError as error:
             first = error.errors()[0]
             raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-        except (OSError, KeyError) as error:  # ZoneInfoNotFoundError is a KeyError, a folder's name an OSError
-            raise ValueError(f"there is no time zone {found.timezone!r:.80}") from error
+        found.refuse_unknown_zone()
         return found
+
+    def refuse_unknown_zone(self) -> None:
+        """Raises ValueError where there is no such time zone."""
+        try:
+            ZoneInfo(self.timezone)
+        except (OSError, KeyError, ValueError) as error:  # a folder's name; one that is not there; a path
+            raise ValueError(f"there is no time zone {self.timezone!r:.80}") from error
 
 
 _READER = TypeAdapter(Cleaning)

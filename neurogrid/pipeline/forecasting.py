@@ -1,7 +1,7 @@
 """Forecasts of a warehouse's households by a finished run, as one table; the step takes a plan and reads no config."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pyspark.sql import SparkSession
 
@@ -10,10 +10,8 @@ from neurogrid.errors import RunError
 from neurogrid.pipeline.events import SILENT, Forecasting, Observer
 from neurogrid.pipeline.forecast_plan import ForecastPlan
 from neurogrid.plural import plural
-from neurogrid.workloads.meters.fleet import Answer, forecast_all, table_of, to_csv, to_parquet
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from neurogrid.workloads.meters.fleet import Answer, forecast_all, rows_of, to_csv, to_parquet
+from neurogrid.workloads.meters.forecast import Forecast
 
 
 @dataclass(frozen=True)
@@ -23,12 +21,15 @@ class Forecasts:
     Attributes:
         plan: what was asked for.
         answers: by household, in the order of their names.
-        table: all forecasts, one row a household and slot.
     """
 
     plan: ForecastPlan
     answers: list[Answer]
-    table: "pa.Table"
+
+    @property
+    def made(self) -> list[Forecast]:
+        """The forecasts, in the same order."""
+        return [answer.forecast for answer in self.answers if answer.forecast is not None]
 
     @property
     def refused(self) -> dict[str, str]:
@@ -38,15 +39,14 @@ class Forecasts:
     @property
     def filled(self) -> dict[str, int]:
         """Households whose history has slots that were not measured, and how many."""
-        made = [answer.forecast for answer in self.answers if answer.forecast is not None]
-        return {each.household_id: each.filled_slots for each in made if each.filled_slots}
+        return {each.household_id: each.filled_slots for each in self.made if each.filled_slots}
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON; with the forecasts where they are written nowhere else."""
         plan = self.plan
         own = {
             "run": plan.run.name,
-            "households": len(self.answers) - len(self.refused),
+            "households": len(self.made),
             "horizon_slots": plan.settings.horizon_slots,
             "cadence_minutes": plan.settings.cadence_minutes,
             "history_slots": plan.settings.training.windows.history_slots,
@@ -56,9 +56,9 @@ class Forecasts:
         }
         return own if plan.out is not None else {**own, "forecasts": self.rows()}
 
-    def rows(self) -> list[dict[str, Any]]:
-        """The table as rows, times in ISO 8601."""
-        return [{**row, "start": row["start"].isoformat()} for row in self.table.to_pylist()]
+    def rows(self, households: int | None = None) -> list[dict[str, Any]]:
+        """The forecasts of all, or of the first households; one row a household and slot, times in ISO 8601."""
+        return rows_of(self.made[:households], self.plan.run.name)
 
 
 def forecast(plan: ForecastPlan, spark: SparkSession | None, observer: Observer = SILENT) -> Forecasts:
@@ -69,13 +69,14 @@ def forecast(plan: ForecastPlan, spark: SparkSession | None, observer: Observer 
     """
     with observer.during(Forecasting(plan.run.name)) as progress:
         answers = forecast_all(spark, plan.warehouse, plan.tables, plan.settings, progress)
-    found = Forecasts(plan, answers, table_of(answers, plan.run.name))
-    if not found.table.num_rows:
+    found = Forecasts(plan, answers)
+    if not found.made:
         raise RunError(
             f"no forecast could be made of {plural(len(answers), 'household')}",
             found=few([f"{name}: {reason}" for name, reason in found.refused.items()]),
             fix="look at the readings of these households, or give another moment with --at",
         )
     if plan.out is not None:
-        plan.out.write(to_csv(found.table) if plan.out_kind == "csv" else to_parquet(found.table))
+        make = to_csv if plan.out_kind == "csv" else to_parquet
+        plan.out.write(make(found.made, plan.run.name))
     return found

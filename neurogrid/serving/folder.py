@@ -45,7 +45,7 @@ class About:
         format: of the folder.
     """
 
-    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
+    __pydantic_config__ = ConfigDict(extra="forbid")
     run: str
     last_record_sha256: str
     manifest_id: str
@@ -97,12 +97,13 @@ def _about(folder: Place) -> About:
         raw = json.loads(content := _read(folder, ABOUT))
         if isinstance(raw, dict) and raw.get("format") != FORMAT:
             raise _unusable(folder, f"format {raw.get('format')!r:.20}, this NeuroGrid reads format {FORMAT}")
-        about = _READER.validate_json(content)
+        about = _READER.validate_json(content, strict=True)
+        about.cleaning.refuse_unknown_zone()
     except ValidationError as error:
         first = error.errors()[0]
         raise _unusable(folder, f"{ABOUT}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
     except (ValueError, RecursionError) as error:
-        raise _unusable(folder, f"{ABOUT} is not JSON: {error}") from error
+        raise _unusable(folder, f"{ABOUT}: {error}") from error
     windows = about.windows
     sizes = {"windows.history_slots": windows.history_slots, "windows.horizon_slots": windows.horizon_slots}
     sizes |= {"model.hidden": about.model.hidden, "model.layers": about.model.layers}

@@ -15,7 +15,7 @@ from neurogrid.serving.folder import About, read_folder
 from neurogrid.serving.readings import households, with_timezone
 from neurogrid.storage import place
 from neurogrid.workloads.meters.evaluation.score import score_household
-from neurogrid.workloads.meters.fleet import Answer, table_of
+from neurogrid.workloads.meters.fleet import table_of
 from neurogrid.workloads.meters.forecast import FEDERATED, NoForecastError, forecast
 from neurogrid.workloads.meters.models import Forecaster
 from neurogrid.workloads.meters.windows import PROFILE_DAYS
@@ -95,7 +95,7 @@ class Model:
         if at is not None and at.utcoffset() is None:
             raise InputError("at has no offset from UTC", found=at.isoformat(), fix="give tzinfo, e.g. datetime.UTC")
         cleaning = with_timezone(self.about.cleaning, timezone)
-        answers = []
+        forecasts = []
         for household in self._households(readings, start, timezone, weather):
             name = household.meta.household_id
             moment = None if at is None else datetime.fromtimestamp(at.timestamp(), UTC)
@@ -103,8 +103,8 @@ class Model:
                 made = forecast(household, self._forecaster, self.about.windows, cleaning, moment)
             except NoForecastError as error:
                 raise InputError(f"no forecast can be made of {name}", found=str(error)) from error
-            answers.append(Answer(name, made.first(slots), ""))
-        return table_of(answers, self.run).to_pandas()
+            forecasts.append(made.first(slots))
+        return table_of(forecasts, self.run).to_pandas()
 
     def score(
         self, readings: Any, *, start: datetime | None = None, timezone: str | None = None, weather: Any = None

@@ -142,7 +142,9 @@ def _household(
 ) -> Household:
     faults = FaultLog(1)
     try:
-        grid = gridded([_labelled(given)], cleaning.timezone, cadence_minutes, cleaning.settings, faults)
+        grid = gridded(
+            [_labelled(given, cadence_minutes)], cleaning.timezone, cadence_minutes, cleaning.settings, faults
+        )
         _refuse_faults(given.name, faults)
         names = (given.name, _WEATHER if has_weather else NO_WEATHER)
         made = clean_household(names, grid, station, cleaning.timezone, cadence_minutes, cleaning.settings)
@@ -154,11 +156,18 @@ def _household(
     return household_from(pa.BufferReader(parquet_bytes(made, "none")))
 
 
-def _labelled(given: _Given) -> Labelled:
+def _labelled(given: _Given, cadence_minutes: int) -> Labelled:
     distances = np.diff(given.starts_us) // MINUTE_US
     steps, counts = np.unique(distances, return_counts=True)
     if not len(steps):
         raise InputError(f"readings of {given.name}: one reading is too few", fix="give weeks of them")
+    step = int(steps[np.argmax(counts)])
+    if step < 1 or (cadence_minutes % step and step % cadence_minutes) or 1440 % step:
+        raise InputError(
+            f"readings of {given.name} are {step} minutes apart",
+            found=f"the model has slots of {cadence_minutes} min",
+            fix=f"sum them up, or spread them evenly, to slots of {cadence_minutes} min",
+        )
     nothing = np.isnan(given.kwh)
     return Labelled(
         labels=given.starts_us,
@@ -167,7 +176,7 @@ def _labelled(given: _Given) -> Labelled:
         estimated=np.zeros(len(nothing), bool),
         line=np.arange(len(nothing), dtype=np.int32),
         ends=False,
-        minutes=max(int(steps[np.argmax(counts)]), 1),
+        minutes=step,
         clocks="",
         file_rows=len(nothing),
     )
@@ -231,6 +240,8 @@ def with_timezone(cleaning: Cleaning, timezone: str | None) -> Cleaning:
     if timezone is None:
         return cleaning
     try:
-        return Cleaning.from_json(replace(cleaning, timezone=timezone).to_json())
+        found = replace(cleaning, timezone=timezone)
+        found.refuse_unknown_zone()
     except ValueError as error:
         raise InputError(str(error), fix="give a name like Europe/Zurich") from error
+    return found

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -152,36 +153,40 @@ def _forecast(table: CurrentTable, warehouse: Place, settings: FleetSettings) ->
     return forecast(household, model, training.windows, settings.cleaning, settings.at).first(settings.horizon_slots)
 
 
-def table_of(answers: Sequence[Answer], run_id: str) -> pa.Table:
+def table_of(forecasts: Sequence[Forecast], run_id: str) -> pa.Table:
     """All forecasts as one table; see SCHEMA."""
-    made = [answer.forecast for answer in answers if answer.forecast is not None]
-    lengths = [len(each.forecast_kwh) for each in made]
+    lengths = [len(each.forecast_kwh) for each in forecasts]
 
     def repeated(values: Sequence[str]) -> pa.Array:
         return pa.array(np.repeat(np.array(values, object), lengths), pa.string())
 
     columns = [
-        repeated([each.household_id for each in made]),
-        pa.array([start.astimezone(UTC) for each in made for start in each.starts], SCHEMA.field("start").type),
-        pa.array(np.concatenate([np.empty(0, np.float32), *(each.forecast_kwh for each in made)])),
-        pa.array(np.concatenate([np.empty(0, np.float32), *(each.surge_probability for each in made)])),
-        repeated([run_id] * len(made)),
-        repeated([each.model for each in made]),
+        repeated([each.household_id for each in forecasts]),
+        pa.array([start.astimezone(UTC) for each in forecasts for start in each.starts], SCHEMA.field("start").type),
+        pa.array(np.concatenate([np.empty(0, np.float32), *(each.forecast_kwh for each in forecasts)])),
+        pa.array(np.concatenate([np.empty(0, np.float32), *(each.surge_probability for each in forecasts)])),
+        repeated([run_id] * len(forecasts)),
+        repeated([each.model for each in forecasts]),
     ]
     return pa.table(columns, SCHEMA)
 
 
-def to_parquet(table: pa.Table) -> bytes:
+def rows_of(forecasts: Sequence[Forecast], run_id: str) -> list[dict[str, Any]]:
+    """The table's rows, times in ISO 8601."""
+    return [{**row, "start": row["start"].isoformat()} for row in table_of(forecasts, run_id).to_pylist()]
+
+
+def to_parquet(forecasts: Sequence[Forecast], run_id: str) -> bytes:
     """The table as the bytes of a Parquet file."""
     sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")
+    pq.write_table(table_of(forecasts, run_id), sink, compression="zstd")
     return sink.getvalue()
 
 
-def to_csv(table: pa.Table) -> bytes:
+def to_csv(forecasts: Sequence[Forecast], run_id: str) -> bytes:
     """The table as CSV with a header; times as 2024-02-29T13:30:00Z."""
-    sink, at = io.BytesIO(), table.schema.get_field_index("start")
-    text = pc.strftime(table.column(at), format="%Y-%m-%dT%H:%M:%SZ")
+    sink, table = io.BytesIO(), table_of(forecasts, run_id)
+    text = pc.strftime(table.column("start"), format="%Y-%m-%dT%H:%M:%SZ")
     whole = pc.replace_substring_regex(text, r"\.\d+Z$", "Z")  # Arrow prints a fraction of a second
-    csv.write_csv(table.set_column(at, "start", whole), sink)
+    csv.write_csv(table.set_column(table.schema.get_field_index("start"), "start", whole), sink)
     return sink.getvalue()
