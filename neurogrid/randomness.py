@@ -38,6 +38,7 @@ Purpose = Literal[
     "validation",
     # evaluation
     "central",
+    "boosting rows",
     "bootstrap",
     # teachers
     "teacher households",

@@ -40,7 +40,7 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     ),
     "workloads": (
         {"errors", "plural", "randomness", "registry", "storage", "tasks", "data", "fl"},
-        {"numpy", "pyarrow", "pydantic", "pyspark", "torch"},
+        {"numpy", "pyarrow", "pydantic", "pyspark", "safetensors", "torch", "lightgbm"},
     ),
     "teacher": (
         {"errors", "job_errors", "plural", "randomness", "session", "storage", "data", "fl", "ledger", "workloads"},

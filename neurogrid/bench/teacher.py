@@ -33,8 +33,8 @@ from neurogrid.teacher.distribute import distribute, refuse_without_slots
 from neurogrid.teacher.households import deal
 from neurogrid.teacher.rank import RankTask
 from neurogrid.teacher.settings import TeacherSettings
-from neurogrid.workloads.meters.agent import as_tensors, model_shape
 from neurogrid.workloads.meters.models import LossSettings, ModelSettings, build, forecast_loss
+from neurogrid.workloads.meters.tensors import as_tensors, model_shape
 from neurogrid.workloads.meters.windows import WindowSettings, gather
 
 SPARK_LOG = Path("build/bench/spark.log")

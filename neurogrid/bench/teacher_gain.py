@@ -18,8 +18,9 @@ from neurogrid.ledger import read_weights
 from neurogrid.ledger.records import read_chain
 from neurogrid.randomness import generator
 from neurogrid.storage import Place
-from neurogrid.workloads.meters.agent import TrainingSettings, as_tensors, new_model
+from neurogrid.workloads.meters.agent import TrainingSettings, new_model
 from neurogrid.workloads.meters.models import Forecaster, Windows
+from neurogrid.workloads.meters.tensors import as_tensors
 from neurogrid.workloads.meters.windows import Batch, build_shard, gather
 
 WINDOWS = 200  # test windows of each household

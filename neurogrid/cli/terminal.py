@@ -93,6 +93,8 @@ class Terminal(events.Observer):
                     progress = stack.enter_context(show.bar("profiles of households"))
                 case events.Rounds(total, done):
                     self._rounds = stack.enter_context(self._new_rounds(total, done))
+                case events.Adapting():
+                    progress = stack.enter_context(show.bar("personal models"))
                 case events.Scoring(run_id):
                     show.heading(f"Evaluation of run {run_id}")
                     progress = stack.enter_context(show.bar("evaluation"))
@@ -160,10 +162,19 @@ def _trained(event: events.TrainingEnded) -> list[tuple[str, str]]:
     return [
         ("ended", f"{event.finish.reason}, after round {event.finish.state.round}"),
         ("held-out loss", "not measured" if first is None else f"{show.number(first)} to {show.number(last)}"),
+        *([("personal", _personal(summary["personal"]))] if "personal" in summary else []),
         ("weights", summary["w_final_sha256"]),
         ("ledger", summary["head_sha256"]),
         ("folder", summary["path"]),
     ]
+
+
+def _personal(found: Mapping[str, Any]) -> str:
+    words = f"{found['agents']} of {plural(found['asked'], 'agent')} have a model of their own"
+    before, after = found["loss_federated"], found["loss"]
+    if before is not None and after is not None:
+        words += f"; loss on their own validation time, on average: {show.number(before)} to {show.number(after)}"
+    return words
 
 
 def _taught(folder: str, metrics: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -1,8 +1,9 @@
 """What every section of the config has in common."""
 
-from typing import Any, get_args
+import re
+from typing import Annotated, Any, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from neurogrid.registry import Registry
 
@@ -23,6 +24,22 @@ def name_of(registry: Registry[Any], *others: str) -> AfterValidator:
 
 def _types(annotation: Any) -> set[Any]:
     return set(get_args(annotation)) or {annotation}
+
+
+def _name(value: Any) -> str:
+    """The name of a folder, so neither `.` nor `..`; empty where one is to be made up."""
+    if isinstance(value, bool):
+        raise ValueError("put a name like yes, no, on or off in quotes: YAML reads it as true or false")
+    name = "" if value is None else str(value)  # YAML takes one of digits for a number, and nothing for null
+    if not re.fullmatch(r"([A-Za-z0-9_][A-Za-z0-9._-]{0,99})?", name):
+        raise ValueError(
+            "a name consists of up to 100 letters, digits, _, - and ., and begins with a letter, a digit or _"
+        )
+    return name
+
+
+Name = Annotated[str, BeforeValidator(_name)]
+Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Section(BaseModel):

@@ -4,26 +4,20 @@ import re
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from neurogrid.backends.registry import BACKENDS
 from neurogrid.config.federation import AggregationSection, AttackSection, Count, RoundsSection, Seconds
-from neurogrid.config.section import Section, name_of
+from neurogrid.config.learning import (
+    EvaluationSection,
+    LocalSection,
+    ModelSection,
+    PersonalSection,
+    TeacherSection,
+)
+from neurogrid.config.section import Name, Section, Share, name_of
 from neurogrid.config.source import SourceSection
 from neurogrid.fl.registry import RULES, RuleSpec, at_least, count
-from neurogrid.workloads.meters.registry import MODELS
-
-
-def _name(value: Any) -> str:
-    """The name of a folder, so neither `.` nor `..`; empty where one is to be made up."""
-    if isinstance(value, bool):
-        raise ValueError("put a name like yes, no, on or off in quotes: YAML reads it as true or false")
-    name = "" if value is None else str(value)  # YAML takes one of digits for a number, and nothing for null
-    if not re.fullmatch(r"([A-Za-z0-9_][A-Za-z0-9._-]{0,99})?", name):
-        raise ValueError(
-            "a name consists of up to 100 letters, digits, _, - and ., and begins with a letter, a digit or _"
-        )
-    return name
 
 
 def _master(value: str) -> str:
@@ -34,10 +28,7 @@ def _master(value: str) -> str:
     return value
 
 
-Share = Annotated[float, Field(ge=0, lt=1)]
-Name = Annotated[str, BeforeValidator(_name)]
 Master = Annotated[str, AfterValidator(_master)]
-ModelName = Annotated[str, name_of(MODELS)]
 BackendName = Annotated[str, name_of(BACKENDS)]
 
 
@@ -113,65 +104,6 @@ class SamplingSection(Section):
     )
 
 
-class ModelSection(Section):
-    """The forecaster."""
-
-    name: ModelName = Field("city_lstm", description="name of the model", examples=[*MODELS.names()])
-    params: dict[str, bool | int | float | str] = Field(
-        {}, description="settings that another package's model has of its own, by their names"
-    )
-    hidden: Count = Field(48, description="width of the LSTMs and of the forecast's head")
-    layers: Count = Field(1, description="LSTM layers, each of encoder and decoder")
-    surge_hidden: Count = Field(48, description="width of the surge head")
-    history_slots: Count = Field(24, description="slots of history that the model sees")
-    horizon_slots: Count = Field(4, description="slots that it forecasts")
-    known_future: bool = Field(
-        True, description="the decoder also sees what is known about the target slots: values and profiles of past days"
-    )
-    residual: bool = Field(
-        True, description="forecast the difference from the slot's 28-day median, and from its usual surges"
-    )
-
-    @model_validator(mode="after")
-    def _has_params(self) -> "ModelSection":
-        MODELS.find(self.name).refuse_params(self.params)
-        return self
-
-
-class LocalSection(Section):
-    """What an agent does in a round."""
-
-    optimiser: Literal["adam", "sgd"] = Field("adam", description="optimiser; its state is reset in each round")
-    steps: Count = Field(40, description="gradient steps in a round")
-    batch_size: Count = Field(64, description="windows in a step")
-    learning_rate: float = Field(3e-3, gt=0, description="learning rate in the first round")
-    final_learning_rate_share: float = Field(
-        0.05, gt=0, le=1, description="learning rate in the last round, as a share of the first (cosine)"
-    )
-    gradient_clip_norm: float = Field(1.0, ge=0, description="L2 norm to clip a step's gradient to; 0 does not clip")
-    proximal_mu: float = Field(
-        0.0, ge=0, description="FedProx: weight of the distance from the round's first weights; 0 is FedAvg"
-    )
-    loss: Literal["l1", "huber", "mse"] = Field(
-        "l1", description="loss to minimise: l1 suits MAE, mse suits RMSE and sums over households"
-    )
-    huber_delta: float = Field(
-        1.0, gt=0, description="error from which Huber's loss is linear, in standard deviations of the household"
-    )
-    surge_weight: float = Field(
-        1.0, ge=0, description="weight of the surge head's cross-entropy in the loss; 0 does not train the head"
-    )
-    private_layers: list[str] = Field(
-        [], description="layers, or single parameters, that never leave an agent, such as forecast; see docs/rounds.md"
-    )
-    private_steps: int = Field(
-        40, ge=1, le=10_000, description="gradient steps by which an agent fits its private layers, each time"
-    )
-    distill_weight: float = Field(
-        0.0, ge=0, description="weight in the loss of the distance from rounds.teacher's forecast; 0 leaves it out"
-    )
-
-
 class BackendSection(Section):
     """Where a round's agents run. Changes no result."""
 
@@ -194,69 +126,6 @@ class BackendSection(Section):
     loopback_tls: bool = Field(False, description="use TLS also within one machine; between machines it is always used")
 
 
-class TeacherSection(Section):
-    """A model pretrained on households whose residents have consented; see docs/teacher.md. Its loss is `local`'s."""
-
-    id: Name = Field("", description="name of the teacher; empty uses the time of its start")
-    households: list[Annotated[str, BeforeValidator(str)]] = Field(
-        [], description="ids of the households to train on, with consent of the residents or with public readings"
-    )
-    share: float = Field(
-        0.0, ge=0, le=1, description="instead of a list, share of the usable households to draw, except held-out ones"
-    )
-    apart: bool = Field(True, description="draw them only from households that are not agents")
-    hidden: int = Field(0, ge=0, description="width of the teacher's LSTMs; 0 uses model.hidden")
-    layers: int = Field(0, ge=0, description="number of its LSTM layers; 0 uses model.layers")
-    ranks: Count = Field(2, description="processes that train together; each needs a Spark slot")
-    device: Literal["auto", "cpu", "gpu"] = Field("auto", description="auto uses a GPU if Spark gives each task one")
-    precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="bf16 is mixed precision; auto uses it on a GPU"
-    )
-    epochs: Count = Field(12, description="maximum number of epochs")
-    epoch_windows: int = Field(65_536, ge=0, description="windows that all ranks together draw in an epoch; 0 uses all")
-    batch_size: Count = Field(256, description="windows of all ranks together in a step of the optimiser")
-    accumulation: Count = Field(1, description="number of parts into which each rank splits its share of a batch")
-    learning_rate: float = Field(3e-3, gt=0, description="learning rate after the warm-up")
-    schedule: Literal["cosine", "linear", "constant"] = Field(
-        "cosine", description="how the learning rate falls over the steps"
-    )
-    warmup_share: Share = Field(0.02, description="share of the steps in which the learning rate rises from 0")
-    final_learning_rate_share: float = Field(
-        0.05, gt=0, le=1, description="learning rate at the end, as a share of learning_rate"
-    )
-    gradient_clip_norm: float = Field(1.0, ge=0, description="L2 norm to clip a step's gradient to; 0 does not clip")
-    patience_epochs: int = Field(
-        3, ge=0, description="stop after this many epochs without improvement on held-out time; 0 never stops"
-    )
-    min_improvement: float = Field(
-        0.001, ge=0, lt=1, description="relative fall of the held-out loss that counts as improvement"
-    )
-    validation_windows: Count = Field(256, description="held-out windows of each household to evaluate an epoch on")
-    tries: Count = Field(3, description="how often lost ranks are started before giving up")
-    timeout_s: Seconds = Field(120.0, description="how long to wait for slots, and ranks for each other, seconds")
-
-
-class EvaluationSection(Section):
-    """What the model is compared with."""
-
-    comparisons: list[Literal["ridge", "alone", "pooled"]] = Field(
-        ["ridge"], description="baselines that take longer: ridge, the same model trained alone, and pooled"
-    )
-    alone_steps: int = Field(
-        0,
-        ge=0,
-        description="most gradient steps of each household's own model; 0 is as many as the federation's",
-    )
-    pooled_steps: int = Field(
-        0,
-        ge=0,
-        description="most gradient steps of the pooled model; 0 is as many as all agents take together",
-    )
-    learning_rates: list[Annotated[float, Field(gt=0)]] = Field(
-        [1e-3, 3e-3], min_length=1, description="learning rates to try for these two; the best on validation is used"
-    )
-
-
 class Config(Section):
     """Everything that can be set."""
 
@@ -275,6 +144,9 @@ class Config(Section):
     rounds: RoundsSection = Field(RoundsSection(), description="the rounds")
     aggregation: AggregationSection = Field(AggregationSection(), description="how updates are combined")
     attack: AttackSection = Field(AttackSection(), description="malicious agents, for experiments")
+    personal: PersonalSection = Field(
+        PersonalSection(), description="what each agent makes of the run's last weights for itself"
+    )
     backend: BackendSection = Field(BackendSection(), description="where a round's agents run; changes no result")
     teacher: TeacherSection = Field(
         TeacherSection(), description="a model pretrained on households whose residents have consented"
@@ -308,6 +180,11 @@ class Config(Section):
                 f"{self.rounds.agents_per_round} takes all {asked} agents; lower it, or use random"
             )
         self._refuse_schedule(asked)
+        if self.model.quantiles and self.local.loss != "l1":
+            raise ValueError(
+                "model.quantiles are trained by the pinball loss, which is l1 for the median: local.loss "
+                f"{self.local.loss} would not be used; set it to l1, or leave model.quantiles empty"
+            )
         if self.sampling.districts > self.sampling.agents:
             raise ValueError(
                 f"sampling.districts {self.sampling.districts} is more than sampling.agents {self.sampling.agents}"

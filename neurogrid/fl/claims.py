@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-KNOWN = ("loss", "train_s")
+_OWN = ("usual", "federated", "personal", "alone")
+KNOWN = ("loss", "train_s", *(f"{what}_{which}" for what in ("loss", "share") for which in _OWN))
 """The figures that are taken from an agent; others are left where they are."""
 MOST_FIGURE = 1e12
 MOST_SECONDS = 1e7
@@ -25,7 +26,7 @@ _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What an agent says of its training or its score.
+    """What an agent says of its training, its score or its personal model.
 
     Attributes:
         windows: how many windows it was over, 0 to `MOST_WINDOWS`.

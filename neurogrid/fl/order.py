@@ -13,7 +13,7 @@ from neurogrid.fl.claims import Claims
 from neurogrid.fl.update import AgentId, Vector, Worked
 
 LATE, LOST = "late", "lost"
-Kind = Literal["train", "score"]
+Kind = Literal["train", "score", "adapt"]
 _IDS = itertools.count(1)
 
 
@@ -24,7 +24,7 @@ class Order:
     Attributes:
         id: never used again in this process.
         agent: who is asked.
-        kind: `train` from the weights, or `score` them.
+        kind: `train` from the weights, `score` them, or `adapt` them to itself and keep what comes of it.
         round: number of the round.
         version: of the published weights.
         attempt: 1 for an agent that took down or held up its task in the last round it was in: it is tried after all
@@ -65,7 +65,7 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """An agent has scored the weights."""
+    """An agent has scored the weights, or adapted them and says how good the result is."""
 
     order: Order
     claims: Claims

@@ -7,7 +7,7 @@ import numpy as np
 
 from neurogrid.fl.claims import Claims, Refusal, claims, reason
 from neurogrid.fl.order import Kind
-from neurogrid.fl.update import AgentId, Trainer, Update, Vector
+from neurogrid.fl.update import Adapting, AgentId, Trainer, Update, Vector
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Done:
 
 
 def perform(trainer: Trainer, kind: Kind, agent: AgentId, round_number: int, weights: Vector) -> Done:
-    """Trains or scores; whatever the agent's code raises or returns is an answer."""
+    """Trains, scores or adapts; whatever the agent's code raises or returns is an answer."""
     began = time.perf_counter()
     delta, held, retry = None, False, False
     outcome: Claims | Refusal
@@ -41,13 +41,19 @@ def perform(trainer: Trainer, kind: Kind, agent: AgentId, round_number: int, wei
             outcome = _refused(update, agent, weights.size) or claims(update.windows, update.metrics)
             delta = update.delta if isinstance(outcome, Claims) else None
         else:
-            figures = trainer.evaluate(agent, weights)
+            figures = trainer.evaluate(agent, weights) if kind == "score" else _adapting(trainer).adapt(agent, weights)
             outcome = claims(figures.get("windows", 1), figures)
         held = bool(trainer.holds(agent))
     except (Exception, SystemExit) as error:  # it costs this answer, not the round
         delta, outcome, retry = None, Refusal(reason(f"failed: {type(error).__name__}: {reason(error)}")), True
     ended = time.perf_counter()
     return Done(delta, outcome, held, retry, ended - began, ended)
+
+
+def _adapting(trainer: Trainer) -> Adapting:
+    if not isinstance(trainer, Adapting):
+        raise TypeError("this workload makes no personal models")
+    return trainer
 
 
 def _refused(update: object, agent: AgentId, n_weights: int) -> Refusal | None:

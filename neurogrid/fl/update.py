@@ -5,7 +5,7 @@ Backends carry them, the round loop consumes them, the agent side makes them. No
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -132,6 +132,18 @@ class Trainer(Protocol):
 
     def holds(self, agent: AgentId) -> bool:
         """Whether the agent's shard is in this trainer's memory, so that training it costs no loading."""
+        ...
+
+
+@runtime_checkable
+class Adapting(Protocol):
+    """A trainer whose agents can make the global weights their own."""
+
+    def adapt(self, agent: AgentId, weights: Vector) -> Mapping[str, float]:
+        """Fine-tunes `weights` for `agent` and keeps the result where the agent is; figures of it, see `claims.KNOWN`.
+
+        Done again with the same weights it is the same, so that whoever is asked twice does no harm.
+        """
         ...
 
 

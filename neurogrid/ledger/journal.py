@@ -271,26 +271,30 @@ class Ledger:
     def _metrics(self) -> bytes:
         return metrics_table(self._records[1:])
 
-    def finish(self, state: State, reason: str, facts: Mapping[str, Any]) -> Record:
+    def finish(
+        self, state: State, reason: str, facts: Mapping[str, Any], files: Mapping[str, bytes] | None = None
+    ) -> Record:
         """Closes the chain: final weights, metrics, summary.
 
         Args:
             state: the last.
             reason: why the run ended.
             facts: further figures for the summary, by name.
+            files: further files of the end, by name; the record has their hashes.
 
         Raises:
             RunError: it could not be written.
         """
         self.flush()
         with _writing(self._run, "the end", _resume_with(self._run)):
-            return self._finish(state, reason, facts)
+            return self._finish(state, reason, facts, files or {})
 
-    def _finish(self, state: State, reason: str, facts: Mapping[str, Any]) -> Record:
+    def _finish(self, state: State, reason: str, facts: Mapping[str, Any], files: Mapping[str, bytes]) -> Record:
         self._refuse_others()
         genesis, rounds = self._records[0], self._records[1:]
         summary = summarise_run(genesis, rounds, reason, weights_sha256(state.weights), facts)
         contents: dict[str, bytes] = {
+            **files,
             FINAL: pack_weights(state.weights, self._spec),
             "round_metrics.parquet": self._metrics(),
             "run_summary.json": (json.dumps(summary, indent=2, sort_keys=True, allow_nan=False) + "\n").encode(),

@@ -181,11 +181,17 @@ class Teaching:
     master: str
 
 
+@dataclass(frozen=True)
+class Adapting:
+    """Agents make the last weights their own."""
+
+
 Work = (
     Literal["sampling", "starting the tasks", "report", "export"]
     | Starting
     | Cleaning
     | Rounds
+    | Adapting
     | Scoring
     | Forecasting
     | Teaching

@@ -9,7 +9,7 @@ import neurogrid
 from neurogrid.config import Config
 from neurogrid.data.cleaning import Cleaning
 from neurogrid.data.household import FEATURES
-from neurogrid.data.manifest import few
+from neurogrid.data.manifest import Manifest, few
 from neurogrid.data.tables import INDEX, CurrentTable, current_tables, read_tables
 from neurogrid.errors import InputError, UsageError
 from neurogrid.ledger import read_final
@@ -17,7 +17,7 @@ from neurogrid.ledger.checkpoint import pack_weights
 from neurogrid.ledger.records import read_end, read_genesis
 from neurogrid.pipeline import exporting, runs, settings
 from neurogrid.pipeline.exporting import ExportPlan
-from neurogrid.pipeline.plan import find_manifest, spec
+from neurogrid.pipeline.plan import find_manifest, personal_files, spec
 from neurogrid.plural import plural
 from neurogrid.serving.folder import About
 from neurogrid.storage import Place, place
@@ -74,7 +74,8 @@ def plan_forecasts(
     warehouse, run, training = place(config.warehouse), runs.folder(config, run_id), settings.training(config)
     weights = read_final(run, read_end(run), spec(training))
     tables = _chosen(current_tables(warehouse), households)
-    minutes = cadence_minutes(config, run_id)
+    manifest = own_manifest(config, run_id)
+    minutes = manifest.cadence_minutes
     target, kind = _out(out)
     few_enough = SPARK_FROM_PRIVATE_HOUSEHOLDS if training.private else SPARK_FROM_HOUSEHOLDS
     return ForecastPlan(
@@ -88,6 +89,8 @@ def plan_forecasts(
             cadence_minutes=minutes,
             at=None if at is None else _moment(at, minutes),
             horizon_slots=_horizon(horizon, training.windows.horizon_slots),
+            personal=personal_files(config, run),
+            agents=manifest.agent_of_household(),
         ),
         on_spark=len(tables) >= few_enough,
         out=target,
@@ -122,7 +125,7 @@ def plan_export(config: Config, run_id: str, folder: str) -> ExportPlan:
         last_record_sha256=str(end["sha256"]),
         manifest_id=str(genesis["manifest_id"]),
         neurogrid_version=neurogrid.__version__,
-        cadence_minutes=cadence_minutes(config, run_id),
+        cadence_minutes=own_manifest(config, run_id).cadence_minutes,
         windows=training.windows,
         model=training.model,
         cleaning=cleaning(place(config.warehouse)),
@@ -133,11 +136,11 @@ def plan_export(config: Config, run_id: str, folder: str) -> ExportPlan:
     return ExportPlan(target, about, vector, pack_weights(vector, spec(training)))
 
 
-def cadence_minutes(config: Config, run_id: str) -> int:
-    """Length of the slots that the run was trained on; raises as `find_manifest`, and where that is another one."""
+def own_manifest(config: Config, run_id: str) -> Manifest:
+    """The manifest that the run was made with; raises as `find_manifest`, and UsageError where it is another one."""
     manifest = find_manifest(runs.with_own_manifest(config, run_id))
     runs.refuse_other_manifest(read_genesis(runs.folder(config, run_id)), manifest)
-    return manifest.cadence_minutes
+    return manifest
 
 
 def cleaning(warehouse: Place) -> Cleaning:

@@ -11,7 +11,7 @@ from neurogrid.pipeline.events import SILENT, Forecasting, Observer
 from neurogrid.pipeline.forecast_plan import ForecastPlan
 from neurogrid.plural import plural
 from neurogrid.workloads.meters.fleet import Answer, forecast_all, rows_of, to_csv, to_parquet
-from neurogrid.workloads.meters.forecast import Forecast
+from neurogrid.workloads.meters.forecast import PERSONAL, Forecast
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ class Forecasts:
         own = {
             "run": plan.run.name,
             "households": len(self.made),
+            "personal": sum(each.model == PERSONAL for each in self.made),
             "horizon_slots": plan.settings.horizon_slots,
             "cadence_minutes": plan.settings.cadence_minutes,
             "history_slots": plan.settings.training.windows.history_slots,
@@ -58,7 +59,7 @@ class Forecasts:
 
     def rows(self, households: int | None = None) -> list[dict[str, Any]]:
         """The forecasts of all, or of the first households; one row a household and slot, times in ISO 8601."""
-        return rows_of(self.made[:households], self.plan.run.name)
+        return rows_of(self.made[:households], self.plan.run.name, self.plan.settings.quantiles)
 
 
 def forecast(plan: ForecastPlan, spark: SparkSession | None, observer: Observer = SILENT) -> Forecasts:
@@ -78,5 +79,5 @@ def forecast(plan: ForecastPlan, spark: SparkSession | None, observer: Observer 
         )
     if plan.out is not None:
         make = to_csv if plan.out_kind == "csv" else to_parquet
-        plan.out.write(make(found.made, plan.run.name))
+        plan.out.write(make(found.made, plan.run.name, plan.settings.quantiles))
     return found

@@ -28,6 +28,8 @@ from neurogrid.storage import Place, place
 from neurogrid.teacher.store import Teacher
 from neurogrid.workloads.meters.agent import AgentTrainerFactory, TrainingSettings, vector_spec
 from neurogrid.workloads.meters.evaluation import EvaluationSettings
+from neurogrid.workloads.meters.evaluation.boosting import refuse_without_package
+from neurogrid.workloads.meters.personal_files import PersonalFiles
 from neurogrid.workloads.meters.preflight import refuse_without_windows
 
 
@@ -174,7 +176,9 @@ def _train_plan(config: Config, manifest: Manifest, run: Place, start_run: Earli
             start=start_run.weights if start_run else teachers.start(teacher, training),
             seed=config.seed,
         ),
-        factory=AgentTrainerFactory(warehouse, manifest, training, teachers.distillation(config, teacher)),
+        factory=AgentTrainerFactory(
+            warehouse, manifest, training, teachers.distillation(config, teacher), personal_files(config, run)
+        ),
         backend=BACKENDS.find(config.backend.kind),
         exchange=settings.exchange(config),
         replace_after_s=config.backend.replace_after_s,
@@ -186,21 +190,34 @@ def _train_plan(config: Config, manifest: Manifest, run: Place, start_run: Earli
     )
 
 
+def personal_files(config: Config, run: Place) -> PersonalFiles | None:
+    """The personal models of a run; None where its config makes none."""
+    own = settings.personal(config)
+    return PersonalFiles(run, own) if own else None
+
+
 def plan_evaluation(config: Config, run_id: str) -> EvaluatePlan:
     """See EvaluatePlan; `config` is the run's own, in what its weights depend on.
 
     Raises:
-        UsageError: the run has no final weights yet.
+        UsageError: the run has no final weights yet, or a comparison needs a package that is not installed.
         InputError: the run's manifest is not there, or the warehouse lacks tables that it names.
         RunError: the run is not what was written.
     """
+    refuse_missing_packages(config)
     warehouse, run = place(config.warehouse), runs.folder(config, run_id)
     end = read_end(run)
     manifest = find_manifest(runs.with_own_manifest(config, run_id))
     runs.refuse_other_manifest(read_genesis(run), manifest)
     weights = read_final(run, end, spec(settings.training(config)))
     refuse_missing(manifest, warehouse)
-    return EvaluatePlan(warehouse, run, manifest, settings.evaluation(config), weights, str(end["sha256"]))
+    own = replace(settings.evaluation(config), personal=personal_files(config, run))
+    return EvaluatePlan(warehouse, run, manifest, own, weights, str(end["sha256"]))
+
+
+def refuse_missing_packages(config: Config) -> None:
+    """Raises UsageError where the evaluation needs a package that is not installed: before hours of training."""
+    refuse_without_package(config.evaluation.comparisons)
 
 
 def spec(training: TrainingSettings) -> Spec:

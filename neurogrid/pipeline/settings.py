@@ -15,10 +15,15 @@ from neurogrid.fl.schedule import ScheduleSettings
 from neurogrid.fl.select import SelectSettings
 from neurogrid.teacher.settings import Device, Precision, TeacherSettings
 from neurogrid.workloads.meters.agent import TrainingSettings
-from neurogrid.workloads.meters.evaluation import CentralSettings, EvaluationSettings
+from neurogrid.workloads.meters.central import CentralSettings
+from neurogrid.workloads.meters.evaluation import BoostingSettings, EvaluationSettings
 from neurogrid.workloads.meters.models import LossSettings, ModelSettings
+from neurogrid.workloads.meters.personal import PersonalSettings
 from neurogrid.workloads.meters.registry import MODELS
 from neurogrid.workloads.meters.windows import WindowSettings
+
+_LOOKS_AT_FINE_TUNING = 2
+"""So short a training rarely gets worse, and each look costs a few steps."""
 
 
 def sampling(config: Config) -> SamplingSettings:
@@ -29,7 +34,8 @@ def sampling(config: Config) -> SamplingSettings:
 def windows(config: Config) -> WindowSettings:
     """See WindowSettings."""
     model = config.model
-    return WindowSettings(model.history_slots, model.horizon_slots, model.known_future, model.residual)
+    quantiles = tuple(model.quantiles)
+    return WindowSettings(model.history_slots, model.horizon_slots, model.known_future, model.residual, quantiles)
 
 
 def model(config: Config) -> ModelSettings:
@@ -41,7 +47,8 @@ def model(config: Config) -> ModelSettings:
 
 def loss(config: Config) -> LossSettings:
     """See LossSettings."""
-    return LossSettings(config.local.loss, config.local.huber_delta, config.local.surge_weight)
+    section = config.local
+    return LossSettings(section.loss, section.huber_delta, section.surge_weight, tuple(config.model.quantiles))
 
 
 def local(config: Config) -> LocalSettings:
@@ -119,31 +126,56 @@ def teacher(config: Config, device: Device) -> TeacherSettings:
     )
 
 
+def central(config: Config, steps: int) -> CentralSettings:
+    """How a rival of the federation is trained in one place."""
+    return CentralSettings(
+        windows=windows(config),
+        model=model(config),
+        loss=loss(config),
+        local=local(config),
+        steps=steps,
+        learning_rates=tuple(config.evaluation.learning_rates),
+        validation_windows=config.rounds.panel_windows * config.rounds.panel_agents or 1024,
+        seed=config.seed,
+    )
+
+
+def alone(config: Config) -> CentralSettings:
+    """How a household's own model is trained; with as many steps as an agent takes in the federation, on average."""
+    each = math.ceil(_steps_together(config) / config.sampling.agents)
+    return central(config, config.evaluation.alone_steps or each)
+
+
+def _steps_together(config: Config) -> int:
+    # What others do with less than the federation says nothing about it.
+    return config.rounds.count * config.rounds.agents_per_round * config.local.steps
+
+
+def personal(config: Config) -> PersonalSettings | None:
+    """See PersonalSettings; None where no agent makes a model of its own."""
+    section = config.personal
+    if not section.steps:
+        return None
+    tuning = replace(
+        central(config, section.steps),
+        local=replace(local(config), batch_size=section.batch_size),
+        learning_rates=tuple(section.learning_rates),
+        validation_windows=section.validation_windows,
+        looks=_LOOKS_AT_FINE_TUNING,
+    )
+    return PersonalSettings(tuning, tuple(section.candidates), section.parts, alone(config))
+
+
 def evaluation(config: Config) -> EvaluationSettings:
     """See EvaluationSettings."""
     section = config.evaluation
-
-    def central(steps: int) -> CentralSettings:
-        return CentralSettings(
-            windows=windows(config),
-            model=model(config),
-            loss=loss(config),
-            local=local(config),
-            steps=steps,
-            learning_rates=tuple(section.learning_rates),
-            validation_windows=config.rounds.panel_windows * config.rounds.panel_agents or 1024,
-            seed=config.seed,
-        )
-
-    # Of all agents together, and of each on average: what others do with less says nothing about the federation.
-    together = config.rounds.count * config.rounds.agents_per_round * config.local.steps
-    each = math.ceil(together / config.sampling.agents)
     return EvaluationSettings(
         windows=windows(config),
         model=model(config),
         comparisons=tuple(section.comparisons),
-        alone=central(section.alone_steps or each),
-        pooled=central(section.pooled_steps or together),
+        alone=alone(config),
+        pooled=central(config, section.pooled_steps or _steps_together(config)),
+        boosting=BoostingSettings(windows(config), config.seed),
         seed=config.seed,
         show_households=config.show_households,
         private=training(config) if config.local.private_layers else None,

@@ -23,7 +23,9 @@ from neurogrid.fl.update import Vector
 from neurogrid.fl.void import VoidRoundsError
 from neurogrid.ledger import Genesis, Ledger
 from neurogrid.ledger.made_with import differences, made_with
+from neurogrid.ledger.personal import PERSONAL
 from neurogrid.pipeline import runs, teachers
+from neurogrid.pipeline.adapting import adapt
 from neurogrid.pipeline.events import (
     SILENT,
     Observer,
@@ -61,14 +63,21 @@ def train(
             with ExitStack() as stack:
                 with observer.during("starting the tasks"):
                     stack.enter_context(backend)
-                stack.enter_context(observer.during(Rounds(plan.rounds.rounds, state.round)))
                 # Before the ledger, whose records name the traces.
                 watchers: list[RoundObserver] = [*filter(None, [traces]), ledger, _Told(observer)]
                 federation = replace(plan.federation, start=started_from)
-                finish = federate(state, federation, plan.rounds, backend, watchers, plan.attackers)
+                with observer.during(Rounds(plan.rounds.rounds, state.round)):
+                    finish = federate(state, federation, plan.rounds, backend, watchers, plan.attackers)
+                ledger.flush()  # whoever is killed in what comes now loses no round
+                keeps = plan.factory.personal
+                personal = adapt(plan, keeps.settings, backend, finish.state, observer) if keeps else None
         except VoidRoundsError as error:
             raise RunError(str(error), found=error.found, fix=error.fix) from error
-        end = ledger.finish(finish.state, finish.reason, {"manifest_sha256": plan.manifest.sha256})
+        facts: dict[str, Any] = {"manifest_sha256": plan.manifest.sha256}
+        files = {}
+        if personal:
+            facts["personal"], files[PERSONAL] = personal.summary(), personal.table()
+        end = ledger.finish(finish.state, finish.reason, facts, files)
     summary = runs.summary(plan.run, end)
     observer.tell(TrainingEnded(finish, summary))
     return summary

@@ -48,6 +48,7 @@ def plan_run(config: Config) -> RunPlan:
         UsageError: the run exists already, its teacher does not fit, the run to start from has not ended, or there are
             too few files.
     """
+    plan.refuse_missing_packages(config)
     cleaning, learning = plan_etl(config), settings.training(config)
     refuse_begun(runs.folder(config, config.run_id))
     if config.rounds.start_from:
@@ -86,6 +87,7 @@ def run(config: Config, observer: Observer = SILENT, resume: str = "", *, accept
     Returns:
         What each step has made, by the step's name.
     """
+    plan.refuse_missing_packages(config)
     run_id = resume or config.run_id
     folder = runs.folder(config, run_id)
     result: dict[str, Any] = {}

@@ -13,6 +13,8 @@ METHODS = {
     "federated": "federated (this run)",
     "pooled": "same model, readings pooled",
     "alone": "same model, each alone",
+    "gbm_pooled": "gradient boosting, readings pooled",
+    "gbm_alone": "gradient boosting, each alone",
     "ridge_federated": "ridge, federated",
     "ridge_local": "ridge, each alone",
     "median_28_days": "median of the slot, 28 days",

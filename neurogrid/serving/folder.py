@@ -20,6 +20,7 @@ from neurogrid.fl.update import Vector
 from neurogrid.fl.weights import flatten, load, spec_of
 from neurogrid.storage import Place
 from neurogrid.workloads.meters.models import Forecaster, ModelSettings, Shape, build
+from neurogrid.workloads.meters.tensors import model_shape
 from neurogrid.workloads.meters.windows import WindowSettings
 
 FORMAT = 1
@@ -62,8 +63,7 @@ class About:
     @property
     def shape(self) -> Shape:
         """The sizes of the model's windows."""
-        windows = self.windows
-        return Shape(windows.history_slots, windows.features, windows.horizon_slots, windows.known)
+        return model_shape(self.windows)
 
     def to_json(self) -> str:
         """Canonical JSON."""

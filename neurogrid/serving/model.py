@@ -16,7 +16,7 @@ from neurogrid.serving.readings import households, with_timezone
 from neurogrid.storage import place
 from neurogrid.workloads.meters.evaluation.score import score_household
 from neurogrid.workloads.meters.fleet import table_of
-from neurogrid.workloads.meters.forecast import FEDERATED, NoForecastError, forecast
+from neurogrid.workloads.meters.forecast import FEDERATED, Candidates, NoForecastError, forecast
 from neurogrid.workloads.meters.models import Forecaster
 from neurogrid.workloads.meters.windows import PROFILE_DAYS
 
@@ -95,16 +95,16 @@ class Model:
         if at is not None and at.utcoffset() is None:
             raise InputError("at has no offset from UTC", found=at.isoformat(), fix="give tzinfo, e.g. datetime.UTC")
         cleaning = with_timezone(self.about.cleaning, timezone)
-        forecasts = []
+        forecasts, own = [], Candidates({FEDERATED: flatten(self._forecaster)}, {FEDERATED: 1.0})
         for household in self._households(readings, start, timezone, weather):
             name = household.meta.household_id
             moment = None if at is None else datetime.fromtimestamp(at.timestamp(), UTC)
             try:
-                made = forecast(household, self._forecaster, self.about.windows, cleaning, moment)
+                made = forecast(household, self._forecaster, own, self.about.windows, cleaning, moment)
             except NoForecastError as error:
                 raise InputError(f"no forecast can be made of {name}", found=str(error)) from error
             forecasts.append(made.first(slots))
-        return table_of(forecasts, self.run).to_pandas()
+        return table_of(forecasts, self.run, self.about.windows.quantiles).to_pandas()
 
     def score(
         self, readings: Any, *, start: datetime | None = None, timezone: str | None = None, weather: Any = None

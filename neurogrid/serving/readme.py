@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 
 from neurogrid.serving.folder import ABOUT, ONNX, WEIGHTS, About
+from neurogrid.workloads.meters.models.quantiles import LEAST_STEP
+from neurogrid.workloads.meters.registry import MEDIAN_LEVEL
 
 
 def readme(about: About) -> str:
@@ -21,7 +23,14 @@ def readme(about: About) -> str:
         known=len(about.known),
         feature_list=_list(about.features),
         known_list=_list(about.known),
-        base=base,
+        forecast=(_QUANTILES if windows.quantiles else _POINT).format(
+            horizon=windows.horizon_slots,
+            base=base,
+            levels=", ".join(f"{level:g}" for level in windows.quantiles),
+            count=len(windows.quantiles),
+            middle=windows.quantiles.index(MEDIAN_LEVEL) if windows.quantiles else 0,
+            least=f"{LEAST_STEP:g}",
+        ),
         surge_base=surge_base,
         percentile=f"{settings.surge_percentile:g}",
         share=f"{settings.train_share:.0%}",
@@ -33,10 +42,25 @@ def readme(about: About) -> str:
 
 
 def _list(names: Sequence[str]) -> str:
-    return "\n".join(f"{number}. `{name}`: {_WORDS[name]}" for number, name in enumerate(names, 1))
+    return "\n".join(f"{number}. `{name}`: {_words(name)}" for number, name in enumerate(names, 1))
+
+
+def _words(name: str) -> str:
+    if name.startswith("quantile_"):
+        return f"the {name.split('_')[1]} quantile over the 28 days before, between two values in proportion, scaled"
+    return _WORDS[name]
 
 
 _RESIDUAL = ("the 28-day median of the slot", "the log-odds of the slot's usual share of surges (see below)")
+_POINT = (
+    "- `forecast`, shape (B, {horizon}). The energy of a slot in kWh is `base + std * forecast`. Here `base` is {base}."
+)
+_QUANTILES = """- `forecast`, shape (B, {horizon}, {count}): raw numbers for the quantiles {levels} of each slot.
+  The first is the median: the forecast of the slot's energy in kWh is `base + std * forecast[0]`. Here `base` is
+  {base}. The others, one after another, belong to the steps between neighbouring quantiles, from the lowest to
+  the highest. With `u` the step between the same quantiles of the 28 days before, scaled, and `s = u + {least}`, a step
+  is `softplus(raw + s + log(1 - exp(-s)))`, where `softplus(x) = log(1 + exp(x))`. Going out from the median, which
+  is number {middle} counted from 0, the steps add up. Then quantiles become kWh as the median does; none is below 0."""
 _PAGE = """# A load forecast model
 
 NeuroGrid {version} exported this folder from run `{run}`.
@@ -78,7 +102,7 @@ This cuts and scales everything that is described below.
 
 It has two outputs:
 
-- `forecast`, shape (B, {horizon}). The energy of a slot in kWh is `base + std * forecast`. Here `base` is {base}.
+{forecast}
 - `surge_logits`, shape (B, {outputs}): of each slot, then of any of them. The probability of a surge is
   `1 / (1 + exp(-(surge_base + surge_logits)))`. Here `surge_base` is {surge_base}.
 

@@ -29,8 +29,8 @@ from neurogrid.teacher import reading, records, schedule
 from neurogrid.teacher.group import Group
 from neurogrid.teacher.households import others
 from neurogrid.teacher.settings import TeacherSettings
-from neurogrid.workloads.meters.agent import as_tensors, model_shape
 from neurogrid.workloads.meters.models import Forecaster, Windows, build, forecast_loss
+from neurogrid.workloads.meters.tensors import as_tensors, model_shape
 from neurogrid.workloads.meters.windows import Indices, gather
 
 Status = dict[str, str]

@@ -17,7 +17,7 @@ def train_run(sampled: Path, root: Path, *sets: str, run_id: str = RUN) -> Confi
     if not (root / "w").exists():
         shutil.copytree(sampled, root, dirs_exist_ok=True)
     (folder,) = (root / "w" / "manifests").iterdir()
-    steps = ("local.steps=30", "local.learning_rate=0.02", f"run_id={run_id}")
+    steps = ("local.steps=30", "local.learning_rate=0.02", "personal.steps=20", f"run_id={run_id}")
     config = load((root / "small.yaml").read_text(), [f"warehouse={root}/w", *steps, *sets])
     training.train(plan_training(config, read_manifest(place(str(folder / "manifest.json")))), None)
     return config

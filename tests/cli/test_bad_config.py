@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 from command import main_code
+from in_process import neurogrid
+
+from neurogrid.workloads.meters.evaluation import boosting
 
 
 def test_the_config_as_json_is_the_config_as_yaml(
@@ -106,3 +109,16 @@ def test_a_config_is_checked_by_the_flag_that_all_commands_have(
     monkeypatch.setattr(sys, "argv", ["neurogrid", "config", "validate", *words])
     assert main_code() == 0
     assert f"{tmp_path}/own.yaml is valid" in capsys.readouterr().err
+
+
+def test_a_comparison_whose_package_is_missing_is_refused_before_anything_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(boosting, "find_spec", lambda name: None)
+    readings, warehouse = tmp_path / "not-there", tmp_path / "warehouse"
+    asked = ("--set", "evaluation.comparisons=[gbm_pooled]")
+    done = neurogrid("run", "--data-dir", readings, "--warehouse", warehouse, *asked)
+    assert done.returncode == 2
+    assert "needs the package lightgbm" in done.stderr
+    assert "pip install lightgbm" in done.stderr
+    assert not warehouse.exists()

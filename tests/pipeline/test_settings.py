@@ -17,6 +17,7 @@ ELSEWHERE = {
 }
 OTHERS: dict[str, Any] = {
     "model.name": "linear",
+    "model.quantiles": [0.1, 0.5, 0.9],
     "aggregation.rule": "krum",
     "aggregation.stages": ["admit", "weigh", "rule", "mean", "server_step"],
     "attack.kind": "scale",

@@ -1,5 +1,7 @@
 """An exported model without a run: weights that are drawn, so that every input tells."""
 
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +14,8 @@ from neurogrid.ledger.checkpoint import pack_weights
 from neurogrid.serving.export import Exported, export, write
 from neurogrid.serving.folder import About
 from neurogrid.storage import place
-from neurogrid.workloads.meters.agent import model_shape
 from neurogrid.workloads.meters.models import Forecaster, ModelSettings, build
+from neurogrid.workloads.meters.tensors import model_shape
 from neurogrid.workloads.meters.windows import WindowSettings
 
 WINDOWS = WindowSettings(history_slots=10, horizon_slots=3, known_future=True, residual=True)
@@ -46,6 +48,12 @@ def exported(model: Forecaster, windows: WindowSettings = WINDOWS) -> Exported:
     return export(about, vector, pack_weights(vector, spec_of(model)))
 
 
-def write_model(folder: Path, name: str) -> Path:
-    write(place(str(folder)), exported(drawn(name=name)).files)
+@cache
+def files(name: str, windows: WindowSettings = WINDOWS) -> Mapping[str, bytes]:
+    """Of a model that is exported once: the exporter takes seconds."""
+    return exported(drawn(windows, name), windows).files
+
+
+def write_model(folder: Path, name: str, windows: WindowSettings = WINDOWS) -> Path:
+    write(place(str(folder)), files(name, windows))
     return folder

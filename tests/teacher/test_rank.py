@@ -22,8 +22,8 @@ from neurogrid.storage import Place, place
 from neurogrid.teacher import reading, records
 from neurogrid.teacher.rank import DONE, GAVE_UP, REFUSED, RankTask, gpu
 from neurogrid.teacher.schedule import epoch_windows, learning_rate, steps_an_epoch
-from neurogrid.workloads.meters.agent import as_tensors, model_shape
 from neurogrid.workloads.meters.models import LossSettings, build, forecast_loss
+from neurogrid.workloads.meters.tensors import as_tensors, model_shape
 from neurogrid.workloads.meters.windows import gather
 
 Households = tuple[CurrentTable, ...]

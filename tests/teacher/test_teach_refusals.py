@@ -24,8 +24,8 @@ from neurogrid.storage import place
 from neurogrid.teacher import records
 from neurogrid.teacher.distribute import refuse_without_slots
 from neurogrid.teacher.store import conclude
-from neurogrid.workloads.meters.agent import model_shape
 from neurogrid.workloads.meters.models import build
+from neurogrid.workloads.meters.tensors import model_shape
 
 CONFIG = """
 seed: 3

@@ -7,8 +7,8 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import repeat
+from typing import cast
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,6 +16,7 @@ from neurogrid.data.household import Household
 from neurogrid.data.manifest import Agent, Manifest, read_part
 from neurogrid.errors import RunError
 from neurogrid.fl import local
+from neurogrid.fl.record import weights_sha256
 from neurogrid.fl.spec import Spec
 from neurogrid.fl.update import AgentId, Update, Vector
 from neurogrid.fl.weights import FlatModel, flatten, spec_of
@@ -27,12 +28,14 @@ from neurogrid.workloads.meters.models import (
     Forecaster,
     LossSettings,
     ModelSettings,
-    Shape,
     Windows,
     build,
     forecast_loss,
 )
-from neurogrid.workloads.meters.windows import Batch, Indices, Shard, WindowSettings, build_shard, gather
+from neurogrid.workloads.meters.personal import personalise
+from neurogrid.workloads.meters.personal_files import PersonalFiles
+from neurogrid.workloads.meters.tensors import as_tensors, batches, model_shape
+from neurogrid.workloads.meters.windows import Shard, WindowSettings, build_shard, gather
 
 
 @dataclass(frozen=True)
@@ -68,17 +71,19 @@ class AgentTrainerFactory:
         manifest: its agents are those that may be asked for.
         settings: how they train.
         distillation: the teacher whose forecast guides them; None is none.
+        personal: where and how they keep models of their own; None is not at all.
     """
 
     warehouse: Place
     manifest: Manifest
     settings: TrainingSettings
     distillation: Distillation | None = None
+    personal: PersonalFiles | None = None
 
     def __call__(self) -> "AgentTrainer":
         """See the class. Sets torch to one thread: a task has one core, and sums do not depend on how many it has."""
         torch.set_num_threads(1)
-        return AgentTrainer(self.warehouse, self.manifest, self.settings, self.distillation)
+        return AgentTrainer(self.warehouse, self.manifest, self.settings, self.distillation, self.personal)
 
 
 class AgentTrainer:
@@ -90,13 +95,15 @@ class AgentTrainer:
         manifest: Manifest,
         settings: TrainingSettings,
         distillation: Distillation | None = None,
+        personal: PersonalFiles | None = None,
     ) -> None:
         self._agents = {agent.agent_id: agent for agent in manifest.agents}
         self._settings = settings
         self._shards = ShardCache(warehouse, manifest, settings.windows, settings.cache_mb)
         self._model = new_model(settings)
+        self._n_whole = spec_of(self._model).size
         self._flat = FlatModel(self._model, settings.private)
-        self._distillation = distillation
+        self._distillation, self._personal = distillation, personal
         self._guide = load_guide(distillation, model_shape(settings.windows)) if distillation else None
 
     def train(self, agent: AgentId, round_number: int, weights: Vector) -> Update:
@@ -119,7 +126,7 @@ class AgentTrainer:
         result = local.train(
             self._flat,
             weights,
-            _batches(shard, origins[chosen]),
+            batches(shard, origins[chosen]),
             self._loss,
             settings=settings.local,
             rates=repeat(local.learning_rate(settings.local, round_number, settings.rounds)),
@@ -143,6 +150,25 @@ class AgentTrainer:
         with torch.inference_mode():
             loss = forecast_loss(self._model, settings.loss, as_tensors(gather(shard, sample)))
         return {"loss": float(loss), "windows": float(len(sample))}
+
+    def adapt(self, agent: AgentId, weights: Vector) -> Mapping[str, float]:
+        """Fine-tunes the run's last weights on the agent's readings and keeps the result under the agent's name.
+
+        Raises:
+            RunError: the run makes no personal models; or the agent's readings cannot be read.
+        """
+        if self._personal is None:
+            raise RunError("this run makes no personal models", found="personal.steps is 0")
+        settings, shard, of = self._settings, self._shard(agent), weights_sha256(weights)
+        try:
+            found = self._personal.find(agent, of, self._n_whole)
+        except RunError:  # damaged: it is made again
+            found = None
+        if found is None:
+            whole = complete(self._flat, weights, shard, settings, agent)
+            found = personalise(shard, whole, self._personal.settings, agent)
+            self._personal.write(agent, of, found)
+        return {**found.figures(), "windows": float(len(shard.origins["train"]))}
 
     def holds(self, agent: AgentId) -> bool:
         """Whether the agent's shard is in memory."""
@@ -222,7 +248,7 @@ def private_batches(shard: Shard, settings: local.LocalSettings, seed: int, agen
     if not len(origins):
         return iter(())
     random = generator(seed, "private batches", agent)
-    return _batches(shard, origins[random.integers(0, len(origins), (settings.private_steps, settings.batch_size))])
+    return batches(shard, origins[random.integers(0, len(origins), (settings.private_steps, settings.batch_size))])
 
 
 def completed(weights: Vector, household: Household, settings: TrainingSettings) -> Vector:
@@ -237,30 +263,16 @@ def completed(weights: Vector, household: Household, settings: TrainingSettings)
         The vector of a model without private layers, see `weights.load`.
     """
     shard = build_shard([(household, None)], settings.windows, ("train",))
-    model = new_model(settings)
-    flat = FlatModel(model, settings.private)
+    flat = FlatModel(new_model(settings), settings.private)
+    return complete(flat, weights, shard, settings, household.meta.household_id)
+
+
+def complete(flat: FlatModel, weights: Vector, shard: Shard, settings: TrainingSettings, name: str) -> Vector:
+    """As `completed`, with a model that is there and the training windows of a shard that is called so."""
+    model = cast(Forecaster, flat.model)
     flat.load(weights)
-    batches = private_batches(shard, settings.local, settings.seed, household.meta.household_id)
+    fitted_by = private_batches(shard, settings.local, settings.seed, name)
     local.fit_private(
-        flat, batches, lambda windows: forecast_loss(model, settings.loss, windows), settings=settings.local
+        flat, fitted_by, lambda windows: forecast_loss(model, settings.loss, windows), settings=settings.local
     )
     return flatten(model)
-
-
-def model_shape(windows: WindowSettings) -> Shape:
-    """The sizes that windows give a model."""
-    return Shape(windows.history_slots, windows.features, windows.horizon_slots, windows.known)
-
-
-def as_tensors(batch: Batch) -> Windows:
-    """The batch as torch sees it, without copying."""
-    return Windows(*map(_tensor, (batch.history, batch.known, batch.target, batch.surge, batch.surge_base)))
-
-
-def _tensor(array: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> Tensor:
-    return torch.from_numpy(array)
-
-
-def _batches(shard: Shard, origins: Indices) -> Iterator[Windows]:
-    for chosen in origins:
-        yield as_tensors(gather(shard, chosen))

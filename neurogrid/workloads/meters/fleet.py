@@ -5,7 +5,7 @@ named with its reason, and costs no other household anything.
 """
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -21,14 +21,24 @@ from pydantic import TypeAdapter
 from pyspark.sql import SparkSession
 
 from neurogrid.data.cleaning import Cleaning
+from neurogrid.data.household import Household
 from neurogrid.data.progress import watched
 from neurogrid.data.tables import CurrentTable, read_current
-from neurogrid.fl.update import Vector
-from neurogrid.fl.weights import load
+from neurogrid.errors import RunError
+from neurogrid.fl.record import weights_sha256
+from neurogrid.fl.update import AgentId, Vector
 from neurogrid.storage import Place
 from neurogrid.tasks import run_tasks
 from neurogrid.workloads.meters.agent import TrainingSettings, completed, new_model
-from neurogrid.workloads.meters.forecast import FEDERATED, Forecast, NoForecastError, forecast
+from neurogrid.workloads.meters.forecast import (
+    FEDERATED,
+    PERSONAL,
+    Candidates,
+    Forecast,
+    NoForecastError,
+    forecast,
+)
+from neurogrid.workloads.meters.personal_files import PersonalFiles
 
 HOUSEHOLDS_A_TASK = 32
 """At least, where there are more households than cores: a task starts in some 10 ms."""
@@ -43,7 +53,8 @@ SCHEMA = pa.schema(
         pa.field("model", pa.string(), nullable=False),
     ]
 )
-"""One row a household and slot, in this order. Later versions may add columns after these."""
+"""One row a household and slot, in this order. After these stand the quantiles, where the run's model has any. Later
+versions may add columns after them."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +68,8 @@ class FleetSettings:
         cadence_minutes: of the run's slots.
         at: start of the first slot; None is the slot after each household's last one.
         horizon_slots: how many slots to give, at most the model's.
+        personal: the personal models of the run; None where it has none.
+        agents: the agent that a household is, by household; those of other households have no personal model.
     """
 
     training: TrainingSettings
@@ -65,6 +78,13 @@ class FleetSettings:
     cadence_minutes: int
     at: datetime | None
     horizon_slots: int
+    personal: PersonalFiles | None
+    agents: Mapping[str, AgentId]
+
+    @property
+    def quantiles(self) -> tuple[float, ...]:
+        """Which ones the run's model forecasts."""
+        return self.training.windows.quantiles
 
 
 @dataclass(frozen=True)
@@ -87,11 +107,13 @@ class Answer:
             not self.refused
             and found.household_id == table.household_id
             and found.forecast_kwh.shape == probability.shape == shape
-            and bool(np.isfinite(found.forecast_kwh).all() and ((probability >= 0) & (probability <= 1)).all())
+            and found.quantiles_kwh.shape == (*shape, len(settings.quantiles))
+            and bool(np.isfinite(found.forecast_kwh).all() and np.isfinite(found.quantiles_kwh).all())
+            and bool(((probability >= 0) & (probability <= 1)).all())
             and found.start.utcoffset() is not None
             and settings.at in (None, found.start)
             and found.cadence_minutes == settings.cadence_minutes
-            and found.model == FEDERATED
+            and found.model in (FEDERATED, PERSONAL)
             and 0 <= found.filled_slots <= settings.training.windows.history_slots
         )
 
@@ -138,6 +160,8 @@ def _answer(table: CurrentTable, *, warehouse: Place, settings: FleetSettings) -
         return Answer(table.household_id, _forecast(table, warehouse, settings), "")
     except NoForecastError as error:
         reason = str(error)
+    except RunError as error:
+        reason = f"{error.what}: {error.found}; {error.fix}"
     except (OSError, ValueError, KeyError) as error:
         reason = f"its table cannot be read: {warehouse / table.path}: {error}"
     return Answer(table.household_id, None, reason[:_LONGEST_REASON])
@@ -148,13 +172,24 @@ def _forecast(table: CurrentTable, warehouse: Place, settings: FleetSettings) ->
     if household.meta.cadence_minutes != settings.cadence_minutes:
         found = f"its table has slots of {household.meta.cadence_minutes} min"
         raise NoForecastError(f"{found}, the run was trained on {settings.cadence_minutes} min")
-    model = new_model(training)
-    load(model, completed(settings.weights, household, training) if training.private else settings.weights)
-    return forecast(household, model, training.windows, settings.cleaning, settings.at).first(settings.horizon_slots)
+    candidates = _candidates(household, settings)
+    made = forecast(household, new_model(training), candidates, training.windows, settings.cleaning, settings.at)
+    return made.first(settings.horizon_slots)
 
 
-def table_of(forecasts: Sequence[Forecast], run_id: str) -> pa.Table:
-    """All forecasts as one table; see SCHEMA."""
+def _candidates(household: Household, settings: FleetSettings) -> Candidates:
+    """The run's own model, or what the household's agent chose; raises RunError where that is damaged."""
+    training, agent = settings.training, settings.agents.get(household.meta.household_id)
+    federated = completed(settings.weights, household, training) if training.private else settings.weights
+    found = None
+    if settings.personal is not None and agent is not None:
+        found = settings.personal.find(agent, weights_sha256(settings.weights), len(federated))
+    own, shares = (found.weights, found.shares) if found else ({}, {FEDERATED: 1.0})
+    return Candidates({FEDERATED: federated, **own}, {name: share for name, share in shares.items() if share})
+
+
+def table_of(forecasts: Sequence[Forecast], run_id: str, quantiles: Sequence[float]) -> pa.Table:
+    """All forecasts as one table, with a column for each quantile; see SCHEMA."""
     lengths = [len(each.forecast_kwh) for each in forecasts]
 
     def repeated(values: Sequence[str]) -> pa.Array:
@@ -168,24 +203,28 @@ def table_of(forecasts: Sequence[Forecast], run_id: str) -> pa.Table:
         repeated([run_id] * len(forecasts)),
         repeated([each.model for each in forecasts]),
     ]
-    return pa.table(columns, SCHEMA)
+    table = pa.table(columns, SCHEMA)
+    for number, level in enumerate(quantiles):
+        own = np.concatenate([np.empty(0, np.float32), *(each.quantiles_kwh[:, number] for each in forecasts)])
+        table = table.append_column(pa.field(f"quantile_{level:g}_kwh", pa.float32(), nullable=False), pa.array(own))
+    return table
 
 
-def rows_of(forecasts: Sequence[Forecast], run_id: str) -> list[dict[str, Any]]:
+def rows_of(forecasts: Sequence[Forecast], run_id: str, quantiles: Sequence[float]) -> list[dict[str, Any]]:
     """The table's rows, times in ISO 8601."""
-    return [{**row, "start": row["start"].isoformat()} for row in table_of(forecasts, run_id).to_pylist()]
+    return [{**row, "start": row["start"].isoformat()} for row in table_of(forecasts, run_id, quantiles).to_pylist()]
 
 
-def to_parquet(forecasts: Sequence[Forecast], run_id: str) -> bytes:
+def to_parquet(forecasts: Sequence[Forecast], run_id: str, quantiles: Sequence[float]) -> bytes:
     """The table as the bytes of a Parquet file."""
     sink = io.BytesIO()
-    pq.write_table(table_of(forecasts, run_id), sink, compression="zstd")
+    pq.write_table(table_of(forecasts, run_id, quantiles), sink, compression="zstd")
     return sink.getvalue()
 
 
-def to_csv(forecasts: Sequence[Forecast], run_id: str) -> bytes:
+def to_csv(forecasts: Sequence[Forecast], run_id: str, quantiles: Sequence[float]) -> bytes:
     """The table as CSV with a header; times as 2024-02-29T13:30:00Z."""
-    sink, table = io.BytesIO(), table_of(forecasts, run_id)
+    sink, table = io.BytesIO(), table_of(forecasts, run_id, quantiles)
     text = pc.strftime(table.column("start"), format="%Y-%m-%dT%H:%M:%SZ")
     whole = pc.replace_substring_regex(text, r"\.\d+Z$", "Z")  # Arrow prints a fraction of a second
     csv.write_csv(table.set_column(table.schema.get_field_index("start"), "start", whole), sink)

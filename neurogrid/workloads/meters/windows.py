@@ -38,12 +38,19 @@ class WindowSettings:
             profiles of the days before; else the calendar alone.
         residual: whether the model forecasts differences: of the load from the 28-day median, and of surge logits from
             the usual ones; else both themselves.
+        quantiles: probabilities of the quantiles to forecast, ascending, 0.5 among them; empty is none. The same
+            quantiles of each slot over the 28 days before are then known too.
     """
 
     history_slots: int
     horizon_slots: int
     known_future: bool
     residual: bool
+    quantiles: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Makes a list, as JSON has it, a tuple."""
+        object.__setattr__(self, "quantiles", tuple(self.quantiles))
 
     @property
     def features(self) -> int:
@@ -60,12 +67,13 @@ class WindowSettings:
         """Names of these features, in their order."""
         calendar = tuple(FEATURES[at] for at in range(CALENDAR.start, CALENDAR.stop))
         lags = ("load_days_before", "load_weeks_before")
-        return (*calendar, *lags, *PROFILES, "surge_threshold") if self.known_future else calendar
+        quantiles = (f"quantile_{level:g}_28_days" for level in self.quantiles)
+        return (*calendar, *lags, *PROFILES, *quantiles, "surge_threshold") if self.known_future else calendar
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Windows, gathered. B windows, H history slots, h target slots, K known features.
+    """Windows, gathered. B windows, H history slots, h target slots, K known features, Q quantiles.
 
     Attributes:
         history: (B, H, 11) float32, scaled.
@@ -75,6 +83,7 @@ class Batch:
         scale: (B, 1) float32, kWh: the standard deviation of the household's load in its training period.
         surge: (B, h) float32, 1 where the target lies above the household's surge threshold.
         surge_base: (B, h + 1) float32, logits that the model's are added to: see usual_surge_logits.
+        usual_quantiles: (B, h, Q) float32, of the slot over the 28 days before, scaled as the target; Q may be 0.
     """
 
     history: Array
@@ -85,6 +94,7 @@ class Batch:
     scale: Array
     surge: Array
     surge_base: Array
+    usual_quantiles: Array
 
     def __len__(self) -> int:
         return len(self.target)
@@ -99,7 +109,8 @@ class Shard:
         slots_per_day: 24 h in slots.
         features: (N, 11) float32, scaled.
         kwh: (N,) float32, gaps imputed.
-        profiles: (N, 4) float32, columns as in PROFILES; the first three in kWh.
+        profiles: (N, 4 + Q) float32, columns as in PROFILES, then the settings' quantiles; 4 bytes a row for each. All
+            but the share of surges in kWh.
         origins: rows of the first target slot of each window, by period.
         run_start: (S,) first row of each run, ascending.
         run_mean, run_std, run_threshold: (S,) float32, kWh: scale and surge threshold of the run's household.
@@ -138,14 +149,14 @@ def reach_slots(settings: WindowSettings, slots_per_day: int) -> int:
     return max(settings.history_slots, lag_weeks(settings, slots_per_day) * 7 * slots_per_day)
 
 
-def profiles(household: Household, *, shift_days: int) -> Array:
-    """What is usual for each slot: see PROFILES.
+def profiles(household: Household, *, shift_days: int, quantiles: Sequence[float] = ()) -> Array:
+    """What is usual for each slot: see PROFILES; then the 28 days' quantiles, between two values in proportion.
 
     Value `t` is made of slots `t - shift_days` days, ... back to `t - shift_days - 27` days. Where none of them was
     measured the imputed values stand in; before the first `shift_days` days all is 0.
 
     Returns:
-        (T, 4) float32. Time O(28 T log 28).
+        (T, 4 + Q) float32. Time O(28 T log 28).
     """
     day = 1440 // household.meta.cadence_minutes
     rows = len(household.kwh)
@@ -160,7 +171,7 @@ def profiles(household: Household, *, shift_days: int) -> Array:
 
     measured = by_day(np.where(household.observed, household.kwh, np.float32(np.nan)))
     imputed = by_day(household.kwh)
-    result = np.zeros((rows, len(PROFILES)), np.float32)
+    result = np.zeros((rows, len(PROFILES) + len(quantiles)), np.float32)
     for days_back, median_column in ((PROFILE_DAYS, MEDIAN), (SHORT_PROFILE_DAYS, SHORT_MEDIAN)):
         recent = measured[:, -days_back:].copy()
         # Rows with nothing measured: whatever stood in for it.
@@ -175,6 +186,12 @@ def profiles(household: Household, *, shift_days: int) -> Array:
             result[some, MEAN] = np.nansum(recent[some], axis=1) / count[some]
             above = recent[some] > household.meta.surge_threshold_kwh
             result[some, SURGE_SHARE] = above.sum(axis=1) / count[some]
+            for column, level in enumerate(quantiles, len(PROFILES)):
+                place = (count[some] - 1) * level
+                low = place.astype(np.int64)
+                part = (place - low).astype(np.float32)
+                above_low = recent[some, np.minimum(low + 1, count[some] - 1)]
+                result[some, column] = recent[some, low] + part * (above_low - recent[some, low])
     return result
 
 
@@ -220,7 +237,7 @@ def build_shard(
         wanted = {p: o for p, o in window_origins(household, blocks, settings).items() if p in periods and len(o)}
         if not wanted:
             continue
-        usual = profiles(household, shift_days=lag_days(settings, day))
+        usual = profiles(household, shift_days=lag_days(settings, day), quantiles=settings.quantiles)
         runs = _runs(np.concatenate(list(wanted.values())), reach, settings.horizon_slots, len(household.kwh))
         starts = np.array([start for start, _ in runs])
         at = rows + np.cumsum([0, *(stop - start for start, stop in runs)])
@@ -246,7 +263,7 @@ def shard_at(household: Household, origin: int, settings: WindowSettings) -> tup
     start, stop = max(origin - reach, 0), origin + settings.horizon_slots
     rows = slice(start, stop)
     cut = Household(household.meta, household.features[rows], household.kwh[rows], household.observed[rows])
-    usual = profiles(cut, shift_days=lag_days(settings, day))
+    usual = profiles(cut, shift_days=lag_days(settings, day), quantiles=settings.quantiles)
     at = np.array([origin - start])
     nothing = np.empty(0, np.int64)
     origins: dict[Period, Indices] = {"train": nothing, "validation": nothing, "test": at}
@@ -278,7 +295,12 @@ def _join(
             [np.empty((0, len(FEATURES)), np.float32), *(h.features[a:b] for h, _, a, b in pieces)]
         ),
         kwh=np.concatenate([np.empty(0, np.float32), *(h.kwh[a:b] for h, _, a, b in pieces)]),
-        profiles=np.concatenate([np.empty((0, len(PROFILES)), np.float32), *(p[a:b] for _, p, a, b in pieces)]),
+        profiles=np.concatenate(
+            [
+                np.empty((0, len(PROFILES) + len(settings.quantiles)), np.float32),
+                *(p[a:b] for _, p, a, b in pieces),
+            ]
+        ),
         origins=origins,
         run_start=np.cumsum([0, *lengths])[:-1].astype(np.int64),
         run_mean=column([h.meta.scales[load].mean for h, *_ in pieces]),
@@ -308,6 +330,7 @@ def gather(shard: Shard, origins: Indices) -> Batch:
         scale=std,
         surge=(target_kwh > shard.run_threshold[run, None]).astype(np.float32),
         surge_base=surge_base if settings.residual else np.zeros_like(surge_base),
+        usual_quantiles=(usual[..., len(PROFILES) :] - base_kwh[..., None]) / std[..., None],
     )
 
 
@@ -336,7 +359,8 @@ def _known(shard: Shard, slots: Indices, usual: Array, scales: tuple[Array, Arra
     known[..., calendar + 1] = shard.features[slots - lag_weeks(settings, day) * 7 * day, LOAD]
     profile = known[..., calendar + 2 : -1]
     profile[...] = usual
-    profile[..., :SURGE_SHARE] -= mean[..., None]
-    profile[..., :SURGE_SHARE] /= std[..., None]
+    for in_kwh in (slice(SURGE_SHARE), slice(SURGE_SHARE + 1, None)):
+        profile[..., in_kwh] -= mean[..., None]
+        profile[..., in_kwh] /= std[..., None]
     known[..., -1] = (threshold - mean) / std
     return known

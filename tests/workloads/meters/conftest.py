@@ -3,11 +3,18 @@
 from pathlib import Path
 
 import pytest
+import torch
 from made_households import agent, fingerprints, make_household, write
 
 from neurogrid.data.household import Household
 from neurogrid.data.manifest import Manifest
 from neurogrid.storage import Place, place
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    """As in a task; and two processes with two threads each take minutes for seconds of work."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -13,16 +13,17 @@ from neurogrid.fl.local import LocalSettings
 from neurogrid.fl.weights import FlatModel, flatten
 from neurogrid.pipeline import settings as resolved
 from neurogrid.randomness import generator
-from neurogrid.workloads.meters.agent import as_tensors, model_shape
-from neurogrid.workloads.meters.evaluation import CentralSettings, comparisons
+from neurogrid.workloads.meters import central
+from neurogrid.workloads.meters.central import CentralSettings
 from neurogrid.workloads.meters.evaluation.comparisons import train_alone
 from neurogrid.workloads.meters.models import LossSettings, ModelSettings, build, forecast_loss
+from neurogrid.workloads.meters.tensors import as_tensors, model_shape
 from neurogrid.workloads.meters.windows import WindowSettings, build_shard, gather
 
 WINDOWS = WindowSettings(history_slots=12, horizon_slots=3, known_future=True, residual=True)
 MODEL = ModelSettings(name="linear", hidden=8, layers=1, surge_hidden=4)
 LOSS = LossSettings(loss="l1", huber_delta=1.0, surge_weight=1.0)
-LOCAL = LocalSettings("adam", 10, 32, 0.01, 0.05, 1.0, 0.0)
+LOCAL = LocalSettings("adam", 10, 32, 0.01, 1.0, 1.0, 0.0)  # a rate that stays: the last weights are not the best
 SETTINGS = CentralSettings(WINDOWS, MODEL, LOSS, LOCAL, 200, (0.03,), 100, seed=5)
 
 
@@ -75,13 +76,13 @@ def test_a_model_trained_alone_has_the_weights_that_were_best_on_validation(hous
 
 def test_a_training_that_gets_no_better_is_ended(households, monkeypatch: pytest.MonkeyPatch) -> None:
     taken = []
-    real = comparisons.gather
+    real = central.gather
 
     def counted(shard, origins):
         taken.append(len(origins))
         return real(shard, origins)
 
-    monkeypatch.setattr(comparisons, "gather", counted)
+    monkeypatch.setattr(central, "gather", counted)
     train_alone(households[0], replace(SETTINGS, learning_rates=(1e-12,), steps=400))
     assert sum(1 for size in taken if size == LOCAL.batch_size) == 6 * 20
 

@@ -14,13 +14,21 @@ from neurogrid.fl.collect import Inbox, Rows, run_round, score
 from neurogrid.fl.local import LocalSettings
 from neurogrid.fl.update import RoundPlan
 from neurogrid.fl.weights import flatten
-from neurogrid.workloads.meters.agent import AgentTrainerFactory, TrainingSettings, model_shape, new_model
-from neurogrid.workloads.meters.evaluation import CentralSettings, Evaluation, EvaluationSettings, evaluate
+from neurogrid.workloads.meters.agent import AgentTrainerFactory, TrainingSettings, new_model
+from neurogrid.workloads.meters.central import CentralSettings
+from neurogrid.workloads.meters.evaluation import (
+    BoostingSettings,
+    Evaluation,
+    EvaluationSettings,
+    evaluate,
+)
+from neurogrid.workloads.meters.evaluation.boosting import boost_alone, boost_pooled, forecaster
 from neurogrid.workloads.meters.evaluation.figures import outputs
 from neurogrid.workloads.meters.evaluation.metrics import mase_scale_kwh
 from neurogrid.workloads.meters.evaluation.score import score_household
 from neurogrid.workloads.meters.models import LossSettings, ModelSettings, build
 from neurogrid.workloads.meters.registry import MODELS, ModelSpec
+from neurogrid.workloads.meters.tensors import model_shape
 from neurogrid.workloads.meters.windows import WindowSettings, build_shard, gather
 
 WINDOWS = WindowSettings(history_slots=12, horizon_slots=3, known_future=True, residual=True)
@@ -36,7 +44,9 @@ LOCAL = LocalSettings(
     proximal_mu=0.0,
 )
 CENTRAL = CentralSettings(WINDOWS, MODEL, LOSS, LOCAL, 60, (0.02, 0.001), 100, seed=5)
-SETTINGS = EvaluationSettings(WINDOWS, MODEL, ("ridge", "alone", "pooled"), CENTRAL, CENTRAL, seed=5)
+BOOSTING = BoostingSettings(WINDOWS, seed=5)
+COMPARISONS = ("ridge", "alone", "pooled", "gbm_alone", "gbm_pooled")
+SETTINGS = EvaluationSettings(WINDOWS, MODEL, COMPARISONS, CENTRAL, CENTRAL, BOOSTING, seed=5)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +72,8 @@ def test_spark_and_this_process_find_the_same(spark, warehouse, manifest, weight
         progress,
     )
     assert json.dumps(there.to_dict()) == json.dumps(found.to_dict())
-    assert steps == [("ridge", 1), ("training alone", 5), ("training pooled", 1), ("scoring", 7)]
+    trained = [("ridge", 1), ("training alone", 5), ("training pooled", 1), ("boosting pooled", 1)]
+    assert steps == [*trained, ("scoring", 7)]
     for step, count in steps:
         assert done[step][0] == (0, count)
         assert done[step][-1] == (count, count)
@@ -85,6 +96,40 @@ def test_errors_are_means_over_households_and_mase_is_by_hand(households, found)
         assert group.methods[name].mase.value == pytest.approx(np.mean(mases))
         assert len(group.methods[name].mae_by_slot) == 3
     assert group.methods["federated"].mae_below_median_percent.value == pytest.approx(0, abs=1e-6)
+
+
+def test_boosted_trees_forecast_each_household_with_its_own_or_with_all_readings(households, found) -> None:
+    pooled = forecaster(boost_pooled(iter(households[:5]), 5, BOOSTING))
+    for name, household in (("trained", households[1]), ("held_out", households[5])):
+        shard = build_shard([(household, None)], WINDOWS)
+        batch = gather(shard, shard.origins["test"])
+        own = found.parts["test"][name].mae_by_household[household.meta.household_id]
+        trees = {"gbm_pooled": pooled}
+        if name == "trained":
+            trees["gbm_alone"] = forecaster(boost_alone(household, BOOSTING) or "")
+        for method, forecast in trees.items():
+            kwh = (batch.base_kwh + batch.scale * forecast(batch)).astype(float)
+            assert own[method] == pytest.approx(np.abs(kwh - batch.target_kwh).mean())
+        assert ("gbm_alone" in own) == (name == "trained")
+
+
+def test_the_runs_model_is_put_against_every_other_over_the_households_that_count(found) -> None:
+    group = found.parts["test"]["trained"]
+    assert {(pair.method, pair.rival) for pair in group.paired} == {
+        ("federated", name) for name in group.methods if name != "federated"
+    }
+    counted = [group.mae_by_household[household] for household in group.households]
+    for pair in group.paired:
+        changes = [own["federated"] / own[pair.rival] for own in counted]
+        means = [np.mean([own[name] for own in counted]) for name in ("federated", pair.rival)]
+        assert pair.households == 4
+        assert pair.mae_change_percent.value == pytest.approx(100 * (means[0] / means[1] - 1))
+        assert pair.worst_tenth_percent == pytest.approx(100 * (max(changes) - 1))
+    table = found.to_markdown()
+    assert "against each other method" in table
+    assert "not shown to differ" in table  # four households can show nothing
+    assert "| lower |" not in table
+    assert "| higher |" not in table
 
 
 def test_means_are_those_of_the_table_of_households(found) -> None:

@@ -17,9 +17,13 @@ from neurogrid.data.continued import continued
 from neurogrid.data.grid import Grid
 from neurogrid.data.household import FEATURES, Household, household_from
 from neurogrid.data.weather import NO_STATION
-from neurogrid.workloads.meters.agent import model_shape
-from neurogrid.workloads.meters.forecast import NoForecastError, forecast
+from neurogrid.fl.weights import flatten
+from neurogrid.fl.weights import load as set_weights
+from neurogrid.workloads.meters.evaluation.score import score_household
+from neurogrid.workloads.meters.forecast import Candidates, Forecast, NoForecastError
+from neurogrid.workloads.meters.forecast import forecast as make
 from neurogrid.workloads.meters.models import Forecaster, ModelSettings, build
+from neurogrid.workloads.meters.tensors import model_shape
 from neurogrid.workloads.meters.windows import WindowSettings, build_shard, gather, reach_slots, window_origins
 
 WINDOWS = WindowSettings(history_slots=9, horizon_slots=30, known_future=True, residual=True)
@@ -37,6 +41,12 @@ def trained(windows: WindowSettings = WINDOWS, name: str = "city_lstm") -> Forec
     for parameter in model.parameters():
         parameter.data.numpy()[...] = random.normal(0, 0.3, parameter.shape)
     return model
+
+
+def forecast(
+    house: Household, model: Forecaster, windows: WindowSettings, cleaning: Cleaning, at: datetime | None = None
+) -> Forecast:
+    return make(house, model, Candidates({"federated": flatten(model)}, {"federated": 1.0}), windows, cleaning, at)
 
 
 def cleaned(kwh: np.ndarray) -> Household:
@@ -79,6 +89,28 @@ def test_a_forecast_of_measured_slots_is_the_one_that_an_evaluation_scores(
         wanted = 1 / (1 + np.exp(-(logits.numpy() + batch.surge_base)[0, :-1].astype(np.float64)))
         assert found.surge_probability == pytest.approx(wanted, abs=1e-6)
     assert len(slots) > 5
+
+
+def test_a_households_own_choice_is_blended_as_its_evaluation_does(house: Household) -> None:
+    windows = replace(WINDOWS, quantiles=(0.1, 0.5, 0.9))
+    model, random = trained(windows), np.random.default_rng(2)
+    weights = {
+        name: random.normal(0, 0.2, len(flatten(model))).astype(np.float32) for name in ("federated", "personal")
+    }
+    shares = {"usual": 0.25, "federated": 0.25, "personal": 0.5}
+    scored = score_household(house, windows, model, weights, {}, blends={"served": shares}).parts["test"]
+    slots, errors = window_origins(house, None, windows)["test"], []
+    for slot in slots.tolist():
+        found = make(house, model, Candidates(weights, shares), windows, CLEANING, house.meta.first + slot * HOUR)
+        errors.append(np.abs(found.forecast_kwh - house.kwh[slot : slot + 30]))
+        assert found.model == "personal"
+        assert (np.diff(found.quantiles_kwh, axis=1) >= 0).all()
+        assert found.quantiles_kwh[:, 1] == pytest.approx(np.maximum(found.forecast_kwh, 0), abs=0.2)
+    assert np.mean(errors, axis=0) == pytest.approx(scored.absolute["served"], abs=1e-6)
+    whole = make(house, model, Candidates(weights, {"personal": 1.0}), windows, CLEANING)
+    set_weights(model, weights["personal"])
+    assert whole.forecast_kwh.tobytes() == forecast(house, model, windows, CLEANING).forecast_kwh.tobytes()
+    assert whole.model == "personal"
 
 
 @given(st.integers(reach_slots(WINDOWS, 24), WEEKS * 168 - 1))

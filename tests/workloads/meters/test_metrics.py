@@ -1,4 +1,5 @@
 import dataclasses
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from neurogrid.workloads.meters.evaluation.metrics import (
     SCORE_LIMIT,
     SCORE_STEP,
     average_precision,
+    average_precision_bounds,
+    average_precisions,
     best_cut,
     confusion,
     count_scores,
@@ -28,14 +31,81 @@ def draw(seed: int, windows: int) -> tuple[np.ndarray, np.ndarray]:
     return rounded.astype(np.float32), labels.astype(np.float32)
 
 
-@given(seed=st.integers(0, 10_000), windows=st.integers(1, 300))
+def unrounded(seed: int, windows: int, *, ties: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Scores as they come, or some dozen different ones, beyond the limits too, with surges of some of them."""
+    random = np.random.default_rng(seed)
+    labels = (random.random((windows, 3)) < random.choice([0.05, 0.2, 0.9])).astype(np.float32)
+    logits = random.normal(size=labels.shape) * random.choice([0.03, 2, 9]) + labels
+    if ties:
+        logits = random.choice(np.round(random.normal(size=12) * 2, 2), labels.shape)
+    return logits.astype(np.float32), labels
+
+
+@given(seed=st.integers(0, 10_000), windows=st.integers(1, 300), ties=st.booleans())
 @settings(max_examples=40, deadline=None)
-def test_average_precision_is_what_sklearn_says(seed: int, windows: int) -> None:
-    logits, labels = draw(seed, windows)
-    found = average_precision(count_scores(logits, labels))
+def test_a_households_own_average_precision_is_what_sklearn_says_to_the_last_digits(
+    seed: int, windows: int, ties: bool
+) -> None:
+    logits, labels = unrounded(seed, windows, ties=ties)
+    found = average_precisions(logits, labels)
+    scores = [*((logits[:, slot], labels[:, slot]) for slot in range(2)), (logits[:, :2], labels[:, :2])]
+    for own, (given_scores, surges) in zip(found, [*scores, (logits[:, 2], labels[:, 2])], strict=True):
+        if surges.any():
+            assert own == pytest.approx(average_precision_score(surges.ravel(), given_scores.ravel()), rel=1e-12)
+        else:
+            assert np.isnan(own)
+
+
+@given(seed=st.integers(0, 10_000), windows=st.integers(1, 300), ties=st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_bounds_of_a_pooled_average_precision_hold_what_sklearn_says_of_the_unrounded_scores(
+    seed: int, windows: int, ties: bool
+) -> None:
+    logits, labels = unrounded(seed, windows, ties=ties)
+    logits = np.clip(logits, -SCORE_LIMIT, SCORE_LIMIT)
+    counts = count_scores(logits, labels)
+    found, (least, most) = average_precision(counts), average_precision_bounds(counts)
     for output in range(3):
-        expected = average_precision_score(labels[:, output], np.rint(logits[:, output] / SCORE_STEP))
-        assert found[output] == pytest.approx(expected)
+        if labels[:, output].any():
+            exact = average_precision_score(labels[:, output], logits[:, output])
+            assert least[output] - 1e-9 <= exact <= most[output] + 1e-9
+            assert least[output] - 1e-9 <= found[output] <= most[output] + 1e-9
+
+
+def test_bounds_of_a_pooled_average_precision_are_reached() -> None:
+    # One step that holds two surges and two others, in the worst and in the best order.
+    counts = count_scores(np.full((4, 1), 0.01, np.float32), np.array([[1], [1], [0], [0]], np.float32))
+    least, most = average_precision_bounds(counts)
+    worst = average_precision_score([1, 1, 0, 0], [1, 2, 3, 4])
+    best = average_precision_score([1, 1, 0, 0], [2, 2, 1, 1])
+    assert (float(least[0]), float(most[0])) == pytest.approx((worst, best))
+
+
+@given(seed=st.integers(0, 10_000), items=st.integers(1, 7), above=st.integers(0, 4))
+@settings(max_examples=30, deadline=None)
+def test_a_pooled_average_precision_is_the_mean_over_all_orders_within_a_step(seed, items, above) -> None:
+    random = np.random.default_rng(seed)
+    below = random.permutation([True, *(random.random(items - 1) < 0.5)])
+    labels = np.concatenate([random.random(above) < 0.5, below])
+    logits = np.where(np.arange(len(labels)) < above, 1.0, 0.0)[:, None].astype(np.float32)
+    counts = count_scores(logits, labels[:, None].astype(np.float32))
+    first = [
+        average_precision_score([*one, *other], -np.arange(len(labels)))
+        for one in set(permutations(labels[:above].tolist()))
+        for other in set(permutations(labels[above:].tolist()))
+    ]
+    assert average_precision(counts)[0] == pytest.approx(np.mean(first))
+
+
+def test_a_pooled_average_precision_is_nearer_than_a_thousandth_where_households_have_many_windows() -> None:
+    random = np.random.default_rng(1)
+    logits = (random.normal(size=(50_000, 1)) * 1.2 - 2.2).astype(np.float32)
+    labels = (random.random(logits.shape) < 1 / (1 + np.exp(-logits))).astype(np.float32)
+    counts = count_scores(logits, labels)
+    exact = average_precision_score(labels[:, 0], logits[:, 0])
+    least, most = average_precision_bounds(counts)
+    assert average_precision(counts)[0] == pytest.approx(exact, abs=0.001)
+    assert 0.01 < most[0] - least[0] < 0.03
 
 
 @given(seed=st.integers(0, 10_000), windows=st.integers(1, 300))
@@ -53,7 +123,7 @@ def test_precision_recall_f1_and_accuracy_are_what_sklearn_says() -> None:
     logits, labels = draw(3, 400)
     counts = count_scores(logits, labels)[:1]
     cut = best_cut(counts[0])
-    found = detection(confusion(counts, cut), counts, Resampler.of(1, 1, "x"))
+    found = detection(confusion(counts, cut), counts, average_precisions(logits, labels)[:1], Resampler.of(1, 1, "x"))
     said = np.rint((logits[:, 0] + SCORE_LIMIT) / SCORE_STEP) >= cut
     precision, recall, f1, _ = precision_recall_fscore_support(labels[:, 0], said, average="binary")
     assert (found.precision.value, found.recall.value, found.f1.value) == pytest.approx((precision, recall, f1))
@@ -66,10 +136,11 @@ def test_figures_of_households_are_means_of_their_own_and_those_without_a_surge_
     drawn[2] = (drawn[2][0], np.zeros_like(drawn[2][1]))
     counts = np.stack([count_scores(logits, labels)[0] for logits, labels in drawn])
     cut = best_cut(counts.sum(0))
-    found = detection(confusion(counts, cut), counts, Resampler.of(3, 1, "x"))
+    exact = np.array([average_precisions(logits, labels)[0] for logits, labels in drawn])
+    found = detection(confusion(counts, cut), counts, exact, Resampler.of(3, 1, "x"))
     own = [
         (f1_score(labels[:, 0], np.rint((logits[:, 0] + SCORE_LIMIT) / SCORE_STEP) >= cut),
-         average_precision_score(labels[:, 0], np.rint(logits[:, 0] / SCORE_STEP)))
+         average_precision_score(labels[:, 0], logits[:, 0]))
         for logits, labels in drawn[:2]
     ]  # fmt: skip
     assert found.household_f1.value == pytest.approx(np.mean([f1 for f1, _ in own]))
@@ -85,7 +156,7 @@ def test_scores_beyond_the_limits_are_counted_at_them() -> None:
 
 def test_detection_without_any_surge_is_not_defined_rather_than_wrong() -> None:
     counts = count_scores(np.zeros((5, 1), np.float32), np.zeros((5, 1), np.float32))
-    found = detection(confusion(counts, 401), counts, Resampler.of(1, 1, "x"))
+    found = detection(confusion(counts, 401), counts, np.array([np.nan]), Resampler.of(1, 1, "x"))
     assert np.isnan([found.precision.value, found.recall.value, found.average_precision.value]).all()
     assert found.accuracy.value == 1
 

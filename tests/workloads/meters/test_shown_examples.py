@@ -10,18 +10,18 @@ from made_households import DAY, make_household
 from neurogrid.data.household import Household
 from neurogrid.fl.local import LocalSettings
 from neurogrid.fl.weights import flatten
-from neurogrid.workloads.meters.agent import model_shape
-from neurogrid.workloads.meters.evaluation import Evaluation, EvaluationSettings, evaluate
-from neurogrid.workloads.meters.evaluation.comparisons import CentralSettings
+from neurogrid.workloads.meters.central import CentralSettings
+from neurogrid.workloads.meters.evaluation import BoostingSettings, Evaluation, EvaluationSettings, evaluate
 from neurogrid.workloads.meters.evaluation.examples import Candidate, Stretch, ranked, stretch, usual_day
 from neurogrid.workloads.meters.models import LossSettings, ModelSettings, build
+from neurogrid.workloads.meters.tensors import model_shape
 from neurogrid.workloads.meters.windows import WindowSettings, build_shard
 
 WINDOWS = WindowSettings(history_slots=12, horizon_slots=3, known_future=True, residual=True)
 MODEL = ModelSettings(name="linear", hidden=8, layers=1, surge_hidden=4)
 LOCAL = LocalSettings("adam", 10, 32, 0.01, 0.05, 1.0, 0.0)
 CENTRAL = CentralSettings(WINDOWS, MODEL, LossSettings("l1", 1.0, 1.0), LOCAL, 60, (0.02,), 100, seed=5)
-SETTINGS = EvaluationSettings(WINDOWS, MODEL, (), CENTRAL, CENTRAL, seed=5)
+SETTINGS = EvaluationSettings(WINDOWS, MODEL, (), CENTRAL, CENTRAL, BoostingSettings(WINDOWS, 5), seed=5)
 STRETCH = Stretch("2024-03-01T00:00:00+00:00", (1.0,), (1.0,), (1.0,))
 
 

@@ -6,7 +6,7 @@ Runs on Spark, one task a household, or in this process; the figures are the sam
 import math
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Literal, TypeVar
 
@@ -19,13 +19,17 @@ from neurogrid.data.household import Household, read_household
 from neurogrid.data.manifest import Agent, Manifest
 from neurogrid.data.progress import watched
 from neurogrid.errors import RunError
+from neurogrid.fl.record import weights_sha256
 from neurogrid.fl.update import Vector
 from neurogrid.fl.weights import flatten
 from neurogrid.storage import Place
 from neurogrid.tasks import array_of, run_tasks
-from neurogrid.workloads.meters.agent import TrainingSettings, completed, model_shape
-from neurogrid.workloads.meters.evaluation import ridge
-from neurogrid.workloads.meters.evaluation.comparisons import CentralSettings, train_alone, train_pooled
+from neurogrid.workloads.meters.agent import TrainingSettings, completed
+from neurogrid.workloads.meters.central import CentralSettings
+from neurogrid.workloads.meters.evaluation import boosting, ridge
+from neurogrid.workloads.meters.evaluation.boosting import BoostingSettings
+from neurogrid.workloads.meters.evaluation.comparisons import train_alone, train_pooled
+from neurogrid.workloads.meters.evaluation.distributions import Distributions, OwnModel
 from neurogrid.workloads.meters.evaluation.examples import Candidate, Examples, cluster_days, ranked
 from neurogrid.workloads.meters.evaluation.figures import group_figures, probability, tune_cuts
 from neurogrid.workloads.meters.evaluation.households import household_table
@@ -34,11 +38,14 @@ from neurogrid.workloads.meters.evaluation.naive import NAIVE
 from neurogrid.workloads.meters.evaluation.result import Evaluation
 from neurogrid.workloads.meters.evaluation.score import HouseholdScore, score_household
 from neurogrid.workloads.meters.models import ModelSettings, build
+from neurogrid.workloads.meters.personal import Personal, personalise
+from neurogrid.workloads.meters.personal_files import PersonalFiles
+from neurogrid.workloads.meters.tensors import model_shape
 from neurogrid.workloads.meters.windows import WindowSettings, build_shard
 
 T = TypeVar("T")
 R = TypeVar("R")
-Comparison = Literal["ridge", "alone", "pooled"]
+Comparison = Literal["ridge", "alone", "pooled", "gbm_alone", "gbm_pooled"]
 _HOUSEHOLDS_A_SUM = 8
 _Weights = Annotated[Vector, array_of(np.float32)]
 _Grams = tuple[ridge.Gram, ridge.Gram, dict[str, Floats]]
@@ -48,11 +55,12 @@ OWN_MODEL = "federated"
 
 @dataclass(frozen=True)
 class HouseholdFile:
-    """One household's table, `path` under the warehouse's root."""
+    """One household's table, `path` under the warehouse's root; the agent that holds all of it, empty if none does."""
 
     household_id: str
     path: str
     sha256: str
+    agent: str
 
 
 @dataclass(frozen=True)
@@ -63,9 +71,12 @@ class EvaluationSettings:
         windows, model: of the weights.
         comparisons: which of the dearer comparisons to make.
         alone, pooled: how their models are trained.
+        boosting: how trees are grown, for those comparisons.
         seed: of the bootstrap.
         show_households: whether forecasts and readings of single households are kept as examples.
         private: how the run's private layers are fitted to each household; None where it has none.
+        personal: the run's personal models; None where it has none. Households without one get one here, from their
+            own training part, as newcomers would.
     """
 
     windows: WindowSettings
@@ -73,9 +84,11 @@ class EvaluationSettings:
     comparisons: tuple[Comparison, ...]
     alone: CentralSettings
     pooled: CentralSettings
+    boosting: BoostingSettings
     seed: int
     show_households: bool = True
     private: TrainingSettings | None = None
+    personal: PersonalFiles | None = None
 
 
 def evaluate(
@@ -125,11 +138,22 @@ def evaluate(
         together = partial(_pooled, settings=settings.pooled)
         pooled: TypeAdapter[Vector] = TypeAdapter(_Weights)
         by_method["pooled"] = run("training pooled", together, [tuple(trained)], pooled, is_model)[0]
-    score = partial(_score, settings=settings, weights=by_method, coefficients=federated_ridge)
-    items = [(file, own.get(file.household_id, _Own({}, {}))) for file in (*trained, *held_out)]
-    is_score = partial(_is_score, settings.windows.horizon_slots, {*by_method}, {*NAIVE, *federated_ridge})
+    trees: dict[str, str] = {}
+    if "gbm_pooled" in settings.comparisons:
+        grow, is_text = partial(_boosted, settings=settings.boosting), partial(_is_text, settings.boosting.inputs)
+        trees["gbm_pooled"] = run("boosting pooled", grow, [tuple(trained)], TypeAdapter(str), is_text)[0]
+    score = partial(_score, settings=settings, weights=by_method, coefficients=federated_ridge, trees=trees)
+    alone_too = "gbm_alone" in settings.comparisons
+    items = [
+        *((file, replace(own.get(file.household_id, _Own({}, {})), boosts=alone_too)) for file in trained),
+        *((file, _Own({}, {})) for file in held_out),
+    ]
+    models = {*by_method, *_own_methods(settings.personal)}
+    is_score = partial(_is_score, settings.windows.horizon_slots, models, {*NAIVE, *federated_ridge, *trees})
     scores = run("scoring", score, items, TypeAdapter(HouseholdScore), is_score)
     groups = {"trained": scores[: len(trained)], "held_out": scores[len(trained) :]}
+    own_model = OwnModel(settings.windows, settings.model, settings.seed, weights.get(OWN_MODEL), settings.private)
+    extra = Distributions(run, own_model, manifest, {file.household_id: file for file in (*trained, *held_out)})
     cuts = tune_cuts(groups["trained"])
     return Evaluation(
         cadence_minutes=manifest.cadence_minutes,
@@ -146,6 +170,8 @@ def evaluate(
         ridge_alpha=alpha,
         examples=_examples(manifest, groups),
         households=household_table(groups),
+        quantiles=extra.quantiles(groups),
+        sums=extra.sums(),
     )
 
 
@@ -168,17 +194,25 @@ def _candidates(scores: Sequence[HouseholdScore]) -> list[Candidate]:
 
 @dataclass(frozen=True)
 class _Own:
-    """What belongs to one household alone: ridge coefficients and model weights by method."""
+    """What belongs to one household alone: ridge coefficients and model weights by method.
+
+    Its trees are grown where it is scored (`boosts`): they are larger than all else of it, and nobody else needs them.
+    """
 
     coefficients: dict[str, Floats]
     weights: dict[str, Vector]
+    boosts: bool = False
 
 
 def _files(manifest: Manifest, agents: Sequence[Agent]) -> list[HouseholdFile]:
     """Each household once, in the order of the agents; whole, also where its weeks were dealt out."""
     parts = {part.household_id: part for agent in agents for part in agent.parts}
+    whose = {a.parts[0].household_id: a.agent_id for a in agents if len(a.parts) == 1 and a.parts[0].blocks is None}
     prints = manifest.fingerprints
-    return [HouseholdFile(part.household_id, part.path, prints.get(part.path, "")) for part in parts.values()]
+    return [
+        HouseholdFile(part.household_id, part.path, prints.get(part.path, ""), whose.get(part.household_id, ""))
+        for part in parts.values()
+    ]
 
 
 class _Runner:
@@ -280,7 +314,14 @@ def _is_score(
 ) -> bool:
     file, own = item
     models = {*models, *own.weights}
-    return score.is_of(file.household_id, horizon, {*others, *models, *own.coefficients}, {"usual_share", *models})
+    forecasting, telling = {*others, *models, *own.coefficients}, {"usual_share", *models}
+    # Whether a household has windows to grow trees from is known in its task alone.
+    possible = [forecasting, {*forecasting, "gbm_alone"}][: 2 if own.boosts else 1]
+    return any(score.is_of(file.household_id, horizon, names, telling) for names in possible)
+
+
+def _is_text(inputs: int, _item: object, text: str) -> bool:
+    return boosting.is_text(text, inputs)
 
 
 def _alone(file: HouseholdFile, read: _Reader, *, settings: CentralSettings) -> Vector | None:
@@ -291,6 +332,10 @@ def _pooled(files: Sequence[HouseholdFile], read: _Reader, *, settings: CentralS
     return train_pooled([read(file) for file in files], settings)
 
 
+def _boosted(files: Sequence[HouseholdFile], read: _Reader, *, settings: BoostingSettings) -> str:
+    return boosting.boost_pooled(map(read, files), len(files), settings)
+
+
 def _score(
     item: tuple[HouseholdFile, _Own],
     read: _Reader,
@@ -298,16 +343,45 @@ def _score(
     settings: EvaluationSettings,
     weights: Mapping[str, Vector],
     coefficients: Mapping[str, Floats],
+    trees: Mapping[str, str],
 ) -> HouseholdScore:
     file, own = item
     household = read(file)
+    grown = boosting.boost_alone(household, settings.boosting) if own.boosts else None
+    if grown is not None:
+        trees = {**trees, "gbm_alone": grown}
+    as_sent, blends = weights[OWN_MODEL], {}
     if settings.private is not None:
-        weights = {**weights, OWN_MODEL: completed(weights[OWN_MODEL], household, settings.private)}
+        weights = {**weights, OWN_MODEL: completed(as_sent, household, settings.private)}
+    if settings.personal is not None:
+        personal = _personal(file, household, settings.personal, as_sent, weights[OWN_MODEL])
+        # Who has nothing to train on has what all have.
+        own_models = dict.fromkeys(settings.personal.settings.trained, weights[OWN_MODEL])
+        weights, blends = {**weights, **own_models, **personal.weights}, {"served": personal.shares}
     return score_household(
         household,
         settings.windows,
         build(settings.model, model_shape(settings.windows), seed=settings.seed),
         {**weights, **own.weights},
         {**coefficients, **own.coefficients},
+        {name: boosting.forecaster(text) for name, text in trees.items()},
+        blends,
         shown=OWN_MODEL if settings.show_households and OWN_MODEL in weights else "",
     )
+
+
+def _own_methods(personal: PersonalFiles | None) -> tuple[str, ...]:
+    """What a run gives each household: its own models, and what it chose by its validation part."""
+    return ("served", *personal.settings.trained) if personal else ()
+
+
+def _personal(
+    file: HouseholdFile, household: Household, kept: PersonalFiles, as_sent: Vector, federated: Vector
+) -> Personal:
+    """The household's own model: its agent's, or one that is made here and not kept."""
+    if file.agent:
+        found = kept.find(file.agent, weights_sha256(as_sent), federated.size)
+        if found is not None:
+            return found
+    shard = build_shard([(household, None)], kept.settings.tuning.windows, ("train", "validation"))
+    return personalise(shard, federated, kept.settings, file.agent or file.household_id)

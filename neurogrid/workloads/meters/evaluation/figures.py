@@ -16,11 +16,14 @@ from neurogrid.workloads.meters.evaluation.metrics import (
     confusion,
     detection,
 )
+from neurogrid.workloads.meters.evaluation.paired import Paired, compare
 from neurogrid.workloads.meters.evaluation.result import GroupFigures, MethodFigures, SurgeFigures
 from neurogrid.workloads.meters.evaluation.score import HouseholdScore, PartScore
 from neurogrid.workloads.meters.windows import Period
 
 Cuts = dict[str, dict[str, int]]
+COMPARED = ("federated",)
+"""Methods that are put against every other one, household by household."""
 
 
 def outputs(horizon_slots: int) -> tuple[str, ...]:
@@ -57,6 +60,7 @@ def group_figures(
         quiet=tuple(score.household_id for score in having if score.quiet),
         without_windows=tuple(score.household_id for score in scores if period not in score.parts),
         methods=_methods(counted, parts, resampler),
+        paired=_paired(parts, resampler),
         surges=_surges(parts, cuts, resampler) if parts else (),
         mae_by_household={
             score.household_id: {name: float(error.mean()) for name, error in score.parts[period].absolute.items()}
@@ -98,6 +102,15 @@ def _methods(
     }
 
 
+def _paired(parts: Sequence[PartScore], resampler: Resampler) -> tuple[Paired, ...]:
+    names = _in_order(part.absolute for part in parts)
+    mae = {name: _stack([part.absolute for part in parts], name).mean(axis=1) for name in names}
+    found = [
+        compare(mae, ours, [name for name in names if name != ours], resampler) for ours in COMPARED if ours in mae
+    ]
+    return tuple(pair for pairs in found for pair in pairs)
+
+
 def _below(values: Floats, than: Floats, resampler: Resampler) -> Figure:
     both = ~np.isnan(values) & ~np.isnan(than)
     found = resampler.ratio(np.where(both, values, 0), np.where(both, than, 0))
@@ -119,6 +132,7 @@ def _surges(parts: Sequence[PartScore], cuts: Cuts, resampler: Resampler) -> tup
     for method in _in_order(part.scores for part in parts):
         nothing = np.zeros_like(next(part.scores[method] for part in parts if method in part.scores))
         counts[method] = np.stack([_pooled(part.scores.get(method, nothing)) for part in parts])
+    exact = {method: _stack([part.average_precision for part in parts], method) for method in counts}  # (n, h + 2)
     persistence = np.stack([_pooled(part.persistence) for part in parts])
     label_counts = counts["usual_share"].sum(-1)  # (n, outputs, 2); every household has this method
     found = []
@@ -126,13 +140,15 @@ def _surges(parts: Sequence[PartScore], cuts: Cuts, resampler: Resampler) -> tup
         no, yes = label_counts[:, row, 0], label_counts[:, row, 1]
         none = np.zeros_like(no)
         methods: dict[str, Detection] = {
-            method: detection(confusion(scored[:, row], cuts[method][name]), scored[:, row], resampler)
+            method: detection(
+                confusion(scored[:, row], cuts[method][name]), scored[:, row], exact[method][:, row], resampler
+            )
             for method, scored in counts.items()
             if method in cuts
         }
-        methods["persistence"] = detection(persistence[:, row], None, resampler)
-        methods["always"] = detection(np.stack([yes, no, none, none], axis=1), None, resampler)
-        methods["never"] = detection(np.stack([none, none, yes, no], axis=1), None, resampler)
+        methods["persistence"] = detection(persistence[:, row], None, None, resampler)
+        methods["always"] = detection(np.stack([yes, no, none, none], axis=1), None, None, resampler)
+        methods["never"] = detection(np.stack([none, none, yes, no], axis=1), None, None, resampler)
         found.append(SurgeFigures(name, resampler.ratio(yes.astype(float), (yes + no).astype(float), most=1), methods))
     return tuple(found)
 

@@ -29,6 +29,14 @@ class Figure:
     low: float
     high: float
 
+    def words(self, digits: int, unit: str = "") -> str:
+        """`0.12 (0.10 to 0.14)`; without an interval where there is none, as with too few households."""
+        if math.isnan(self.value):
+            return "–"
+        if not math.isfinite(self.low) or not math.isfinite(self.high):
+            return f"{self.value:.{digits}f}{unit}"
+        return f"{self.value:.{digits}f}{unit} ({self.low:.{digits}f} to {self.high:.{digits}f})"
+
 
 UNDEFINED = Figure(math.nan, math.nan, math.nan)
 

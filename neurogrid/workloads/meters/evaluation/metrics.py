@@ -14,12 +14,15 @@ Floats = Annotated[npt.NDArray[np.float64], array_of(np.float64)]
 Counts = Annotated[npt.NDArray[np.int64], array_of(np.int64)]
 SCORE_LIMIT, SCORE_STEP = 10.0, 0.05
 SCORE_BINS = int(2 * SCORE_LIMIT / SCORE_STEP) + 1
-"""Surge scores are logits, rounded to steps of 0.05 between -10 and 10 and counted: sums over households stay exact."""
+"""Surge scores are logits, rounded to steps of 0.05 between -10 and 10 and counted: what a household sends back stays
+small, and sums over households stay exact. Whether a surge is said is decided by the rounded score."""
+_EULER = 0.5772156649015329
+_HARMONIC = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, 65))])
 
 
-def _divide(numerator: Floats, denominator: Floats) -> Floats:
+def _divide(numerator: Floats, denominator: Floats, nothing: float = np.nan) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(denominator != 0, np.divide(numerator, denominator), np.nan)
+        return np.where(denominator != 0, np.divide(numerator, denominator), nothing)
 
 
 def mase_scale_kwh(household: Household) -> float:
@@ -51,13 +54,63 @@ def best_cut(counts: Counts) -> int:
     return int(SCORE_BINS - 1 - np.argmax(f1[::-1]))
 
 
+def average_precisions(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.float32]) -> Floats:
+    """Average precision of a household's own (B, h + 1) scores, unrounded: (h + 2,), of each slot, all slots, and any.
+
+    The sum of precision times the step in recall over the cuts from high to low, equal scores in one step; NaN where
+    there is no surge.
+    """
+    slots, last = logits.shape[1] - 1, (logits[:, -1], labels[:, -1])
+    pairs = [*((logits[:, slot], labels[:, slot]) for slot in range(slots)), (logits[:, :-1], labels[:, :-1]), last]
+    return np.array([_exact(scores.ravel(), surges.ravel()) for scores, surges in pairs])
+
+
+def _exact(scores: npt.NDArray[np.float32], surges: npt.NDArray[np.float32]) -> float:
+    order = np.argsort(-scores, kind="stable")
+    ends = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)
+    hits = np.cumsum(surges[order], dtype=np.float64)[ends]
+    return float(_divide((hits / (ends + 1) * np.diff(hits, prepend=0)).sum(), hits[-1]))
+
+
 def average_precision(counts: Floats | Counts) -> Floats:
-    """Sum of precision times the step in recall, over the cuts from high to low; (..., 2, SCORE_BINS) to (...)."""
+    """Average precision of pooled scores, of which only the step is known; (..., 2, SCORE_BINS) to (...).
+
+    Scores within a step are taken to come in any order with the same chance (McSherry and Najork 2008,
+    doi:10.1007/978-3-540-78646-7_38). See `average_precision_bounds` for how far off that can be.
+    """
+    surges, above, hits, other = _steps(counts)
+    every = surges + other
+    slope = np.where(every > 1, (surges - 1) / np.maximum(every - 1, 1), 0)
+    start = hits + 1 - slope
+    mean = slope * every + (start - slope * above) * (_harmonic(above + every) - _harmonic(above))
+    return _divide((_divide(surges, every, 0) * mean).sum(-1), surges.sum(-1))
+
+
+def average_precision_bounds(counts: Floats | Counts) -> tuple[Floats, Floats]:
+    """Between what the average precision of the unrounded scores lies, whatever they are, ties included.
+
+    Of a surge the precision is least where all others of its step come first and no surge ties with it, and greatest
+    where all surges of its step tie before all others.
+    """
+    surges, above, hits, other = _steps(counts)
+    worst = surges - (above + other - hits) * (_harmonic(above + other + surges) - _harmonic(above + other))
+    best = surges * _divide(hits + surges, above + surges, 0)
+    positives = surges.sum(-1)
+    return _divide(worst.sum(-1), positives), _divide(best.sum(-1), positives)
+
+
+def _steps(counts: Floats | Counts) -> tuple[Floats, Floats, Floats, Floats]:
+    """By step: surges in it, all and surges in the steps above it, and others in it."""
     hits, said = _from_above(counts)
-    positives = counts[..., 1, :].sum(-1)
-    precision = _divide(hits, said)
-    area = np.nansum(np.where(counts[..., 1, :] > 0, precision * counts[..., 1, :], 0), axis=-1)
-    return _divide(area, positives)
+    surges, other = counts[..., 1, :].astype(np.float64), counts[..., 0, :].astype(np.float64)
+    return surges, said - surges - other, hits - surges, other
+
+
+def _harmonic(count: Floats) -> Floats:
+    """1 + 1/2 + ... + 1/count, for whole numbers."""
+    large = np.maximum(count, len(_HARMONIC) - 1)
+    tail = np.log(large) + _EULER + 1 / (2 * large) - 1 / (12 * large**2) + 1 / (120 * large**4)
+    return np.where(count < len(_HARMONIC), _HARMONIC[np.minimum(count, len(_HARMONIC) - 1).astype(np.int64)], tail)
 
 
 def confusion(counts: Counts, cut: int) -> Counts:
@@ -74,7 +127,9 @@ class Detection:
     Attributes:
         precision, recall, f1, accuracy, average_precision: of all households' windows together, so that a household
             with many surges counts more; average precision is NaN where there is no score.
-        household_f1, household_average_precision: means over households of their own, of those that have a surge.
+        average_precision_bounds: between what that of the unrounded scores lies.
+        household_f1, household_average_precision: means over households of their own, of those that have a surge;
+            the average precision is exact.
     """
 
     precision: Figure
@@ -82,25 +137,40 @@ class Detection:
     f1: Figure
     accuracy: Figure
     average_precision: Figure
+    average_precision_bounds: tuple[float, float]
     household_f1: Figure
     household_average_precision: Figure
 
 
-def detection(confusions: Counts, scores: Counts | None, resampler: Resampler) -> Detection:
-    """Figures of (n, 4) confusions, one row a household, and of (n, 2, SCORE_BINS) counted scores."""
+def detection(
+    confusions: Counts, scores: Counts | None, own_average_precision: Floats | None, resampler: Resampler
+) -> Detection:
+    """Figures of households.
+
+    Args:
+        confusions: (n, 4), one row a household.
+        scores: (n, 2, SCORE_BINS) counts; None of what has no scores.
+        own_average_precision: (n,) see `average_precisions`; None of what has no scores.
+        resampler: of the n households.
+    """
     hit, false, missed, right = confusions.astype(np.float64).T
     ranked = own_ranked = UNDEFINED
+    bounds = (np.nan, np.nan)
     some = hit + missed > 0
+    if own_average_precision is not None:
+        own_ranked = resampler.mean(own_average_precision)
     if scores is not None:
-        own_ranked = resampler.mean(np.where(some, average_precision(scores), np.nan))
         flat, shape = scores.reshape(len(scores), -1).astype(np.float64), scores.shape[1:]
         ranked = resampler.statistic(lambda counts: average_precision((counts @ flat).reshape(-1, *shape)))
+        least, most = average_precision_bounds(scores.sum(0))
+        bounds = (float(least), float(most))
     return Detection(
         precision=resampler.ratio(hit, hit + false, most=1),
         recall=resampler.ratio(hit, hit + missed, most=1),
         f1=resampler.ratio(2 * hit, 2 * hit + false + missed, most=1),
         accuracy=resampler.ratio(hit + right, hit + false + missed + right, most=1),
         average_precision=ranked,
+        average_precision_bounds=bounds,
         household_f1=resampler.mean(np.where(some, _divide(2 * hit, 2 * hit + false + missed), np.nan)),
         household_average_precision=own_ranked,
     )

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -10,13 +10,22 @@ import pyarrow as pa
 from neurogrid.plural import plural
 from neurogrid.workloads.meters.evaluation.examples import Examples
 from neurogrid.workloads.meters.evaluation.intervals import Figure
-from neurogrid.workloads.meters.evaluation.metrics import Detection
+from neurogrid.workloads.meters.evaluation.metrics import SCORE_STEP, Detection
+from neurogrid.workloads.meters.evaluation.paired import SIGNIFICANT, Paired
+from neurogrid.workloads.meters.evaluation.quantiles import QuantileFigures
+from neurogrid.workloads.meters.evaluation.sum_figures import SumFigures
+from neurogrid.workloads.meters.evaluation.tables import quantile_table, sum_tables
+from neurogrid.workloads.meters.windows import Period
 
 GROUP_TITLES = {"trained": "Trained households, held-out time", "held_out": "Households that never trained"}
 METHOD_TITLES = {
+    "served": "**what a household uses** (its choice by validation)",
+    "personal": "federated, fine-tuned at home",
     "federated": "**federated**",
     "pooled": "same model, readings pooled",
     "alone": "same model, each household alone",
+    "gbm_pooled": "gradient boosting (L1), readings pooled",
+    "gbm_alone": "gradient boosting (L1), each household alone",
     "ridge_federated": "ridge, federated (exact)",
     "ridge_local": "ridge, each household alone",
     "median_28_days": "median of the slot, 28 days",
@@ -85,6 +94,7 @@ class GroupFigures:
         quiet: left out, since their training part is (nearly) all zeros.
         without_windows: left out, since they have none in this part.
         methods: errors by method. surges: by output.
+        paired: the run's model against each other method, household by household.
         mae_by_household: MAE by household and method, of all that have windows, the quiet ones too.
     """
 
@@ -93,6 +103,7 @@ class GroupFigures:
     quiet: tuple[str, ...]
     without_windows: tuple[str, ...]
     methods: dict[str, MethodFigures]
+    paired: tuple[Paired, ...]
     surges: tuple[SurgeFigures, ...]
     mae_by_household: dict[str, dict[str, float]]
 
@@ -108,6 +119,8 @@ class Evaluation:
         ridge_alpha: the federated ridge's penalty, tuned on validation; None if it was not asked for.
         examples: a few households' forecasts, and the clusters' usual days.
         households: each household's own figures, see households.py.
+        quantiles: by group and part of time, where the run forecasts quantiles.
+        sums: of sets of households, where one is large enough.
     """
 
     cadence_minutes: int
@@ -118,11 +131,14 @@ class Evaluation:
     ridge_alpha: float | None
     examples: Examples
     households: pa.Table
+    quantiles: dict[str, dict[Period, dict[str, QuantileFigures]]] = field(default_factory=dict)
+    sums: dict[str, SumFigures] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON, without the table: figures as {value, low, high}, what is not defined as None."""
         plain: dict[str, Any] = _plain(asdict(replace(self, households=None)))
-        del plain["households"]
+        for absent in ("households", *(name for name in ("quantiles", "sums") if not plain[name])):
+            del plain[absent]
         return plain
 
     def to_markdown(self) -> str:
@@ -141,6 +157,7 @@ class Evaluation:
             counts = f"{plural(len(figures.households), 'household')}, {plural(figures.windows, 'window')}"
             lines += ["", f"### {GROUP_TITLES[group]} ({counts})", ""]
             lines += _error_table(figures)
+            lines += _paired_table(figures)
             lines += ["", "Errors by slot of the horizon:", "", *_error_by_slot_table(figures, self.cadence_minutes)]
             lines += [
                 "",
@@ -150,7 +167,11 @@ class Evaluation:
             ]
             lines += _surge_table(figures.surges[-1])
             lines += ["", "Surges by slot, F1 of the federated head:", "", *_slot_table(figures.surges)]
+            if quantiles := self.quantiles.get(group, {}).get("test"):
+                lines += ["", "Quantiles:", "", *quantile_table(quantiles)]
             lines += _left_out(figures)
+        if self.sums:
+            lines += ["", "### Sums of households", "", *sum_tables(self.sums)]
         return "\n".join(lines) + "\n"
 
 
@@ -179,6 +200,38 @@ def _error_table(figures: GroupFigures) -> Iterable[str]:
     if alone and alone.better_than_alone_share:
         yield ""
         yield f"Better off federated than alone: {_share(alone.better_than_alone_share)} of households."
+
+
+def _paired_table(figures: GroupFigures) -> Iterable[str]:
+    """The run's model against the others: nothing is called better or worse but by the corrected test."""
+    for method in dict.fromkeys(pair.method for pair in figures.paired):
+        yield ""
+        yield (
+            f"{METHOD_TITLES.get(method, method)} against each other method, household by household. The p-value is "
+            "that of Wilcoxon's signed-rank test, then corrected for the number of methods (Holm). Only where the "
+            f"corrected one is below {SIGNIFICANT:g} is the MAE called lower or higher. The worst tenth are the "
+            "households that fare worst with the method: the mean of their own changes."
+        )
+        yield ""
+        yield "| against | households | MAE, change | MAE is | p | p, corrected | better for | worst tenth |"
+        yield "|---|---|---|---|---|---|---|---|"
+        for pair in figures.paired:
+            if pair.method == method:
+                cells = (
+                    METHOD_TITLES.get(pair.rival, pair.rival),
+                    str(pair.households),
+                    _number(pair.mae_change_percent, 1, "%"),
+                    pair.shown or "not shown to differ",
+                    _p_value(pair.p_value),
+                    _p_value(pair.corrected_p_value),
+                    _share(pair.better_share),
+                    _number(Figure(pair.worst_tenth_percent, math.nan, math.nan), 1, "%"),
+                )
+                yield f"| {' | '.join(cells)} |"
+
+
+def _p_value(value: float) -> str:
+    return "–" if math.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _error_by_slot_table(figures: GroupFigures, cadence_minutes: int) -> Iterable[str]:
@@ -212,6 +265,12 @@ def _surge_table(found: SurgeFigures) -> Iterable[str]:
         yield f"| {SURGE_TITLES.get(name, name)} | {' | '.join(_number(figure, 3) for figure in figures)} |"
     yield ""
     yield f"Prevalence {_share(found.prevalence)}. The threshold of each score was tuned on the validation period."
+    bounds = [how.average_precision_bounds for how in found.methods.values()]
+    off = max((most - least for least, most in bounds if most >= least), default=0.0)
+    yield (
+        "The average precision of households' means is exact; that of all windows together is made of scores in steps "
+        f"of {SCORE_STEP}: the least and the most that the scores themselves can have are {off:.3f} apart or less."
+    )
 
 
 def _slot_table(surges: tuple[SurgeFigures, ...]) -> Iterable[str]:
@@ -233,11 +292,7 @@ def _left_out(figures: GroupFigures) -> Iterable[str]:
 
 
 def _number(figure: Figure, digits: int, unit: str = "") -> str:
-    if math.isnan(figure.value):
-        return "–"
-    if not math.isfinite(figure.low) or not math.isfinite(figure.high):  # too few households
-        return f"{figure.value:.{digits}f}{unit}"
-    return f"{figure.value:.{digits}f}{unit} ({figure.low:.{digits}f} to {figure.high:.{digits}f})"
+    return figure.words(digits, unit)
 
 
 def _share(figure: Figure) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Annotated
 
 import numpy as np
@@ -16,18 +17,20 @@ from neurogrid.fl.update import Vector
 from neurogrid.fl.weights import load
 from neurogrid.tasks import array_of
 from neurogrid.workloads.meters.evaluation import naive, ridge
+from neurogrid.workloads.meters.evaluation.boosting import Forecast
 from neurogrid.workloads.meters.evaluation.examples import Stretch, stretch, usual_day
 from neurogrid.workloads.meters.evaluation.metrics import (
     SCORE_BINS,
     Counts,
     Floats,
+    average_precisions,
     confusion,
     count_scores,
     mase_scale_kwh,
 )
-from neurogrid.workloads.meters.models import Forecaster
+from neurogrid.workloads.meters.models import Forecaster, point
+from neurogrid.workloads.meters.personal import blended, usual
 from neurogrid.workloads.meters.windows import (
-    SURGE_SHARE,
     Batch,
     Indices,
     Period,
@@ -35,7 +38,6 @@ from neurogrid.workloads.meters.windows import (
     WindowSettings,
     build_shard,
     gather,
-    usual_surge_logits,
 )
 
 _WINDOWS_AT_ONCE = 512
@@ -57,6 +59,7 @@ class PartScore:
         absolute, squared, signed: by method, (h,) mean absolute and mean squared error of each slot of the horizon, and
             mean of forecast less measured, kWh.
         scores: by surge method with scores, (h + 1, 2, SCORE_BINS) counts: see metrics.count_scores.
+        average_precision: by the same methods, (h + 2,): see metrics.average_precisions.
         persistence: (h + 1, 4) confusion of saying that surges go on.
     """
 
@@ -66,6 +69,7 @@ class PartScore:
     squared: dict[str, Floats]
     signed: dict[str, Floats]
     scores: dict[str, NarrowCounts]
+    average_precision: dict[str, Floats]
     persistence: Counts
 
     def has(self, horizon: int, forecasting: Names, telling: Names) -> bool:
@@ -74,7 +78,8 @@ class PartScore:
         return (
             self.windows > 0
             and self.absolute.keys() == self.squared.keys() == self.signed.keys() == forecasting
-            and self.scores.keys() == telling
+            and self.scores.keys() == self.average_precision.keys() == telling
+            and all(found.shape == (horizon + 2,) for found in self.average_precision.values())
             and all(error.shape == (horizon,) for error in errors)
             and all(counts.shape == (horizon + 1, 2, SCORE_BINS) for counts in self.scores.values())
             and self.persistence.shape == (horizon + 1, 4)
@@ -122,6 +127,8 @@ def score_household(
     model: Forecaster,
     weights: Mapping[str, Vector],
     coefficients: Mapping[str, Floats],
+    forecasters: Mapping[str, Forecast] = MappingProxyType({}),
+    blends: Mapping[str, Mapping[str, float]] = MappingProxyType({}),
     shown: str = "",
 ) -> HouseholdScore:
     """Scores every method on the household's validation and test windows.
@@ -132,18 +139,21 @@ def score_household(
         model: whatever weights it has are overwritten.
         weights: by method, the model's weights.
         coefficients: by method, ridge's coefficients (h, p).
+        forecasters: by method, what else forecasts loads, scaled as a batch's target.
+        blends: by method, the shares of models, and of what is `usual`, in its forecast.
         shown: the method whose forecasts of a few days are kept, or "".
     """
     shard = build_shard([(household, None)], windows, ("validation", "test"))
     end = household.slot(household.meta.train_end)
     measured = household.kwh[:end][household.observed[:end]]
     periods: tuple[Period, ...] = ("validation", "test")
+    ridges = {method: partial(ridge.predict, coefficients=found) for method, found in coefficients.items()}
     return HouseholdScore(
         household_id=household.meta.household_id,
         zero_share=float((measured == 0).mean()) if len(measured) else 1.0,
         mase_scale_kwh=mase_scale_kwh(household),
         parts={
-            period: _score_part(shard, shard.origins[period], model, weights, coefficients)
+            period: _score_part(shard, shard.origins[period], model, weights, {**ridges, **forecasters}, blends)
             for period in periods
             if len(shard.origins[period])
         },
@@ -157,13 +167,16 @@ def _score_part(
     origins: Indices,
     model: Forecaster,
     weights: Mapping[str, Vector],
-    coefficients: Mapping[str, Floats],
+    forecasters: Mapping[str, Forecast],
+    blends: Mapping[str, Mapping[str, float]],
 ) -> PartScore:
     absolute: dict[str, Floats] = {}
     squared: dict[str, Floats] = {}
     signed: dict[str, Floats] = {}
     load: Floats = np.zeros(shard.settings.horizon_slots)
     scores: dict[str, Counts] = {}
+    unrounded: dict[str, list[npt.NDArray[np.float32]]] = {}
+    every_label = []
     outputs = shard.settings.horizon_slots + 1
     persistence = np.zeros((outputs, 4), np.int64)
     chunks = [origins[at : at + _WINDOWS_AT_ONCE] for at in range(0, len(origins), _WINDOWS_AT_ONCE)]
@@ -180,19 +193,27 @@ def _score_part(
         labels = np.concatenate([batch.surge, batch.surge.max(axis=1, keepdims=True)], axis=1)
         for method, forecast_kwh in naive.forecasts(shard, chunk).items():
             note(method, forecast_kwh, batch)
-        for method, solution in coefficients.items():
-            note(method, batch.base_kwh + batch.scale * ridge.predict(batch, solution), batch)
-        slots = chunk[:, None] + np.arange(shard.settings.horizon_slots)
-        logits = {"usual_share": usual_surge_logits(shard.profiles[slots, SURGE_SHARE])}
+        for method, forecast_scaled in forecasters.items():
+            note(method, batch.base_kwh + batch.scale * forecast_scaled(batch), batch)
+        forecasts, logits = {}, {}
+        forecasts["usual"], logits["usual"] = usual(shard, chunk, batch)
         for method, vector in weights.items():
-            forecast, logits[method] = _run(model, vector, batch)
-            note(method, batch.base_kwh + batch.scale * forecast, batch)
+            forecasts[method], logits[method] = _run(model, vector, batch)
+        for method, shares in blends.items():
+            forecasts[method], logits[method] = blended(shares, forecasts), blended(shares, logits)
+        for method in (*weights, *blends):
+            note(method, batch.base_kwh + batch.scale * forecasts[method], batch)
+        logits = {"usual_share": logits.pop("usual"), **logits}
         for method, values in logits.items():
             scores[method] = scores.get(method, 0) + count_scores(values, labels)
+            unrounded.setdefault(method, []).append(values)
+        every_label.append(labels)
         persistence += _persistence(naive.surge_persistence(shard, chunk), labels)
     # Narrow: scores are the bulk of what goes back to the driver.
     narrow = {method: counts.astype(np.int32) for method, counts in scores.items()}
-    return PartScore(len(origins), load, absolute, squared, signed, narrow, persistence)
+    surges = np.concatenate(every_label)
+    exact = {method: average_precisions(np.concatenate(values), surges) for method, values in unrounded.items()}
+    return PartScore(len(origins), load, absolute, squared, signed, narrow, exact, persistence)
 
 
 def _forecast_kwh(model: Forecaster, weights: Vector, batch: Batch) -> npt.NDArray[np.float32]:
@@ -205,7 +226,7 @@ def _run(model: Forecaster, weights: Vector, batch: Batch) -> tuple[npt.NDArray[
     model.eval()
     with torch.inference_mode():
         forecast, logits = model(torch.from_numpy(batch.history), torch.from_numpy(batch.known))
-    return forecast.numpy(), logits.numpy() + batch.surge_base
+    return point(forecast).numpy(), logits.numpy() + batch.surge_base
 
 
 def _persistence(surging: npt.NDArray[np.bool_], labels: npt.NDArray[np.float32]) -> Counts:

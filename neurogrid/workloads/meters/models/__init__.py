@@ -6,6 +6,7 @@ from neurogrid.fl.local import seed_torch
 from neurogrid.randomness import generator
 from neurogrid.workloads.meters.models.forecaster import Forecaster, ModelSettings, Shape, initialise
 from neurogrid.workloads.meters.models.loss import LossSettings, Windows, forecast_loss, point_loss
+from neurogrid.workloads.meters.models.quantiles import compose, point
 from neurogrid.workloads.meters.registry import MODELS
 
 __all__ = [
@@ -15,7 +16,9 @@ __all__ = [
     "Shape",
     "Windows",
     "build",
+    "compose",
     "forecast_loss",
+    "point",
     "point_loss",
 ]
 

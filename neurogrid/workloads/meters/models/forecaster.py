@@ -31,12 +31,19 @@ class ModelSettings:
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of a window: history slots, features of each, slots to forecast, features known in advance of each."""
+    """Sizes of a window.
+
+    Attributes:
+        history_slots, features: slots of history, and features of each.
+        horizon_slots, known: slots to forecast, and features known in advance of each.
+        quantiles: how many of each slot are to be forecast; 0 is a point forecast alone.
+    """
 
     history_slots: int
     features: int
     horizon_slots: int
     known: int
+    quantiles: int = 0
 
 
 class Forecaster(nn.Module):
@@ -44,6 +51,8 @@ class Forecaster(nn.Module):
 
     `forward(history, known)` takes (B, H, F) and (B, h, K), scaled, and gives the forecast (B, h), in units of
     `Batch.target`, and surge logits (B, h + 1), to be added to `Batch.surge_base`: of each slot, then of any of them.
+    Where `shape.quantiles` is not 0 the forecast is (B, h, quantiles), raw: see quantiles.py, whose `point` takes the
+    point forecast of either. Only models whose ModelSpec says so are asked for that.
     """
 
     def __init__(self, settings: ModelSettings, shape: Shape) -> None:

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from neurogrid.workloads.meters.models.forecaster import Forecaster
+from neurogrid.workloads.meters.models.quantiles import compose, pinball_loss
 
 
 @dataclass(frozen=True)
@@ -18,17 +19,20 @@ class LossSettings:
         loss: `l1` for MAE (the median), `mse` for RMSE and sums over households (the mean), `huber` between them.
         huber_delta: where Huber's loss turns from square to linear, in standard deviations of the household's load.
         surge_weight: weight of the surge head's cross-entropy beside the forecast's error.
+        quantiles: probabilities of the quantiles that the model gives; with any the error is their pinball loss.
     """
 
     loss: Literal["l1", "huber", "mse"]
     huber_delta: float
     surge_weight: float
+    quantiles: tuple[float, ...] = ()
 
 
 class Windows(NamedTuple):
     """A batch as tensors: inputs as in Forecaster, targets (B, h) scaled, surges (B, h), 1 where there is one.
 
-    `surge_base` (B, h + 1) are the logits that the model's surge logits are added to.
+    `surge_base` (B, h + 1) are the logits that the model's surge logits are added to, `usual_quantiles` (B, h, Q) the
+    quantiles of the days before, which are empty where no quantiles are asked for.
     """
 
     history: Tensor
@@ -36,6 +40,7 @@ class Windows(NamedTuple):
     target: Tensor
     surge: Tensor
     surge_base: Tensor
+    usual_quantiles: Tensor = torch.empty(0)
 
 
 def forecast_loss(
@@ -48,11 +53,17 @@ def forecast_loss(
 ) -> Tensor:
     """Mean over windows and slots of the forecast's error, plus the surge head's cross-entropy by its weight.
 
-    With `towards`, another model's forecast (B, h), also plus the distance from it by `towards_weight`.
+    With `towards`, another model's output for the forecast, also plus the distance from it by `towards_weight`.
     """
     forecast, logits = model(windows.history, windows.known)
-    error = point_loss(forecast, windows.target, settings)
+    if settings.quantiles:
+        forecast = compose(forecast, windows.usual_quantiles, settings.quantiles)
+        error = pinball_loss(forecast, windows.target, settings.quantiles)
+    else:
+        error = point_loss(forecast, windows.target, settings)
     if towards is not None:
+        if settings.quantiles:
+            towards = compose(towards, windows.usual_quantiles, settings.quantiles)
         error = error + towards_weight * point_loss(forecast, towards, settings)
     if not settings.surge_weight:
         return error

@@ -1,0 +1,133 @@
+"""Personal models on disk: one safetensors file an agent under the run's folder, written where the agent is.
+
+A file holds the agent's own weights by candidate; its metadata says whose they are, of which federated weights and
+settings they were made, and what the agent chose.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as unpack_tensors
+from safetensors.numpy import save as pack_tensors
+
+from neurogrid.data.household import unusable_name
+from neurogrid.errors import RunError
+from neurogrid.fl.update import AgentId
+from neurogrid.storage import Place
+from neurogrid.workloads.meters.personal import CANDIDATES, Personal, PersonalSettings
+
+_METADATA = "neurogrid"  # one entry, because the library writes several in no fixed order
+_MOST_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class PersonalFiles:
+    """The personal models of a run.
+
+    Attributes:
+        run: the run's folder.
+        settings: how they are made.
+    """
+
+    run: Place
+    settings: PersonalSettings
+
+    def place(self, agent: AgentId) -> Place:
+        """Where an agent's lies; raises RunError where its id cannot be the name of a file."""
+        why = unusable_name(agent)
+        if why:
+            raise RunError("an agent's personal model cannot be kept", found=why, fix="sample again")
+        return self.run / "personal" / f"{agent}.safetensors"
+
+    def write(self, agent: AgentId, federated_sha256: str, personal: Personal) -> None:
+        """Keeps it; `federated_sha256` is of the vector that it was made of."""
+        said = {
+            "agent": agent,
+            "federated_sha256": federated_sha256,
+            "settings_sha256": self._settings_sha256,
+            "shares": dict(personal.shares),
+            "losses": dict(personal.losses),
+            "loss": None if math.isnan(personal.loss) else personal.loss,
+        }
+        text = json.dumps(said, sort_keys=True, allow_nan=False)
+        self.place(agent).write(pack_tensors(dict(personal.weights), {_METADATA: text}))
+
+    def find(self, agent: AgentId, federated_sha256: str, n_weights: int) -> Personal | None:
+        """An agent's model; None where it has none yet of these weights and settings.
+
+        Args:
+            agent: whose.
+            federated_sha256: of the vector that it has to be made of.
+            n_weights: of the whole model.
+
+        Raises:
+            RunError: its file is damaged; names it.
+        """
+        file = self.place(agent)
+        try:
+            content = file.read_bytes()
+        except FileNotFoundError:
+            return None
+        try:
+            said = _metadata(content)
+            if (said["federated_sha256"], said["settings_sha256"]) != (federated_sha256, self._settings_sha256):
+                return None
+            return _personal(agent, said, unpack_tensors(content), n_weights)
+        except (ValueError, KeyError, TypeError, SafetensorError, RecursionError) as error:
+            raise RunError(
+                f"the personal model of agent {agent} is damaged",
+                found=f"{file}: {error}",
+                fix="remove the file; it is made again by `neurogrid personalise`",
+            ) from error
+
+    @property
+    def _settings_sha256(self) -> str:
+        return hashlib.sha256(repr(self.settings).encode()).hexdigest()
+
+
+def _metadata(content: bytes) -> dict[str, Any]:
+    size = int.from_bytes(content[:8], "little")
+    if not 0 < size <= len(content) - 8 or len(content) > _MOST_BYTES:
+        raise ValueError("not a safetensors file")
+    said = json.loads(json.loads(content[8 : 8 + size])["__metadata__"][_METADATA])
+    if not isinstance(said, dict):
+        raise ValueError("metadata that are not an object")
+    return said
+
+
+def _personal(agent: AgentId, said: Mapping[str, Any], tensors: Mapping[str, Any], n_weights: int) -> Personal:
+    if said["agent"] != agent:
+        raise ValueError(f"it is of agent {said['agent']!r:.80}")
+    weights: dict[str, Any] = {}
+    for name, tensor in tensors.items():
+        if name not in ("personal", "alone"):
+            raise ValueError(f"weights of {name!r:.80}")
+        if tensor.dtype != np.float32 or tensor.shape != (n_weights,) or not np.isfinite(tensor).all():
+            raise ValueError(f"{name} is {tensor.dtype} {tensor.shape}, not ({n_weights},) finite float32")
+        weights[name] = tensor
+    shares, losses = (_figures(said[key]) for key in ("shares", "losses"))
+    if any(share < 0 for share in shares.values()) or not math.isclose(sum(shares.values()), 1, abs_tol=1e-6):
+        raise ValueError("shares that do not add up to 1")
+    missing = {"personal", "alone"}.intersection(shares) - weights.keys()
+    if missing:
+        raise ValueError(f"a share of {', '.join(sorted(missing))}, of which there are no weights")
+    loss = said["loss"]
+    return Personal(weights, shares, losses, math.nan if loss is None else _figure(loss))
+
+
+def _figures(found: Any) -> dict[str, float]:
+    if not isinstance(found, dict):
+        raise ValueError("figures that are not an object")
+    return {name: _figure(found[name]) for name in CANDIDATES if name in found}
+
+
+def _figure(value: Any) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        raise ValueError(f"{value!r:.80} is not a finite number")
+    return float(value)
