@@ -23,10 +23,10 @@ from neurogrid.serving.folder import About
 from neurogrid.storage import Place, place
 from neurogrid.workloads.meters.fleet import FleetSettings
 
-SPARK_FROM_HOUSEHOLDS = 200
+SPARK_FROM_HOUSEHOLDS = 1000
 """Below this, forecasts in this process are made sooner than Spark starts; private layers are fitted to each household,
 which takes ten times as long."""
-SPARK_FROM_PRIVATE_HOUSEHOLDS = 20
+SPARK_FROM_PRIVATE_HOUSEHOLDS = 30
 FileKind = Literal["parquet", "csv"]
 
 
