@@ -98,9 +98,10 @@ check: setup ## lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-results: setup ## docs/results.md from the real readings in NEUROGRID_DATA; an hour or more
-	rm -rf build/results
-	$(BIN)/neurogrid bench results --data-dir $(NEUROGRID_DATA) --seeds 11,12,13,14,15 --out docs/results.md
+SEEDS = 11,12,13,14,15
+results: setup ## docs/results.md from the real readings in NEUROGRID_DATA; QUICK=1: build/results-quick.md in 15 minutes
+	rm -rf build/results$(if $(QUICK),-quick)
+	$(BIN)/neurogrid bench results --data-dir $(NEUROGRID_DATA) $(if $(QUICK),--quick,--seeds $(SEEDS))
 
 bench: setup ## docs/benchmarks.md: rounds and ETL, each against a peer in the same run; 30 minutes, 8 GB of disk
 	$(BIN)/neurogrid bench rounds --rounds 3 --out build/bench/rounds

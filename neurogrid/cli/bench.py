@@ -13,6 +13,11 @@ from neurogrid.cli.options import ConfigFile, Json, Sets, load_config, print_res
 from neurogrid.cli.terminal import Terminal
 from neurogrid.errors import UsageError
 
+RESULTS_PAGE, QUICK_PAGE = Path("docs/results.md"), Path("build/results-quick.md")
+_QUICK_NOTE = (
+    "**This is the quick page, made by `make results QUICK=1`**: with fewer seeds and rounds than the goals are meant "
+    "for. It shows that everything works. Take no figure from it."
+)
 bench_app = typer.Typer(help="Measure speed, compared with other programs in the same run.", no_args_is_help=True)
 
 
@@ -115,28 +120,43 @@ def bench_etl_large(
 @bench_app.command("results")
 def bench_results(
     data_dir: Annotated[str, typer.Option(help="Folder with the Smart-Grid Smart-City readings.")],
-    seeds: Annotated[str, typer.Option(help="Seeds, separated by commas.")] = "11,12,13",
-    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("docs/results.md"),
+    seeds: Annotated[str, typer.Option(help="Seeds, separated by commas; 11,12,13, or 11 with --quick.")] = "",
+    quick: Annotated[
+        bool,
+        typer.Option("--quick", help="One seed and a third of the rounds, in some 15 minutes."),
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="The page to write; docs/results.md, or build/results-quick.md with --quick.")
+    ] = None,
     config: ConfigFile = None,
     sets: Sets = None,
     as_json: Json = False,
 ) -> None:
-    """Measure forecasts, surges and attacks on real readings, against the goals."""
-    numbers = _numbers(seeds, "--seeds", 0)
-    own = [f"source.path={json.dumps(data_dir)}", "source.kind=sgsc", "etl.cadence_minutes=30"]
-    settings = load_config(config, [*own, "warehouse=build/results", *(sets or [])], {})
+    """Measure forecasts, surges, rivals and attacks on real readings, against the goals."""
+    numbers = _numbers(seeds or ("11" if quick else "11,12,13"), "--seeds", 0)
+    target = out or (QUICK_PAGE if quick else RESULTS_PAGE)
+    if quick and target.resolve() == RESULTS_PAGE.resolve():
+        raise UsageError(
+            f"the quick figures are not those of {RESULTS_PAGE}", found=f"--out {out}", fix=f"--out {QUICK_PAGE}"
+        )
     from neurogrid.cli import results  # noqa: PLC0415
     from neurogrid.pipeline import sessions  # noqa: PLC0415
     from neurogrid.pipeline.etl_plan import plan_etl  # noqa: PLC0415
+    from neurogrid.pipeline.plan import refuse_missing_packages  # noqa: PLC0415
     from neurogrid.storage import place  # noqa: PLC0415
 
+    own = [f"source.path={json.dumps(data_dir)}", "source.kind=sgsc", "etl.cadence_minutes=30"]
+    own += ["warehouse=build/results-quick", *results.QUICK] if quick else ["warehouse=build/results"]
+    settings = load_config(config, [*own, *(sets or [])], {})
+    compared = {"comparisons": [*results.POOLED, *results.ALONE]}
+    refuse_missing_packages(settings.model_copy(update={"evaluation": settings.evaluation.model_copy(update=compared)}))
     plan_etl(settings)
     terminal = Terminal()
     with sessions.session(settings, terminal) as spark:
-        page = results.measure(settings, numbers, spark, terminal)
-    place(str(out)).write(page)
-    show.facts([("page", str(out))])
-    print_result({"path": str(out), "seeds": numbers}, as_json=as_json)
+        page = results.measure(settings, numbers, spark, terminal, _QUICK_NOTE if quick else "")
+    place(str(target)).write(page)
+    show.facts([("page", str(target))])
+    print_result({"path": str(target), "seeds": numbers}, as_json=as_json)
 
 
 @bench_app.command("teacher")

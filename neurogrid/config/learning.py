@@ -154,10 +154,11 @@ class TeacherSection(Section):
 class EvaluationSection(Section):
     """What the model is compared with."""
 
-    comparisons: list[Literal["ridge", "alone", "pooled", "gbm_alone", "gbm_pooled"]] = Field(
+    comparisons: list[Literal["ridge", "alone", "pooled", "gbm_alone", "gbm_pooled", "parity"]] = Field(
         ["ridge"],
         description="baselines that take longer: ridge (least squares, so for the RMSE), the same model trained alone, "
-        "and pooled; and gradient boosting for the MAE, alone and pooled, which needs the package lightgbm",
+        "and pooled; gradient boosting for the MAE, alone and pooled, which needs the package lightgbm; and parity: "
+        "what held-out households have after some days of own readings",
     )
     alone_steps: int = Field(
         0,

@@ -179,6 +179,8 @@ class Config(Section):
                 f"rounds.select adaptive has nobody to choose from: rounds.agents_per_round "
                 f"{self.rounds.agents_per_round} takes all {asked} agents; lower it, or use random"
             )
+        if "parity" in self.evaluation.comparisons and not self.personal.steps:
+            raise ValueError("evaluation.comparisons parity is about personal models: personal.steps is 0")
         self._refuse_schedule(asked)
         if self.model.quantiles and self.local.loss != "l1":
             raise ValueError(

@@ -72,6 +72,13 @@ class NumpyTrainer:
             raise ValueError("no readings")
         return {"loss": float(generator(7, agent).normal() + weights.sum()), "windows": 4}
 
+    def adapt(self, agent, weights):
+        if agent == "raises":
+            raise ValueError("no readings")
+        if agent == "hangs":
+            time.sleep(60)
+        return {"loss": float(weights.sum()), "share_personal": 0.75, "windows": len(agent), "secret": 1.0}
+
     def holds(self, agent):
         return agent in self.held
 

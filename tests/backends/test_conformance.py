@@ -151,3 +151,14 @@ def test_traffic_is_what_was_done_since_it_was_last_asked_for(backend):
     assert seen.train_s > 0
     assert backend.traffic().train_s == 0
     assert seen.executors in {1, 2}
+
+
+def test_an_agent_that_adapts_the_weights_says_what_is_known_of_it_and_sends_no_weights(backend):
+    backend.publish(3, WEIGHTS)
+    found = gathered(backend, orders("A1", "raises", "A22", kind="adapt", version=3))
+    kind, claims = found["A1"]
+    assert kind is Scores
+    assert claims.metrics == {"loss": float(WEIGHTS.sum()), "share_personal": 0.75}
+    assert claims.windows == 2
+    assert found["raises"] == (Missing, "failed: ValueError: no readings")
+    assert found["A22"][1].windows == 3

@@ -100,7 +100,7 @@ def test_a_run_leaves_every_file_that_it_promises(whole: tuple[Path, dict[str, A
     root = folder / "w" / "runs" / "whole"
     for name in (
         *("config.yaml", "run.json", "end.json", "W_final.safetensors", "round_metrics.parquet", "report.html"),
-        *("run_summary.json", "run_summary.md", "evaluation.json", "evaluation.md"),
+        *("run_summary.json", "run_summary.md", "evaluation.json", "evaluation.md", "personal.parquet"),
         *(
             "rounds/round=0004.json",
             "W_global/round=0004/state.safetensors",
@@ -108,6 +108,10 @@ def test_a_run_leaves_every_file_that_it_promises(whole: tuple[Path, dict[str, A
         ),
     ):
         assert (root / name).stat().st_size > 0
+    own = pq.read_table(root / "personal.parquet").to_pylist()
+    assert len(own) == said["train"]["personal"]["agents"] == said["train"]["n_agents"]
+    assert {f"{row['agent']}.safetensors" for row in own} == {file.name for file in (root / "personal").iterdir()}
+    assert all(row["loss"] <= min(row["loss_usual"], row["loss_federated"], row["loss_personal"]) for row in own)
     assert (folder / "w" / "quality" / "report.md").exists()
     page = (folder / "w" / "quality" / "report.html").read_text()
     assert "A usual day of each kind of household" in page  # sampling came after the ETL
@@ -140,6 +144,8 @@ def test_the_evaluation_is_of_the_final_weights(whole: tuple[Path, dict[str, Any
 def test_the_weights_are_the_same_bits_inline(whole: tuple[Path, dict[str, Any]], here: Run) -> None:
     folder, said = whole
     assert here(*train(folder, "inline", "--set", "backend.kind=inline"))["w_final_sha256"] == weights(said)
+    inline, spark = (folder / "w" / "runs" / name / "personal" for name in ("inline", "whole"))
+    assert {f.name: f.read_bytes() for f in inline.iterdir()} == {f.name: f.read_bytes() for f in spark.iterdir()}
 
 
 def test_the_weights_are_the_same_bits_on_one_core(whole: tuple[Path, dict[str, Any]]) -> None:
@@ -218,6 +224,7 @@ def test_a_whole_run_stopped_in_each_step_leaves_no_process_and_is_finished_by_w
     assert words.index("What this run will do") < words.index("\nETL\n")
     assert "give the same command again" in words
     resume = told(stopped_at(root / "rounds" / "round=0001.json", command))
+    assert told(stopped_at(root / "personal", resume)) == resume
     assert told(stopped_at(root / "end.json", resume)) == resume
     before = (root / "end.json").read_bytes()
     finished = run(*resume)

@@ -6,7 +6,7 @@ The weights that were best on validation are kept, and a training ends when it g
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -47,13 +47,20 @@ class CentralSettings:
     looks: int = 20
 
 
+class Trained(NamedTuple):
+    """Weights (d,) that were best, and their loss on the validation windows; infinite where there are none."""
+
+    weights: Vector
+    loss: float
+
+
 def first_weights(settings: CentralSettings) -> Vector:
     """The weights that the federation began with, where it had no teacher: those of the seed."""
     return flatten(build(settings.model, model_shape(settings.windows), seed=settings.seed))
 
 
-def train_on(shard: Shard, settings: CentralSettings, start: Vector, name: str) -> Vector:
-    """The weights (d,) that a training from `start` (d,) has made of a shard with training windows.
+def train_on(shard: Shard, settings: CentralSettings, start: Vector, name: str) -> Trained:
+    """What a training from `start` (d,) has made of a shard with training windows.
 
     What is drawn depends on the seed and `name` alone.
     """
@@ -72,7 +79,7 @@ def train_on(shard: Shard, settings: CentralSettings, start: Vector, name: str) 
             rates=(rate * local.cosine(settings.local, step, settings.steps) for step in range(settings.steps)),
             random=generator(settings.seed, "central", "dropout", name),
         )
-    return best.weights
+    return Trained(best.weights, best.loss)
 
 
 def sample(shard: Shard, windows: int, seed: int, name: str) -> Indices:

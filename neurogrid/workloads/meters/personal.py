@@ -98,9 +98,9 @@ def personalise(shard: Shard, federated: Vector, settings: PersonalSettings, nam
     weights: dict[str, Vector] = {}
     if len(shard.origins["train"]):
         if "personal" in settings.trained:
-            weights["personal"] = train_on(shard, settings.tuning, federated, f"personal {name}")
+            weights["personal"] = train_on(shard, settings.tuning, federated, f"personal {name}").weights
         if "alone" in settings.trained:
-            weights["alone"] = train_on(shard, settings.alone, first_weights(settings.alone), name)
+            weights["alone"] = train_on(shard, settings.alone, first_weights(settings.alone), name).weights
     origins = sample(shard, settings.tuning.validation_windows, settings.tuning.seed, f"personal {name}")
     if not len(origins):  # nothing to choose by: what all have
         return Personal(weights, {"federated": 1.0}, {}, math.nan)

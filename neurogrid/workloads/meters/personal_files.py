@@ -7,7 +7,7 @@ settings they were made, and what the agent chose.
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from safetensors.numpy import load as unpack_tensors
 from safetensors.numpy import save as pack_tensors
 
 from neurogrid.data.household import unusable_name
+from neurogrid.data.manifest import Agent
 from neurogrid.errors import RunError
 from neurogrid.fl.update import AgentId
 from neurogrid.storage import Place
@@ -89,6 +90,16 @@ class PersonalFiles:
     @property
     def _settings_sha256(self) -> str:
         return hashlib.sha256(repr(self.settings).encode()).hexdigest()
+
+
+def owners(agents: Iterable[Agent]) -> dict[str, AgentId]:
+    """By household, the agent that holds all of it and nothing else: its personal model is the household's."""
+    return {a.parts[0].household_id: a.agent_id for a in agents if len(a.parts) == 1 and a.parts[0].blocks is None}
+
+
+def newcomer(household_id: str) -> AgentId:
+    """Under what name a household's personal model is kept that is no agent's."""
+    return f"household={household_id}"
 
 
 def _metadata(content: bytes) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from neurogrid.pipeline import settings as resolved
 from neurogrid.randomness import generator
 from neurogrid.workloads.meters import central
 from neurogrid.workloads.meters.central import CentralSettings
-from neurogrid.workloads.meters.evaluation.comparisons import train_alone
+from neurogrid.workloads.meters.evaluation.comparisons import train_alone, train_pooled
 from neurogrid.workloads.meters.models import LossSettings, ModelSettings, build, forecast_loss
 from neurogrid.workloads.meters.tensors import as_tensors, model_shape
 from neurogrid.workloads.meters.windows import WindowSettings, build_shard, gather
@@ -101,3 +101,13 @@ def test_rivals_take_as_many_steps_as_the_federation() -> None:
     assert (found.alone.steps, found.pooled.steps) == (21, 420)
     given = resolved.evaluation(load(config, ["evaluation.alone_steps=5", "evaluation.pooled_steps=9"]))
     assert (given.alone.steps, given.pooled.steps) == (5, 9)
+
+
+def test_the_better_of_two_pooled_trainings_is_the_one_that_trying_both_would_keep(households) -> None:
+    both = train_pooled(households[:2], replace(SETTINGS, learning_rates=(0.001, 0.03)))
+    each = [train_pooled(households[:2], replace(SETTINGS, learning_rates=(rate,))) for rate in (0.001, 0.03)]
+    assert each[0][0] != each[1][0]
+    best = min(each, key=lambda tried: tried[0])
+    assert (both[0], both[1].tobytes()) == (best[0], best[1].tobytes())
+    unwatched = replace(SETTINGS, learning_rates=(0.03,), validation_windows=0, steps=40)
+    assert train_pooled(households[:2], unwatched)[0] == 0

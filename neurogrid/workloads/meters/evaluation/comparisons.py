@@ -4,6 +4,7 @@ Alone is what a household could do without the federation, pooled what the feder
 Both get what the federation got: as many steps, and the weights that were best on validation.
 """
 
+import math
 from collections.abc import Sequence
 
 from neurogrid.data.household import Household
@@ -19,11 +20,13 @@ def train_alone(household: Household, settings: CentralSettings) -> Vector | Non
     shard = build_shard([(household, None)], settings.windows, ("train", "validation"))
     if not len(shard.origins["train"]):
         return None
-    return train_on(shard, settings, first_weights(settings), household.meta.household_id)
+    return train_on(shard, settings, first_weights(settings), household.meta.household_id).weights
 
 
-def train_pooled(households: Sequence[Household], settings: CentralSettings) -> Vector:
-    """Weights of a model that saw all windows of these households at once; takes the memory of all of them.
+def train_pooled(households: Sequence[Household], settings: CentralSettings) -> tuple[float, Vector]:
+    """Validation loss and weights of a model that saw all windows of these households; takes the memory of all of them.
+
+    The loss tells which of several trainings is best; without validation windows all are alike.
 
     Raises:
         RunError: none of them has a training window.
@@ -31,4 +34,5 @@ def train_pooled(households: Sequence[Household], settings: CentralSettings) -> 
     shard = build_shard([(household, None) for household in households], settings.windows, ("train", "validation"))
     if not len(shard.origins["train"]):
         raise RunError(f"none of {plural(len(households), 'household')} has a training window")
-    return train_on(shard, settings, first_weights(settings), "pooled")
+    best = train_on(shard, settings, first_weights(settings), "pooled")
+    return best.loss if math.isfinite(best.loss) else 0.0, best.weights

@@ -12,7 +12,7 @@ from typing import Annotated, Literal, TypeVar
 
 import numpy as np
 import torch
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 from pyspark.sql import SparkSession
 
 from neurogrid.data.household import Household, read_household
@@ -26,7 +26,7 @@ from neurogrid.storage import Place
 from neurogrid.tasks import array_of, run_tasks
 from neurogrid.workloads.meters.agent import TrainingSettings, completed
 from neurogrid.workloads.meters.central import CentralSettings
-from neurogrid.workloads.meters.evaluation import boosting, ridge
+from neurogrid.workloads.meters.evaluation import boosting, parity, ridge
 from neurogrid.workloads.meters.evaluation.boosting import BoostingSettings
 from neurogrid.workloads.meters.evaluation.comparisons import train_alone, train_pooled
 from neurogrid.workloads.meters.evaluation.distributions import Distributions, OwnModel
@@ -39,15 +39,16 @@ from neurogrid.workloads.meters.evaluation.result import Evaluation
 from neurogrid.workloads.meters.evaluation.score import HouseholdScore, score_household
 from neurogrid.workloads.meters.models import ModelSettings, build
 from neurogrid.workloads.meters.personal import Personal, personalise
-from neurogrid.workloads.meters.personal_files import PersonalFiles
+from neurogrid.workloads.meters.personal_files import PersonalFiles, newcomer, owners
 from neurogrid.workloads.meters.tensors import model_shape
 from neurogrid.workloads.meters.windows import WindowSettings, build_shard
 
 T = TypeVar("T")
 R = TypeVar("R")
-Comparison = Literal["ridge", "alone", "pooled", "gbm_alone", "gbm_pooled"]
+Comparison = Literal["ridge", "alone", "pooled", "gbm_alone", "gbm_pooled", "parity"]
 _HOUSEHOLDS_A_SUM = 8
 _Weights = Annotated[Vector, array_of(np.float32)]
+_Tried = tuple[Annotated[float, Field(allow_inf_nan=False)], _Weights]
 _Grams = tuple[ridge.Gram, ridge.Gram, dict[str, Floats]]
 OWN_MODEL = "federated"
 """The method that is the run's own."""
@@ -135,9 +136,12 @@ def evaluate(
             if vector is not None:
                 own[file.household_id] = _Own(own.get(file.household_id, _Own({}, {})).coefficients, {"alone": vector})
     if "pooled" in settings.comparisons:
+        # Each learning rate by itself: one core would train with all of them while the others wait.
+        tries = [(tuple(trained), rate) for rate in settings.pooled.learning_rates]
         together = partial(_pooled, settings=settings.pooled)
-        pooled: TypeAdapter[Vector] = TypeAdapter(_Weights)
-        by_method["pooled"] = run("training pooled", together, [tuple(trained)], pooled, is_model)[0]
+        pooled: TypeAdapter[_Tried] = TypeAdapter(_Tried)
+        trials = run("training pooled", together, tries, pooled, lambda item, tried: is_model(item, tried[1]))
+        by_method["pooled"] = min(trials, key=lambda tried: tried[0])[1]
     trees: dict[str, str] = {}
     if "gbm_pooled" in settings.comparisons:
         grow, is_text = partial(_boosted, settings=settings.boosting), partial(_is_text, settings.boosting.inputs)
@@ -172,6 +176,7 @@ def evaluate(
         households=household_table(groups),
         quantiles=extra.quantiles(groups),
         sums=extra.sums(),
+        parity=_parities(run, held_out, settings, weights),
     )
 
 
@@ -207,7 +212,7 @@ class _Own:
 def _files(manifest: Manifest, agents: Sequence[Agent]) -> list[HouseholdFile]:
     """Each household once, in the order of the agents; whole, also where its weeks were dealt out."""
     parts = {part.household_id: part for agent in agents for part in agent.parts}
-    whose = {a.parts[0].household_id: a.agent_id for a in agents if len(a.parts) == 1 and a.parts[0].blocks is None}
+    whose = owners(agents)
     prints = manifest.fingerprints
     return [
         HouseholdFile(part.household_id, part.path, prints.get(part.path, ""), whose.get(part.household_id, ""))
@@ -328,8 +333,9 @@ def _alone(file: HouseholdFile, read: _Reader, *, settings: CentralSettings) -> 
     return train_alone(read(file), settings)
 
 
-def _pooled(files: Sequence[HouseholdFile], read: _Reader, *, settings: CentralSettings) -> Vector:
-    return train_pooled([read(file) for file in files], settings)
+def _pooled(item: tuple[Sequence[HouseholdFile], float], read: _Reader, *, settings: CentralSettings) -> _Tried:
+    files, rate = item
+    return train_pooled([read(file) for file in files], replace(settings, learning_rates=(rate,)))
 
 
 def _boosted(files: Sequence[HouseholdFile], read: _Reader, *, settings: BoostingSettings) -> str:
@@ -370,6 +376,28 @@ def _score(
     )
 
 
+def _parities(
+    run: "_Runner", held_out: Sequence[HouseholdFile], settings: EvaluationSettings, weights: Mapping[str, Vector]
+) -> tuple[parity.ParityFigures, ...]:
+    if "parity" not in settings.comparisons or settings.personal is None or not held_out:
+        return ()
+    work = partial(_parity, settings=settings, personal=settings.personal, as_sent=weights[OWN_MODEL])
+
+    def is_own(file: HouseholdFile, found: parity.HouseholdParity) -> bool:
+        return found.is_of(file.household_id)
+
+    found = run("days to parity", work, held_out, TypeAdapter(parity.HouseholdParity), is_own)
+    return parity.parity_figures(found, seed=settings.seed)
+
+
+def _parity(
+    file: HouseholdFile, read: _Reader, *, settings: EvaluationSettings, personal: PersonalFiles, as_sent: Vector
+) -> parity.HouseholdParity:
+    household = read(file)
+    federated = as_sent if settings.private is None else completed(as_sent, household, settings.private)
+    return parity.measure(household, federated, settings.alone, personal.settings)
+
+
 def _own_methods(personal: PersonalFiles | None) -> tuple[str, ...]:
     """What a run gives each household: its own models, and what it chose by its validation part."""
     return ("served", *personal.settings.trained) if personal else ()
@@ -379,9 +407,9 @@ def _personal(
     file: HouseholdFile, household: Household, kept: PersonalFiles, as_sent: Vector, federated: Vector
 ) -> Personal:
     """The household's own model: its agent's, or one that is made here and not kept."""
-    if file.agent:
-        found = kept.find(file.agent, weights_sha256(as_sent), federated.size)
-        if found is not None:
-            return found
+    name = file.agent or newcomer(file.household_id)
+    found = kept.find(name, weights_sha256(as_sent), federated.size)
+    if found is not None:
+        return found
     shard = build_shard([(household, None)], kept.settings.tuning.windows, ("train", "validation"))
-    return personalise(shard, federated, kept.settings, file.agent or file.household_id)
+    return personalise(shard, federated, kept.settings, name)

@@ -22,7 +22,7 @@ from neurogrid.workloads.meters.evaluation.score import HouseholdScore, PartScor
 from neurogrid.workloads.meters.windows import Period
 
 Cuts = dict[str, dict[str, int]]
-COMPARED = ("federated",)
+COMPARED = ("served", "personal", "federated")
 """Methods that are put against every other one, household by household."""
 
 

@@ -12,9 +12,10 @@ from neurogrid.workloads.meters.evaluation.examples import Examples
 from neurogrid.workloads.meters.evaluation.intervals import Figure
 from neurogrid.workloads.meters.evaluation.metrics import SCORE_STEP, Detection
 from neurogrid.workloads.meters.evaluation.paired import SIGNIFICANT, Paired
+from neurogrid.workloads.meters.evaluation.parity import ParityFigures
 from neurogrid.workloads.meters.evaluation.quantiles import QuantileFigures
 from neurogrid.workloads.meters.evaluation.sum_figures import SumFigures
-from neurogrid.workloads.meters.evaluation.tables import quantile_table, sum_tables
+from neurogrid.workloads.meters.evaluation.tables import parity_table, quantile_table, sum_tables
 from neurogrid.workloads.meters.windows import Period
 
 GROUP_TITLES = {"trained": "Trained households, held-out time", "held_out": "Households that never trained"}
@@ -121,6 +122,7 @@ class Evaluation:
         households: each household's own figures, see households.py.
         quantiles: by group and part of time, where the run forecasts quantiles.
         sums: of sets of households, where one is large enough.
+        parity: by days of own readings, what held-out households have alone and by joining; empty if not asked for.
     """
 
     cadence_minutes: int
@@ -133,11 +135,12 @@ class Evaluation:
     households: pa.Table
     quantiles: dict[str, dict[Period, dict[str, QuantileFigures]]] = field(default_factory=dict)
     sums: dict[str, SumFigures] = field(default_factory=dict)
+    parity: tuple[ParityFigures, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON, without the table: figures as {value, low, high}, what is not defined as None."""
         plain: dict[str, Any] = _plain(asdict(replace(self, households=None)))
-        for absent in ("households", *(name for name in ("quantiles", "sums") if not plain[name])):
+        for absent in ("households", *(name for name in ("quantiles", "sums", "parity") if not plain[name])):
             del plain[absent]
         return plain
 
@@ -170,6 +173,8 @@ class Evaluation:
             if quantiles := self.quantiles.get(group, {}).get("test"):
                 lines += ["", "Quantiles:", "", *quantile_table(quantiles)]
             lines += _left_out(figures)
+        if self.parity:
+            lines += ["", "### Days to parity", "", *parity_table(self.parity)]
         if self.sums:
             lines += ["", "### Sums of households", "", *sum_tables(self.sums)]
         return "\n".join(lines) + "\n"

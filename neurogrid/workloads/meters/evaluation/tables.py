@@ -1,9 +1,10 @@
 """What was found of quantiles and of sums, as Markdown."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from neurogrid.workloads.meters.evaluation.intervals import Figure
+from neurogrid.workloads.meters.evaluation.parity import ParityFigures
 from neurogrid.workloads.meters.evaluation.quantiles import TITLES, QuantileFigures
 from neurogrid.workloads.meters.evaluation.sum_figures import SumFigures
 
@@ -78,6 +79,25 @@ def sum_tables(found: Mapping[str, SumFigures]) -> Iterable[str]:
         if figures.distributions:
             yield ""
             yield from _distributions(figures)
+
+
+def parity_table(found: Sequence[ParityFigures]) -> Iterable[str]:
+    """What a household that joins late has, by days of own readings."""
+    yield (
+        "Held-out households, cut to their last days before the test part; a fifth of them is for validation. Alone: "
+        "a model trained on these days only, for at most four steps a day. Personal: the federated model, fine-tuned "
+        "on them. MAE on the whole test part, below the 28-day median's."
+    )
+    yield ""
+    yield (
+        "| days of own readings | households | alone | federated | personal | better federated than alone "
+        "| better personal than alone |"
+    )
+    yield "|---|---|---|---|---|---|---|"
+    for row in found:
+        below = [row.below_median_percent[name].words(1, "%") for name in ("alone", "federated", "personal")]
+        better = [_percent(figure) for figure in (row.federated_better_share, row.personal_better_share)]
+        yield f"| {row.days} | {row.households} | {' | '.join([*below, *better])} |"
 
 
 def _distributions(figures: SumFigures) -> Iterable[str]:
