@@ -132,11 +132,6 @@ class Manifest:
         whole = [agent for agent in (*self.agents, *self.held_out) if all(part.blocks is None for part in agent.parts)]
         return {part.household_id: agent.cluster for agent in whole for part in agent.parts}
 
-    def agent_of_household(self) -> dict[str, str]:
-        """The agent that a household is, of those that are one whole agent."""
-        whole = [agent for agent in self.agents if len(agent.parts) == 1 and agent.parts[0].blocks is None]
-        return {agent.parts[0].household_id: agent.agent_id for agent in whole}
-
     @classmethod
     def from_json(cls, text: str | bytes) -> "Manifest":
         """Inverse of `to_json`; raises ValueError, in words, on what is no manifest or contradicts itself."""

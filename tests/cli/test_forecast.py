@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from neurogrid.config import load
 from neurogrid.data.manifest import Manifest, read_manifest
 from neurogrid.data.tables import CLEANING_KEY, INDEX, current_tables, read_current
 from neurogrid.data.weather import VARIABLES
+from neurogrid.fl.record import weights_sha256
 from neurogrid.pipeline import forecast_plan
 from neurogrid.pipeline.forecast_plan import plan_forecasts
 from neurogrid.storage import place
@@ -27,7 +29,8 @@ from neurogrid.workloads.meters.agent import completed, new_model
 from neurogrid.workloads.meters.evaluation.score import score_household
 from neurogrid.workloads.meters.fleet import SCHEMA, Answer, forecast_all, to_parquet
 from neurogrid.workloads.meters.forecast import Candidates, Forecast, forecast
-from neurogrid.workloads.meters.personal import CANDIDATES
+from neurogrid.workloads.meters.personal import CANDIDATES, Personal
+from neurogrid.workloads.meters.personal_files import newcomer
 
 SLOTS = 4
 
@@ -94,6 +97,28 @@ def test_every_current_household_gets_forecasts_also_who_came_after_the_run(
         assert np.float32(row["surge_probability"]) == own.surge_probability[slot]
         assert (row["run"], row["model"]) == (RUN, own.model)
     assert len({tuple(own.forecast_kwh.tolist()) for own in wanted.values()}) == len(wanted)
+
+
+def test_who_came_later_and_has_a_personal_model_is_served_by_it(warehouse: Path, tmp_path: Path) -> None:
+    plan = plan_of(warehouse)
+    settings = plan.settings
+    name = next(table.household_id for table in plan.tables if table.household_id not in settings.agents)
+    assert settings.personal is not None
+    weights = {"personal": settings.weights * np.float32(0.5)}
+    kept = replace(settings.personal, run=place(str(tmp_path)))
+    kept.write(newcomer(name), weights_sha256(settings.weights), Personal(weights, {"personal": 1.0}, {}, 0.1))
+    (table,) = (table for table in plan.tables if table.household_id == name)
+    (answer,) = forecast_all(None, plan.warehouse, [table], replace(settings, personal=kept), lambda done, total: None)
+    household, model = read_current(plan.warehouse, table), new_model(settings.training)
+    own = Candidates(weights, {"personal": 1.0})
+    wanted = forecast(household, model, own, settings.training.windows, settings.cleaning)
+    assert answer.forecast is not None
+    assert answer.forecast.model == "personal"
+    assert answer.forecast.forecast_kwh.tobytes() == wanted.forecast_kwh.tobytes()
+    of_another_run = replace(settings, personal=kept, weights=weights["personal"])
+    (answer,) = forecast_all(None, plan.warehouse, [table], of_another_run, lambda done, total: None)
+    assert answer.forecast is not None
+    assert answer.forecast.model == "federated"
 
 
 def test_csv_holds_what_parquet_holds_and_a_shorter_horizon_its_beginning(
@@ -242,6 +267,10 @@ def test_a_run_that_has_not_ended_and_a_list_of_an_older_version_are_refused_wit
         pq.write_table(table.replace_schema_metadata(metadata), index)
         code, said, _ = neurogrid("forecast", RUN, "--warehouse", warehouse)
         assert (code, found in said["error"]["found"], "neurogrid etl" in said["error"]["fix"]) == (2, True, True), said
+    made, source = index.read_bytes(), ("-c", tmp_path / "small.yaml", "--data-dir", tmp_path / "data")
+    code, said, words = neurogrid("etl", *source, "--warehouse", warehouse)
+    assert (code, said["unchanged"] > 0, index.read_bytes() != made) == (0, True, True), words
+    assert neurogrid("forecast", RUN, "--warehouse", warehouse)[0] == 0
     (warehouse / "runs" / RUN / "end.json").unlink()
     code, said, _ = neurogrid("forecast", RUN, "--warehouse", warehouse)
     assert (code, said["error"]["what"]) == (2, f"run {RUN} has no final weights yet")

@@ -21,7 +21,7 @@ from pydantic import TypeAdapter
 from pyspark.sql import SparkSession
 
 from neurogrid.data.cleaning import Cleaning
-from neurogrid.data.household import Household
+from neurogrid.data.household import Household, unusable_name
 from neurogrid.data.progress import watched
 from neurogrid.data.tables import CurrentTable, read_current
 from neurogrid.errors import RunError
@@ -38,7 +38,7 @@ from neurogrid.workloads.meters.forecast import (
     NoForecastError,
     forecast,
 )
-from neurogrid.workloads.meters.personal_files import PersonalFiles
+from neurogrid.workloads.meters.personal_files import PersonalFiles, newcomer
 
 HOUSEHOLDS_A_TASK = 32
 """At least, where there are more households than cores: a task starts in some 10 ms."""
@@ -69,7 +69,8 @@ class FleetSettings:
         at: start of the first slot; None is the slot after each household's last one.
         horizon_slots: how many slots to give, at most the model's.
         personal: the personal models of the run; None where it has none.
-        agents: the agent that a household is, by household; those of other households have no personal model.
+        agents: the agent that a household is, by household, under whose name its personal model is; others may have
+            one under their own.
     """
 
     training: TrainingSettings
@@ -179,11 +180,12 @@ def _forecast(table: CurrentTable, warehouse: Place, settings: FleetSettings) ->
 
 def _candidates(household: Household, settings: FleetSettings) -> Candidates:
     """The run's own model, or what the household's agent chose; raises RunError where that is damaged."""
-    training, agent = settings.training, settings.agents.get(household.meta.household_id)
+    training, name = settings.training, household.meta.household_id
+    owner = settings.agents.get(name, newcomer(name))
     federated = completed(settings.weights, household, training) if training.private else settings.weights
     found = None
-    if settings.personal is not None and agent is not None:
-        found = settings.personal.find(agent, weights_sha256(settings.weights), len(federated))
+    if settings.personal is not None and not unusable_name(owner):
+        found = settings.personal.find(owner, weights_sha256(settings.weights), len(federated))
     own, shares = (found.weights, found.shares) if found else ({}, {FEDERATED: 1.0})
     return Candidates({FEDERATED: federated, **own}, {name: share for name, share in shares.items() if share})
 
