@@ -45,6 +45,8 @@ Purpose = Literal[
     "teacher windows",
     "teacher dropout",
     "teacher validation",
+    # exported models
+    "export example",
     # benchmarks
     "teacher bench",
     "bench teacher",

@@ -58,6 +58,11 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
         {"errors", "plural", "storage", "data", "fl", "ledger"},
         {"numpy", "pyarrow", "matplotlib", "PIL", "jinja2", "markupsafe", "yaml"},
     ),
+    # What leaves the warehouse: an exported model, and the interface for notebooks.
+    "serving": (
+        {"errors", "randomness", "storage", "data", "fl", "workloads"},
+        {"numpy", "pandas", "pyarrow", "pydantic", "safetensors", "torch", "onnx", "onnxscript", "onnxruntime"},
+    ),
     "bench": (
         {"errors", "plural", "randomness", "storage", "session", "data", "fl", "backends", "ledger"}
         | {"teacher", "workloads"},
@@ -68,7 +73,7 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     # A run as a service: it says nothing to people, so it knows no terminal.
     "pipeline": (
         {"errors", "plural", "storage", "lock", "session", "incluster", "config", "data", "workloads", "fl", "backends"}
-        | {"ledger", "teacher", "report", "telemetry", "cluster", "bench"},
+        | {"ledger", "teacher", "report", "telemetry", "cluster", "bench", "serving"},
         {"pyspark"},
     ),
     "cli": (
@@ -77,7 +82,7 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
         {"typer", "rich", "yaml", "pydantic", "psutil", "pyspark"},
     ),
     "__main__": ({"cli"}, set()),
-    "__init__": (set(), set()),
+    "__init__": ({"serving"}, set()),
 }
 # Modules of one part that know nothing of each other, though the part is one: a backend runs without the other.
 APART = [
@@ -87,7 +92,7 @@ APART = [
 
 
 # Steps of the pipeline: they take plans, and whatever watches them. What the config says stands in the plans.
-TAKE_PLANS = ("etl", "steps", "training", "teaching", "completion", "events")
+TAKE_PLANS = ("etl", "steps", "training", "teaching", "forecasting", "exporting", "completion", "events")
 
 
 @dataclass(frozen=True)
@@ -161,7 +166,7 @@ def test_a_part_imports_only_what_the_table_lets_it(part):
             if top in sys.stdlib_module_names:
                 continue
             allowed, name = (ours, rest[0] if rest else "") if top == "neurogrid" else (others, top)
-            # The package itself holds only its version.
+            # The package itself holds only its version, and a function that loads what it needs when it is called.
             if top == "neurogrid" and name in (part, "", "__version__"):
                 continue
             if name not in allowed:
@@ -230,16 +235,17 @@ def test_workloads_do_not_know_each_other():
             assert all(name.startswith(own) for name in other), path
 
 
-# Where a household's readings are opened: by its agent, by its scores, and by a benchmark of ours.
+# Where a household's readings are opened: by its agent, by its scores, by its forecast, and by a benchmark of ours.
 OPEN_READINGS = {
     "neurogrid.workloads.meters.agent",
     "neurogrid.workloads.meters.evaluation.jobs",
+    "neurogrid.workloads.meters.fleet",
     "neurogrid.bench.teacher_gain",
 }
 
 
 def test_the_loop_and_the_commands_that_drive_it_open_no_households_readings():
-    found = {dotted(p) for p in MODULES for name in ("read_household", "read_part") if calls(p, name)}
+    found = {dotted(p) for p in MODULES for name in ("read_household", "read_part", "read_current") if calls(p, name)}
     assert {name for name in found if not name.startswith("neurogrid.data")} == OPEN_READINGS
 
 

@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 from neurogrid.bench.etl_cold import bench_cold
 from neurogrid.bench.etl_duckdb import Totals, run_script, totals
 from neurogrid.bench.table import ResultTable
-from neurogrid.data.clean import EtlSettings
+from neurogrid.data.cleaning import EtlSettings
 from neurogrid.data.etl import run_etl
 from neurogrid.data.sources import open_source
 from neurogrid.data.synthetic import make_benchmark

@@ -22,6 +22,7 @@ from neurogrid.cli.clean import clean
 from neurogrid.cli.commands import audit, etl, evaluate, report, run, sample, teach, train
 from neurogrid.cli.compare import compare
 from neurogrid.cli.config_commands import config_app
+from neurogrid.cli.forecast import export, forecast
 from neurogrid.cli.k8s import k8s_app
 from neurogrid.cli.listing import runs
 from neurogrid.cli.readings import fetch, synth
@@ -31,7 +32,8 @@ from neurogrid.cli.watch import watch
 from neurogrid.errors import NeuroGridError, RunError, UsageError
 
 STOPPED = 130
-CLUSTER_MODULES = ("kubernetes", "urllib3")
+EXTRAS = {"kubernetes": "k8s", "urllib3": "k8s", "onnx": "export", "onnxscript": "export"}
+"""The extra that brings a package, where that is not all of the product."""
 
 app = typer.Typer(
     name="neurogrid",
@@ -44,7 +46,7 @@ app.add_typer(config_app, name="config")
 app.add_typer(bench_app, name="bench")
 app.add_typer(k8s_app, name="k8s")
 app.add_typer(source_app, name="source")
-STEPS = (run, etl, sample, teach, train, evaluate, report, audit)
+STEPS = (run, etl, sample, teach, train, evaluate, forecast, export, report, audit)
 for command in (*STEPS, synth, fetch, runs, compare, clean, watch, exporter):
     app.command()(command)
 
@@ -95,8 +97,8 @@ def main() -> None:
 
 
 def _not_installed(module: str) -> UsageError:
-    """`pip install neurogrid` alone brings the config and --help; federations and clusters take extras."""
-    extra = "k8s" if module.partition(".")[0] in CLUSTER_MODULES else "all"
+    """`pip install neurogrid` alone brings the config and --help; federations, clusters and exports take extras."""
+    extra = EXTRAS.get(module.partition(".")[0], "all")
     return UsageError(
         f"this command needs the Python package {module}, which is not installed here",
         fix=f"pip install 'neurogrid[{extra}]', or, in a clone of the repository, make setup",

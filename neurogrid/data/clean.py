@@ -14,8 +14,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from neurogrid.data.cleaning import EtlSettings
 from neurogrid.data.counts import Counts, counted
-from neurogrid.data.energies import Readings, energies
+from neurogrid.data.energies import Labelled, Readings, energies
 from neurogrid.data.faults import Fault, FaultLog, FaultNote
 from neurogrid.data.features import calendar, observed_scale, scaled
 from neurogrid.data.folder import MeterFile
@@ -35,7 +36,6 @@ from neurogrid.data.impute import impute
 from neurogrid.data.local_time import DAY_MINUTES, local_as_utc, local_minutes
 from neurogrid.data.periods import Periods, cut
 from neurogrid.data.readings import UnusableFileError
-from neurogrid.data.series import Treatment
 from neurogrid.data.sources import NO_WEATHER, Source
 from neurogrid.data.steps import remainder
 from neurogrid.data.summary import HOURS, Summary, summary
@@ -44,46 +44,6 @@ from neurogrid.storage import Place
 
 _PIECE = 1 << 22
 _FEW_VALUES = ("weather_missing", "load_missing", "load_tier", "weather_tier")
-
-
-@dataclass(frozen=True)
-class EtlSettings:
-    """How readings become tables.
-
-    Attributes:
-        cadence_minutes: length of a slot of the tables; None keeps the source's own.
-        trailing_slots: how many slots back the first tier of imputation looks.
-        weather_last_known_hours: for how long the last weather reading stands in for missing ones.
-        train_share, validation_share: of each household's time, in this order; the rest is for testing.
-        surge_percentile: of the observed training load, above which a slot is a surge.
-        max_power_kw: a reading of more than this mean power is absurd and taken as missing.
-        longest_gap_days: readings or hours of weather separated from most others by more than this are dropped.
-        registers, net_meters, catch_up, estimated: see Treatment.
-        another_source: whether readings of other households may replace the current tables: refuse or replace.
-        listed_per_kind: how many faults of a kind are listed for a household; all are counted.
-        compression: of the Parquet files: snappy, zstd, lz4 or none.
-    """
-
-    cadence_minutes: int | None
-    trailing_slots: int
-    weather_last_known_hours: int
-    train_share: float
-    validation_share: float
-    surge_percentile: float
-    max_power_kw: float
-    longest_gap_days: float
-    registers: str
-    net_meters: str
-    catch_up: str
-    estimated: str
-    another_source: str
-    listed_per_kind: int
-    compression: str
-
-    @property
-    def treatment(self) -> Treatment:
-        """What is done where more than one thing is right."""
-        return Treatment(self.max_power_kw, self.registers, self.net_meters, self.catch_up, self.estimated)
 
 
 @dataclass(frozen=True)
@@ -190,17 +150,14 @@ def clean_file(
     try:
         found = [source.read(file, faults)]
         rows = found[0].file_rows
-        # Handed over and not kept, so that columns are let go of as others take their place.
-        readings = energies(found.pop(), settings.treatment, faults)
-        _refuse_other_cadence(readings.cadence_minutes, cadence_minutes)
-        _notice_local_time(readings, source.timezone, faults)
-        grid = to_grid(readings.table, readings.cadence_minutes, settings.longest_gap_days, faults)
-        del readings
+        grid = gridded(found, source.timezone, cadence_minutes, settings, faults)
         station: Station | str = NO_STATION if file.weather_id == NO_WEATHER else stations.get(file.weather_id)
         if isinstance(station, str):
             faults.add(Fault.NO_WEATHER_STATION, station)
             station = NO_STATION
-        household = clean_household(file, grid, station, source.timezone, cadence_minutes, settings)
+        household = clean_household(
+            (file.household_id, file.weather_id), grid, station, source.timezone, cadence_minutes, settings
+        )
     except UnusableFileError as error:
         cause = faults.cause() if error.fault == Fault.NO_TRAINING_READINGS else ""
         faults.add(error.fault, f"{error.text}{cause and '; rows were lost to '}{cause}")
@@ -222,6 +179,27 @@ def clean_file(
         faults.counts,
         tuple(faults.notes),
     )
+
+
+def gridded(
+    found: list[Labelled], timezone: str, cadence_minutes: int, settings: EtlSettings, faults: FaultLog
+) -> Grid:
+    """A household's rows on the grid; what has no place there, or is doubtful, is logged.
+
+    Args:
+        found: the rows, alone in a list that is emptied, so that columns are let go of as others take their place.
+        timezone: IANA name of the household's local time.
+        cadence_minutes: of the table that is wanted.
+        settings: see there.
+        faults: the log.
+
+    Raises:
+        UnusableFileError: they give no table.
+    """
+    readings = energies(found.pop(), settings.treatment, faults)
+    _refuse_other_cadence(readings.cadence_minutes, cadence_minutes)
+    _notice_local_time(readings, timezone, faults)
+    return to_grid(readings.table, readings.cadence_minutes, settings.longest_gap_days, faults)
 
 
 def content_sha256(file: Place) -> str:
@@ -249,11 +227,24 @@ def _refuse_other_cadence(found_minutes: int, wanted_minutes: int) -> None:
 
 
 def clean_household(
-    file: MeterFile, grid: Grid, station: Station, timezone: str, cadence_minutes: int, settings: EtlSettings
+    names: tuple[str, str],
+    grid: Grid,
+    station: Station,
+    timezone: str,
+    cadence_minutes: int,
+    settings: EtlSettings,
 ) -> HouseholdTable:
     """The clean table of gridded readings.
 
     Gaps are filled at the source's cadence, then the cadence is changed, so that energy is conserved either way.
+
+    Args:
+        names: of the household and of its station.
+        grid: see `gridded`.
+        station: its weather.
+        timezone: IANA name of the household's local time.
+        cadence_minutes: of the table.
+        settings: see there.
 
     Raises:
         UnusableFileError: nothing was measured in the training period, so that there is no scale.
@@ -275,8 +266,8 @@ def clean_household(
     scales = {FEATURES[0]: observed_scale(training)} | _weather_scales(weather, periods)
     table = _table(slots, tier, calendar(local, cadence_minutes), weather, scales)
     meta = HouseholdMeta(
-        household_id=file.household_id,
-        weather_id=file.weather_id,
+        household_id=names[0],
+        weather_id=names[1],
         cadence_minutes=cadence_minutes,
         first=_moment(slots, 0),
         last=_moment(slots, len(kwh) - 1),

@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
-from neurogrid.data.clean import EtlSettings, Outcome, Stations, clean_file, is_of
+from neurogrid.data.clean import Outcome, Stations, clean_file, is_of
+from neurogrid.data.cleaning import Cleaning, EtlSettings
 from neurogrid.data.faults import Fault, FaultLog
 from neurogrid.data.folder import Listing, MeterFile
 from neurogrid.data.grid import check_cadence
@@ -32,7 +33,7 @@ from neurogrid.data.remembered import (
 )
 from neurogrid.data.sources import Source
 from neurogrid.data.staging import staged
-from neurogrid.data.tables import INDEX, SOURCE_KEY, Tables, read_tables
+from neurogrid.data.tables import CLEANING_KEY, INDEX, SOURCE_KEY, Tables, read_tables
 from neurogrid.errors import InputError, RunError
 from neurogrid.plural import plural
 from neurogrid.storage import Place, WritesBehind, refuse_unwritable
@@ -96,7 +97,8 @@ def run_etl(
             fix=f"see {warehouse / 'quality/report.md'} for all",
         )
     # In one step: whoever reads the warehouse finds the tables of before, or all of the new ones.
-    index = households_table(outcomes).replace_schema_metadata({SOURCE_KEY: source.kind.encode()})
+    said = {SOURCE_KEY: source.kind.encode(), CLEANING_KEY: work.cleaning.encode()}
+    index = households_table(outcomes).replace_schema_metadata(said)
     (warehouse / INDEX).write(_parquet(index))
     return replace(report, seconds=time.perf_counter() - began)
 
@@ -124,6 +126,12 @@ class _Work:
     def prints(self) -> Fingerprints:
         """Of what the tables are made from."""
         return Fingerprints(self.source, self.settings, self.cadence_minutes)
+
+    @property
+    def cleaning(self) -> str:
+        """How the tables are made, as their list says it."""
+        # What one ETL was allowed to replace says nothing of its tables.
+        return Cleaning(self.source.timezone, replace(self.settings, another_source="refuse")).to_json()
 
 
 @dataclass(frozen=True)
@@ -189,7 +197,7 @@ def _is_as_before(work: _Work, cleaned: _Cleaned, report: QualityReport, before:
         return False
     tables = {outcome.household_id: outcome.table for outcome in cleaned.outcomes if outcome.meta is not None}
     current = {name: table.table for name, table in before.by_household.items()}
-    if (tables, work.source.kind) != (current, before.kind):
+    if (tables, work.source.kind, work.cleaning) != (current, before.kind, before.cleaning):
         return False
     try:
         pq.ParquetFile(pa.BufferReader((quality / "faults.parquet").read_bytes())).read()

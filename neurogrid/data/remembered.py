@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
-from neurogrid.data.clean import EtlSettings, Outcome, content_sha256
+from neurogrid.data.clean import Outcome, content_sha256
+from neurogrid.data.cleaning import EtlSettings
 from neurogrid.data.faults import FaultLog
 from neurogrid.data.folder import Listing, MeterFile
 from neurogrid.data.household import household_path

@@ -13,7 +13,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from neurogrid.data.household import FIRST_TABLE, TABLE_NAME, household_path, unusable_name
+from neurogrid.data.household import (
+    FIRST_TABLE,
+    TABLE_NAME,
+    Household,
+    household_from,
+    household_path,
+    table_name,
+    unusable_name,
+)
 from neurogrid.data.manifest import Manifest, few
 from neurogrid.errors import InputError
 from neurogrid.storage import Place
@@ -21,6 +29,8 @@ from neurogrid.storage import Place
 INDEX = "households.parquet"
 SOURCE_KEY = b"neurogrid.source"
 """Of the index' own metadata: the kind of source that its tables were made from."""
+CLEANING_KEY = b"neurogrid.cleaning"
+"""Likewise: how they were made, as JSON; see cleaning.py."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +50,17 @@ class CurrentTable:
 
 @dataclass(frozen=True)
 class Tables:
-    """The current tables by household, and the kind of source that they came from ("" in warehouses of old)."""
+    """The current tables by household, and where they came from.
+
+    Attributes:
+        by_household: the tables.
+        kind: of source; "" in warehouses of old.
+        cleaning: how they were made, as JSON; "" in warehouses of old.
+    """
 
     by_household: dict[str, CurrentTable]
     kind: str
+    cleaning: str = ""
 
 
 def read_tables(warehouse: Place) -> Tables | None:
@@ -61,7 +78,8 @@ def read_tables(warehouse: Place) -> Tables | None:
         names = file.schema_arrow.names
         table = file.read([name for name in ("household_id", "weather_id", "rows", "table") if name in names])
         found = {row["household_id"]: _checked(CurrentTable(**row)) for row in table.to_pylist()}
-        return Tables(found, (file.schema_arrow.metadata or {}).get(SOURCE_KEY, b"").decode())
+        said = file.schema_arrow.metadata or {}
+        return Tables(found, said.get(SOURCE_KEY, b"").decode(), said.get(CLEANING_KEY, b"").decode())
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         raise InputError(
             f"{warehouse / INDEX}, the list of households, cannot be read",
@@ -91,6 +109,22 @@ def current_tables(warehouse: Place) -> dict[str, CurrentTable]:
             fix="run `neurogrid etl` first, or point the warehouse at the folder that it wrote",
         )
     return tables.by_household
+
+
+def read_current(warehouse: Place, table: CurrentTable) -> Household:
+    """The readings of a current table, once its content is found to be what its name says.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError, KeyError: it is another one, or no table.
+    """
+    content = (warehouse / table.path).read_bytes()
+    if table.table not in (FIRST_TABLE, table_name(content)):
+        raise ValueError("it is not the file that was written: its content is not what its name says")
+    household = household_from(pa.BufferReader(content))
+    if household.meta.household_id != table.household_id:
+        raise ValueError(f"it is of household {household.meta.household_id}")
+    return household
 
 
 def refuse_missing(manifest: Manifest, warehouse: Place) -> None:

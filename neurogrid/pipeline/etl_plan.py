@@ -6,7 +6,7 @@
 from dataclasses import dataclass
 
 from neurogrid.config import Config
-from neurogrid.data.clean import EtlSettings
+from neurogrid.data.cleaning import EtlSettings
 from neurogrid.data.grid import check_cadence
 from neurogrid.data.layouts.declaration import Declaration, Quality
 from neurogrid.data.sources import Source, open_source

@@ -166,6 +166,13 @@ class Scoring:
 
 
 @dataclass(frozen=True)
+class Forecasting:
+    """A run's model forecasts households."""
+
+    run_id: str
+
+
+@dataclass(frozen=True)
 class Teaching:
     """Epochs of a teacher go by, on this device and this Spark master."""
 
@@ -180,7 +187,14 @@ class Adapting:
 
 
 Work = (
-    Literal["sampling", "starting the tasks", "report"] | Starting | Cleaning | Rounds | Adapting | Scoring | Teaching
+    Literal["sampling", "starting the tasks", "report", "export"]
+    | Starting
+    | Cleaning
+    | Rounds
+    | Adapting
+    | Scoring
+    | Forecasting
+    | Teaching
 )
 
 

@@ -177,7 +177,7 @@ def _train_plan(config: Config, manifest: Manifest, run: Place, start_run: Earli
             seed=config.seed,
         ),
         factory=AgentTrainerFactory(
-            warehouse, manifest, training, teachers.distillation(config, teacher), _personal(config, run)
+            warehouse, manifest, training, teachers.distillation(config, teacher), personal_files(config, run)
         ),
         backend=BACKENDS.find(config.backend.kind),
         exchange=settings.exchange(config),
@@ -190,7 +190,8 @@ def _train_plan(config: Config, manifest: Manifest, run: Place, start_run: Earli
     )
 
 
-def _personal(config: Config, run: Place) -> PersonalFiles | None:
+def personal_files(config: Config, run: Place) -> PersonalFiles | None:
+    """The personal models of a run; None where its config makes none."""
     own = settings.personal(config)
     return PersonalFiles(run, own) if own else None
 
@@ -218,7 +219,7 @@ def plan_evaluation(config: Config, run_id: str) -> EvaluatePlan:
     runs.refuse_other_manifest(read_genesis(run), manifest)
     weights = read_final(run, end, spec(settings.training(config)))
     refuse_missing(manifest, warehouse)
-    own = replace(settings.evaluation(config), personal=_personal(config, run))
+    own = replace(settings.evaluation(config), personal=personal_files(config, run))
     return EvaluatePlan(warehouse, run, manifest, own, weights, str(end["sha256"]))
 
 

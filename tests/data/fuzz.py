@@ -32,7 +32,6 @@ from neurogrid.data.archives import unpack
 from neurogrid.data.clean import clean_household
 from neurogrid.data.energies import energies
 from neurogrid.data.faults import Fault, FaultLog
-from neurogrid.data.folder import MeterFile
 from neurogrid.data.grid import to_grid
 from neurogrid.data.layouts.builtin import BUILT_IN, HEAPO, LCL, SGSC, SGSC_TRIAL, UCI
 from neurogrid.data.layouts.declaration import Declaration, Quality
@@ -232,8 +231,8 @@ def _gives_energies(parts: list[Rows], declaration: Declaration, ways: dict[str,
         assert not np.isinf(grid.kwh).any()
         assert len(grid.kwh) < 401 * 1440 * 60
         if whole:
-            file = MeterFile("1", "none", place("/"), 1)
-            table = clean_household(file, grid, NO_STATION, declaration.timezone, grid.cadence_minutes, etl).table
+            names, minutes = ("1", "none"), grid.cadence_minutes
+            table = clean_household(names, grid, NO_STATION, declaration.timezone, minutes, etl).table
             assert all(column.null_count == 0 for column in table.columns)
             assert np.isfinite(table["kWh"].to_numpy()).all()
     except UnusableFileError as error:

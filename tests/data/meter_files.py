@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from neurogrid.data.clean import EtlSettings
+from neurogrid.data.cleaning import EtlSettings
 from neurogrid.data.energies import Readings, energies
 from neurogrid.data.faults import FaultLog
 from neurogrid.data.folder import MeterFile

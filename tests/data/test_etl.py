@@ -16,7 +16,8 @@ from meter_files import FIRST, SETTINGS, TREATMENT, label, meter_csv, series, se
 from pyspark.sql import SparkSession
 
 from neurogrid.bench.etl_duckdb import run_script, totals
-from neurogrid.data.clean import EtlSettings, HouseholdTable, clean_household
+from neurogrid.data.clean import HouseholdTable, clean_household
+from neurogrid.data.cleaning import EtlSettings
 from neurogrid.data.etl import deal, run_etl
 from neurogrid.data.faults import FaultLog
 from neurogrid.data.folder import MeterFile
@@ -275,8 +276,7 @@ def cleaned(
     starts = pa.array([slot * minutes * 60_000_000 for slot, _ in rows]).cast(SCHEMA.field("Timestamp").type)
     kwh, lines = pa.array([float(str(v)) for _, v in rows]), pa.array(range(len(rows)), pa.int32())
     grid = to_grid(pa.table({"Timestamp": starts, "kWh": kwh, "line": lines}), minutes, 400, FaultLog(1))
-    file = MeterFile("1", "none", place("/x"), 0)
-    return clean_household(file, grid, station, zone, cadence, SETTINGS)
+    return clean_household(("1", "none"), grid, station, zone, cadence, SETTINGS)
 
 
 def test_values_of_the_test_period_change_no_feature_before_it() -> None:

@@ -11,7 +11,7 @@ import pytest
 from meter_files import SETTINGS, meter_csv, series, sgsc_csv, weather_csv, write_heapo
 from pyspark.sql import SparkSession
 
-from neurogrid.data.clean import EtlSettings
+from neurogrid.data.cleaning import EtlSettings
 from neurogrid.data.etl import run_etl
 from neurogrid.data.household import household_from
 from neurogrid.data.manifest import Manifest, keep, read_manifest

@@ -60,8 +60,15 @@ class WindowSettings:
     @property
     def known(self) -> int:
         """Number of features known in advance of each target slot."""
-        calendar = CALENDAR.stop - CALENDAR.start
-        return calendar + 2 + len(PROFILES) + len(self.quantiles) + 1 if self.known_future else calendar
+        return len(self.known_names)
+
+    @property
+    def known_names(self) -> tuple[str, ...]:
+        """Names of these features, in their order."""
+        calendar = tuple(FEATURES[at] for at in range(CALENDAR.start, CALENDAR.stop))
+        lags = ("load_days_before", "load_weeks_before")
+        quantiles = (f"quantile_{level:g}_28_days" for level in self.quantiles)
+        return (*calendar, *lags, *PROFILES, *quantiles, "surge_threshold") if self.known_future else calendar
 
 
 @dataclass(frozen=True)
@@ -241,6 +248,26 @@ def build_shard(
         pieces += [(household, usual, start, stop) for start, stop in runs]
         rows = int(at[-1])
     return _join(pieces, {period: np.concatenate(found) for period, found in origins.items()}, settings, day)
+
+
+def shard_at(household: Household, origin: int, settings: WindowSettings) -> tuple[Shard, Indices]:
+    """The rows that one window needs, whatever of its targets was measured; and its origin among them, (1,).
+
+    Args:
+        household: with rows for all target slots; what stands there as load is not looked at.
+        origin: row of the first target slot, at least `reach_slots` from the start.
+        settings: how windows are cut.
+    """
+    day = 1440 // household.meta.cadence_minutes
+    reach = max(reach_slots(settings, day), (PROFILE_DAYS - 1 + lag_days(settings, day)) * day)
+    start, stop = max(origin - reach, 0), origin + settings.horizon_slots
+    rows = slice(start, stop)
+    cut = Household(household.meta, household.features[rows], household.kwh[rows], household.observed[rows])
+    usual = profiles(cut, shift_days=lag_days(settings, day), quantiles=settings.quantiles)
+    at = np.array([origin - start])
+    nothing = np.empty(0, np.int64)
+    origins: dict[Period, Indices] = {"train": nothing, "validation": nothing, "test": at}
+    return _join([(cut, usual, 0, stop - start)], origins, settings, day), at
 
 
 def _runs(origins: Indices, reach: int, horizon: int, rows: int) -> list[tuple[int, int]]:
