@@ -1,6 +1,8 @@
-"""What a finished run gives away: `neurogrid forecast`, of a warehouse's households; `neurogrid export`, its model."""
+"""What a finished run gives: personal models and forecasts of a warehouse's households, and its model as a folder."""
 
 import sys
+from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,8 +16,13 @@ from neurogrid.cli.terminal import Terminal
 from neurogrid.plural import plural
 
 if TYPE_CHECKING:
+    from neurogrid.config import Config
     from neurogrid.pipeline.forecasting import Forecasts
 
+Households = Annotated[
+    list[str] | None,
+    typer.Option("--households", metavar="ID", help="A household; may be repeated. Without it, all."),
+]
 ROWS_SHOWN = 12
 REFUSED_SHOWN = 10
 
@@ -24,10 +31,7 @@ def forecast(
     run_id: RunId,
     config: ConfigFile = None,
     sets: Sets = None,
-    households: Annotated[
-        list[str] | None,
-        typer.Option("--households", metavar="ID", help="A household; may be repeated. Without it, all."),
-    ] = None,
+    households: Households = None,
     at: Annotated[
         str | None,
         typer.Option(
@@ -50,13 +54,10 @@ def forecast(
 
     Only the warehouse and spark settings are taken from --config; the others are the run's own.
     """
-    from neurogrid.pipeline import forecasting, runs, sessions  # noqa: PLC0415 - torch and Spark load in seconds
+    from neurogrid.pipeline import forecasting, sessions  # noqa: PLC0415 - torch and Spark load in seconds
     from neurogrid.pipeline.forecast_plan import plan_forecasts  # noqa: PLC0415
 
-    asked = load_config(config, sets, {"warehouse": warehouse})
-    own = runs.run_config(asked.warehouse, run_id, sets or [])
-    if config is not None:
-        own = own.model_copy(update={"spark": asked.spark})
+    own = _own_config(run_id, config, sets, warehouse)
     plan, terminal = plan_forecasts(own, run_id, households or [], at, horizon, out), Terminal()
     if plan.on_spark:
         with sessions.session(own, terminal) as spark:
@@ -68,6 +69,46 @@ def forecast(
         print_result(found.to_dict(), as_json=True)
     else:
         _print(found)
+
+
+def _own_config(run_id: str, config: Path | None, sets: list[str] | None, warehouse: str | None) -> "Config":
+    """The run's own config, with the Spark of the file that was given."""
+    from neurogrid.pipeline import runs  # noqa: PLC0415
+
+    asked = load_config(config, sets, {"warehouse": warehouse})
+    own = runs.run_config(asked.warehouse, run_id, sets or [])
+    return own if config is None else own.model_copy(update={"spark": asked.spark})
+
+
+def personalise(
+    run_id: RunId,
+    config: ConfigFile = None,
+    sets: Sets = None,
+    households: Households = None,
+    warehouse: Warehouse = None,
+    as_json: Json = False,
+) -> None:
+    """Fine-tune a finished run's model for households that have no personal model yet.
+
+    Only the warehouse and spark settings are taken from --config; the others are the run's own.
+    """
+    from neurogrid.pipeline import personalising, sessions  # noqa: PLC0415
+
+    own = _own_config(run_id, config, sets, warehouse)
+    plan, terminal = personalising.plan_personal(own, run_id, households or []), Terminal()
+    with sessions.session(own, terminal) if plan.on_spark else nullcontext() as spark:
+        found = personalising.personalise(plan, spark, terminal)
+    _say_refused("personal model", found["refused"])
+    shares = ", ".join(f"{name} {share:.0%}" for name, share in found["shares"].items())
+    show.facts(
+        [
+            ("made", plural(found["made"], "personal model")),
+            ("there before", plural(found["kept"], "personal model")),
+            ("they use", shares),
+            ("folder", found["path"]),
+        ]
+    )
+    print_result(found, as_json=as_json)
 
 
 def export(
@@ -100,11 +141,7 @@ def export(
 
 def _say(found: "Forecasts") -> None:
     """What is missing, and what was made with less than usual."""
-    for name, reason in list(found.refused.items())[:REFUSED_SHOWN]:
-        show.say(f"  no forecast of {name}: {reason}")
-    more = len(found.refused) - REFUSED_SHOWN
-    if more > 0:
-        show.say(f"  and none of {plural(more, 'more household')}; --json names all")
+    _say_refused("forecast", found.refused)
     if found.filled:
         history = found.plan.settings.training.windows.history_slots
         worst = max(found.filled.values())
@@ -112,6 +149,14 @@ def _say(found: "Forecasts") -> None:
             f"  {plural(len(found.filled), 'household')} with gaps in the {plural(history, 'slot')} before the "
             f"forecast, up to {worst} of them: filled values stand in"
         )
+
+
+def _say_refused(what: str, refused: dict[str, str]) -> None:
+    for name, reason in list(refused.items())[:REFUSED_SHOWN]:
+        show.say(f"  no {what} of {name}: {reason}")
+    more = len(refused) - REFUSED_SHOWN
+    if more > 0:
+        show.say(f"  and none of {plural(more, 'more household')}; --json names all")
 
 
 def _print(found: "Forecasts") -> None:

@@ -98,6 +98,9 @@ class Terminal(events.Observer):
                 case events.Scoring(run_id):
                     show.heading(f"Evaluation of run {run_id}")
                     progress = stack.enter_context(show.bar("evaluation"))
+                case events.Personalising(run_id):
+                    show.heading(f"Personal models of run {run_id}")
+                    progress = stack.enter_context(show.bar("households"))
                 case events.Forecasting(run_id):
                     show.heading(f"Forecasts by run {run_id}")
                     progress = stack.enter_context(show.bar("households"))

@@ -166,6 +166,13 @@ class Scoring:
 
 
 @dataclass(frozen=True)
+class Personalising:
+    """Households make a run's last weights their own."""
+
+    run_id: str
+
+
+@dataclass(frozen=True)
 class Forecasting:
     """A run's model forecasts households."""
 
@@ -193,6 +200,7 @@ Work = (
     | Rounds
     | Adapting
     | Scoring
+    | Personalising
     | Forecasting
     | Teaching
 )

@@ -74,7 +74,7 @@ def plan_forecasts(
     """
     warehouse, run, training = place(config.warehouse), runs.folder(config, run_id), settings.training(config)
     weights = read_final(run, read_end(run), spec(training))
-    tables = _chosen(current_tables(warehouse), households)
+    tables = chosen(current_tables(warehouse), households)
     manifest = own_manifest(config, run_id)
     minutes = manifest.cadence_minutes
     target, kind = _out(out)
@@ -157,7 +157,8 @@ def cleaning(warehouse: Place) -> Cleaning:
         ) from error
 
 
-def _chosen(tables: dict[str, CurrentTable], households: Sequence[str]) -> tuple[CurrentTable, ...]:
+def chosen(tables: dict[str, CurrentTable], households: Sequence[str]) -> tuple[CurrentTable, ...]:
+    """The tables of these households, or of all; raises UsageError where the warehouse has no such household."""
     unknown = [name for name in households if name not in tables]
     if unknown:
         raise UsageError(
