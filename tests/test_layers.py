@@ -240,6 +240,7 @@ OPEN_READINGS = {
     "neurogrid.workloads.meters.agent",
     "neurogrid.workloads.meters.evaluation.jobs",
     "neurogrid.workloads.meters.fleet",
+    "neurogrid.workloads.meters.newcomers",
     "neurogrid.bench.teacher_gain",
 }
 

@@ -90,6 +90,9 @@ class PersonalSection(Section):
     learning_rates: list[Annotated[float, Field(gt=0)]] = Field(
         [2e-3], min_length=1, description="learning rates to try; the best on the agent's validation part is used"
     )
+    proximal_mu: float = Field(
+        0.0, ge=0, description="Ditto: weight of the distance from the run's last weights; 0 fine-tunes freely"
+    )
     candidates: list[Literal["usual", "federated", "personal", "alone"]] = Field(
         ["usual", "federated", "personal"],
         min_length=1,

@@ -158,7 +158,7 @@ def personal(config: Config) -> PersonalSettings | None:
         return None
     tuning = replace(
         central(config, section.steps),
-        local=replace(local(config), batch_size=section.batch_size),
+        local=replace(local(config), batch_size=section.batch_size, proximal_mu=section.proximal_mu),
         learning_rates=tuple(section.learning_rates),
         validation_windows=section.validation_windows,
         looks=_LOOKS_AT_FINE_TUNING,

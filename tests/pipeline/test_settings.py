@@ -8,7 +8,18 @@ import pytest
 from neurogrid.config import Config, keys, load
 from neurogrid.pipeline import settings
 
-SECTIONS = ("sampling", "model", "local", "rounds", "aggregation", "attack", "backend", "teacher", "evaluation")
+SECTIONS = (
+    "sampling",
+    "model",
+    "local",
+    "rounds",
+    "aggregation",
+    "attack",
+    "backend",
+    "teacher",
+    "evaluation",
+    "personal",
+)
 # These name a folder or a household, or choose between plans; what they do is tested where it is done.
 ELSEWHERE = {
     *("sampling.manifest", "rounds.teacher", "rounds.start_from", "local.distill_weight", "backend.kind"),
@@ -26,6 +37,8 @@ OTHERS: dict[str, Any] = {
     "evaluation.comparisons": ["alone"],
     "local.private_layers": ["surge_any"],
     "evaluation.learning_rates": [0.002],
+    "personal.learning_rates": [0.001],
+    "personal.candidates": ["federated", "personal"],
 }
 
 
@@ -43,7 +56,12 @@ def another(key: str, field: Any) -> Any:
 def resolved(config: Config) -> list[Any]:
     """All settings that are made of these sections."""
     made = (settings.sampling, settings.training, settings.rounds, settings.attack, settings.exchange)
-    return [*(make(config) for make in made), settings.evaluation(config), settings.teacher(config, "cpu")]
+    return [
+        *(make(config) for make in made),
+        settings.evaluation(config),
+        settings.personal(config),
+        settings.teacher(config, "cpu"),
+    ]
 
 
 @pytest.mark.parametrize(

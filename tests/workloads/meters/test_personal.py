@@ -85,6 +85,15 @@ def test_the_choice_is_the_best_of_all_splits_and_so_no_worse_than_any_candidate
         assert found.losses[chosen] == found.loss == min(found.losses.values())
 
 
+def test_with_a_distance_to_pay_for_it_stays_near_the_federated_weights(shard, federated) -> None:
+    def distance(mu: float) -> float:
+        tuning = dataclasses.replace(TUNING, local=dataclasses.replace(LOCAL, proximal_mu=mu), validation_windows=0)
+        found = personalise(shard, federated, dataclasses.replace(SETTINGS, tuning=tuning), "me")
+        return float(np.linalg.norm(found.weights["personal"] - federated))
+
+    assert 0 < distance(10.0) < 0.7 * distance(0.0)
+
+
 def test_a_federated_model_that_is_bad_for_a_household_is_not_chosen(shard, federated) -> None:
     few = dataclasses.replace(SETTINGS, candidates=("usual", "federated"), parts=1)
     found = personalise(shard, federated + 1, few, "me")
