@@ -82,7 +82,10 @@ def average_precision(counts: Floats | Counts) -> Floats:
     every = surges + other
     slope = np.where(every > 1, (surges - 1) / np.maximum(every - 1, 1), 0)
     start = hits + 1 - slope
-    mean = slope * every + (start - slope * above) * (_harmonic(above + every) - _harmonic(above))
+    # Each step begins where the one above it ends, so one harmonic number a step is enough.
+    ends = _harmonic(above + every)
+    begins = np.concatenate([ends[..., 1:], np.zeros_like(ends[..., :1])], axis=-1)
+    mean = slope * every + (start - slope * above) * (ends - begins)
     return _divide((_divide(surges, every, 0) * mean).sum(-1), surges.sum(-1))
 
 
@@ -160,7 +163,8 @@ def detection(
     if own_average_precision is not None:
         own_ranked = resampler.mean(own_average_precision)
     if scores is not None:
-        flat, shape = scores.reshape(len(scores), -1).astype(np.float64), scores.shape[1:]
+        used = scores[..., scores.any(axis=(0, 1))]  # most steps are empty, and add nothing
+        flat, shape = used.reshape(len(used), -1).astype(np.float64), used.shape[1:]
         ranked = resampler.statistic(lambda counts: average_precision((counts @ flat).reshape(-1, *shape)))
         least, most = average_precision_bounds(scores.sum(0))
         bounds = (float(least), float(most))
