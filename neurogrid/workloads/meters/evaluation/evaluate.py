@@ -16,12 +16,18 @@ from neurogrid.storage import Place
 from neurogrid.workloads.meters.agent import completed
 from neurogrid.workloads.meters.evaluation import parity
 from neurogrid.workloads.meters.evaluation.distributions import Distributions, OwnModel
-from neurogrid.workloads.meters.evaluation.examples import Candidate, Examples, cluster_days, ranked
+from neurogrid.workloads.meters.evaluation.examples import Candidate, Examples, cluster_days, ranked, shown_interval
 from neurogrid.workloads.meters.evaluation.figures import group_figures, probability, tune_cuts
 from neurogrid.workloads.meters.evaluation.households import household_table
 from neurogrid.workloads.meters.evaluation.jobs import HouseholdFile, Jobs, Reader, files_of
 from neurogrid.workloads.meters.evaluation.naive import NAIVE
-from neurogrid.workloads.meters.evaluation.one_household import OWN_MODEL, is_score, own_methods, score_one
+from neurogrid.workloads.meters.evaluation.one_household import (
+    OWN_MODEL,
+    is_score,
+    own_methods,
+    score_one,
+    shown_method,
+)
 from neurogrid.workloads.meters.evaluation.result import Evaluation
 from neurogrid.workloads.meters.evaluation.rivals import Own, train_rivals
 from neurogrid.workloads.meters.evaluation.score import HouseholdScore
@@ -65,7 +71,7 @@ def evaluate(
     ]
     models = {*weights, *rivals.weights, *own_methods(settings.personal)}
     others = {*NAIVE, *rivals.coefficients, *rivals.trees}
-    is_one = partial(is_score, settings.windows.horizon_slots, models, others)
+    is_one = partial(is_score, settings.windows, models, others)
     scores = jobs("scoring", score, items, TypeAdapter(HouseholdScore), is_one)
     groups = {"trained": scores[: len(trained)], "held_out": scores[len(trained) :]}
     own_model = OwnModel(settings.windows, settings.model, settings.seed, weights.get(OWN_MODEL), settings.private)
@@ -84,7 +90,7 @@ def evaluate(
         },
         surge_cuts={method: {name: probability(cut) for name, cut in found.items()} for method, found in cuts.items()},
         ridge_alpha=rivals.ridge_alpha,
-        examples=_examples(manifest, groups),
+        examples=_examples(manifest, groups, settings),
         households=household_table(groups),
         quantiles=extra.quantiles(groups),
         sums=extra.sums(),
@@ -92,18 +98,22 @@ def evaluate(
     )
 
 
-def _examples(manifest: Manifest, groups: Mapping[str, Sequence[HouseholdScore]]) -> Examples:
+def _examples(
+    manifest: Manifest, groups: Mapping[str, Sequence[HouseholdScore]], settings: EvaluationSettings
+) -> Examples:
     """Of held-out households where there are any to show, else of those that train."""
-    held_out, trained = (ranked(_candidates(groups[group]), group) for group in ("held_out", "trained"))
+    method, interval = shown_method(settings), shown_interval(settings.windows.quantiles)
+    held_out, trained = (ranked(_candidates(groups[group], method), group) for group in ("held_out", "trained"))
     days = {score.household_id: score.usual_day for group in groups.values() for score in group}
-    return Examples(held_out or trained, cluster_days(manifest, days))
+    shown = held_out or trained
+    return Examples(method, interval[2] if interval and shown else None, shown, cluster_days(manifest, days))
 
 
-def _candidates(scores: Sequence[HouseholdScore]) -> list[Candidate]:
+def _candidates(scores: Sequence[HouseholdScore], method: str) -> list[Candidate]:
     found = []
     for score in scores:
         if score.stretch is not None and not score.quiet:
-            mae = float(score.parts["test"].absolute[OWN_MODEL].mean())
+            mae = float(score.parts["test"].absolute[method].mean())
             mase = mae / score.mase_scale_kwh if score.mase_scale_kwh > 0 else math.nan
             found.append(Candidate(score.household_id, mae, mase, score.stretch))
     return found

@@ -12,11 +12,12 @@ from neurogrid.workloads.meters.evaluation.jobs import HouseholdFile, Reader
 from neurogrid.workloads.meters.evaluation.rivals import Own, Rivals
 from neurogrid.workloads.meters.evaluation.score import HouseholdScore, score_household
 from neurogrid.workloads.meters.evaluation.settings import EvaluationSettings
+from neurogrid.workloads.meters.forecast import Candidates
 from neurogrid.workloads.meters.models import build
 from neurogrid.workloads.meters.personal import Personal, personalise
 from neurogrid.workloads.meters.personal_files import PersonalFiles, newcomer
 from neurogrid.workloads.meters.tensors import model_shape
-from neurogrid.workloads.meters.windows import build_shard
+from neurogrid.workloads.meters.windows import WindowSettings, build_shard
 
 OWN_MODEL = "federated"
 """The method that is the run's own."""
@@ -54,8 +55,18 @@ def score_one(
         {**rivals.coefficients, **own.coefficients},
         {name: boosting.forecaster(text) for name, text in trees.items()},
         blends,
-        shown=OWN_MODEL if settings.show_households and OWN_MODEL in weights else "",
+        shown=_shown(weights, blends) if settings.show_households and OWN_MODEL in weights else None,
     )
+
+
+def shown_method(settings: EvaluationSettings) -> str:
+    """Whose forecasts are shown as examples: what a household uses."""
+    return "served" if settings.personal else OWN_MODEL
+
+
+def _shown(weights: Mapping[str, Vector], blends: Mapping[str, Mapping[str, float]]) -> Candidates:
+    shares = blends.get("served", {OWN_MODEL: 1.0})
+    return Candidates(weights, {name: share for name, share in shares.items() if share})
 
 
 def _own_models(
@@ -93,7 +104,7 @@ def own_methods(personal: PersonalFiles | None) -> tuple[str, ...]:
 
 
 def is_score(
-    horizon: int,
+    windows: WindowSettings,
     models: AbstractSet[str],
     others: AbstractSet[str],
     item: tuple[HouseholdFile, Own],
@@ -105,4 +116,4 @@ def is_score(
     forecasting, telling = {*others, *models, *own.coefficients}, {"usual_share", *models}
     # Whether a household has windows to grow trees from is known in its task alone.
     possible = [forecasting, {*forecasting, "gbm_alone"}][: 2 if own.boosts else 1]
-    return any(score.is_of(file.household_id, horizon, names, telling) for names in possible)
+    return any(score.is_of(file.household_id, windows, names, telling) for names in possible)

@@ -28,6 +28,7 @@ from neurogrid.workloads.meters.evaluation.metrics import (
     count_scores,
     mase_scale_kwh,
 )
+from neurogrid.workloads.meters.forecast import Candidates, outputs
 from neurogrid.workloads.meters.models import Forecaster, point
 from neurogrid.workloads.meters.personal import blended, usual
 from neurogrid.workloads.meters.windows import (
@@ -96,7 +97,7 @@ class HouseholdScore:
         mase_scale_kwh: see metrics.mase_scale_kwh.
         parts: by period; periods without windows are missing.
         usual_day: see examples.usual_day.
-        stretch: the run's own forecasts of a few days; None where they are not asked for, or there are none.
+        stretch: forecasts of some days; None where they are not asked for, or there are none.
     """
 
     household_id: str
@@ -111,13 +112,14 @@ class HouseholdScore:
         """Whether it falls under the rule of QUIET_SHARE."""
         return self.zero_share >= QUIET_SHARE
 
-    def is_of(self, household_id: str, horizon: int, forecasting: Names, telling: Names) -> bool:
+    def is_of(self, household_id: str, windows: WindowSettings, forecasting: Names, telling: Names) -> bool:
         """Whether it can be that household's, with these methods of forecasting, and of telling surges."""
         return (
             self.household_id == household_id
             and self.usual_day.shape == (HOURS,)
             and self.parts.keys() <= {"validation", "test"}
-            and all(part.has(horizon, forecasting, telling) for part in self.parts.values())
+            and all(part.has(windows.horizon_slots, forecasting, telling) for part in self.parts.values())
+            and (self.stretch is None or self.stretch.is_of(windows.horizon_slots, windows.quantiles))
         )
 
 
@@ -129,7 +131,7 @@ def score_household(
     coefficients: Mapping[str, Floats],
     forecasters: Mapping[str, Forecast] = MappingProxyType({}),
     blends: Mapping[str, Mapping[str, float]] = MappingProxyType({}),
-    shown: str = "",
+    shown: Candidates | None = None,
 ) -> HouseholdScore:
     """Scores every method on the household's validation and test windows.
 
@@ -141,7 +143,7 @@ def score_household(
         coefficients: by method, ridge's coefficients (h, p).
         forecasters: by method, what else forecasts loads, scaled as a batch's target.
         blends: by method, the shares of models, and of what is `usual`, in its forecast.
-        shown: the method whose forecasts of a few days are kept, or "".
+        shown: what the forecasts of some days that are kept are made of; None keeps none.
     """
     shard = build_shard([(household, None)], windows, ("validation", "test"))
     end = household.slot(household.meta.train_end)
@@ -158,7 +160,7 @@ def score_household(
             if len(shard.origins[period])
         },
         usual_day=usual_day(household),
-        stretch=stretch(household, shard, partial(_forecast_kwh, model, weights[shown])) if shown else None,
+        stretch=stretch(household, shard, partial(_shown_kwh, model, shown, shard)) if shown else None,
     )
 
 
@@ -177,8 +179,7 @@ def _score_part(
     scores: dict[str, Counts] = {}
     unrounded: dict[str, list[npt.NDArray[np.float32]]] = {}
     every_label = []
-    outputs = shard.settings.horizon_slots + 1
-    persistence = np.zeros((outputs, 4), np.int64)
+    persistence = np.zeros((shard.settings.horizon_slots + 1, 4), np.int64)
     chunks = [origins[at : at + _WINDOWS_AT_ONCE] for at in range(0, len(origins), _WINDOWS_AT_ONCE)]
 
     def note(method: str, forecast_kwh: npt.NDArray[np.float32], batch: Batch) -> None:
@@ -216,9 +217,11 @@ def _score_part(
     return PartScore(len(origins), load, absolute, squared, signed, narrow, exact, persistence)
 
 
-def _forecast_kwh(model: Forecaster, weights: Vector, batch: Batch) -> npt.NDArray[np.float32]:
-    forecast_kwh: npt.NDArray[np.float32] = batch.base_kwh + batch.scale * _run(model, weights, batch)[0]
-    return forecast_kwh
+def _shown_kwh(
+    model: Forecaster, shown: Candidates, shard: Shard, rows: Indices, batch: Batch
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    forecast, _, quantiles_kwh = outputs(model, shown, shard, rows, batch)
+    return batch.base_kwh + batch.scale * forecast, quantiles_kwh
 
 
 def _run(model: Forecaster, weights: Vector, batch: Batch) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
