@@ -41,7 +41,8 @@ def _lead(examples: dict[str, Any], evaluation: dict[str, Any]) -> str:
     return (
         f"Of the {group}, those with the smallest, the median and the largest error by MASE: the error over the "
         "mean change of a household’s load from one day to the next. Each blue piece is one forecast of the next "
-        f"{number(hours, 0 if hours == int(hours) else 2)} h, made at its start from earlier readings alone, {made_by}. "
+        f"{number(hours, 0 if hours == int(hours) else 2)} h, made at its start from earlier readings alone, "
+        f"{made_by}. "
         + (f"The load should lie within the band in {percent(band)} of slots. " if band else "")
         + "The days lie in the middle of the household’s test period and were measured whole; nothing was chosen by "
         "how well it went. The pictures show readings of single households: give this page only to those who may see "

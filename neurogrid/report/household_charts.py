@@ -1,4 +1,4 @@
-"""Pictures of households' figures without matplotlib: their own changes, figures by days, what came of chances."""
+"""Pictures of households' figures without matplotlib: their own gains, figures by days, what came of chances."""
 
 import math
 from collections.abc import Sequence
@@ -16,8 +16,8 @@ _MOST_PERCENT = 100.0  # what lies farther off is cut: one household would flatt
 
 
 @dataclass(frozen=True)
-class Changes:
-    """Each household's change of its MAE by a method, in percent of the rival's; negative is better."""
+class Gains:
+    """How far each household's MAE with a method lies below a rival's, in percent of that; negative is worse."""
 
     label: str
     colour: str
@@ -47,7 +47,7 @@ class Chance:
     count: int
 
 
-def changes(title: str, ours: Changes, others: Sequence[Changes], rival: str) -> Chart:
+def gains(title: str, ours: Gains, others: Sequence[Gains], rival: str) -> Chart:
     """Households side by side, from the one that gained most to the one that lost most: bars, and lines for others."""
     households = len(ours.percent)
     bars = _sorted_means(ours.percent, min(households, _MOST_BARS))
@@ -55,12 +55,12 @@ def changes(title: str, ours: Changes, others: Sequence[Changes], rival: str) ->
     every = [_within(value) for values in (bars, *(found for _, found in lines)) for value in values]
     sheet = Sheet(HALF, 240)
     axes = Axes(sheet, (0, len(bars)), _signed_ticks(min(every), max(every)))
-    axes.rule("change of MAE (%)", [(len(bars) / 2, _caption(households))])
+    axes.rule("% below", [(len(bars) / 2, _caption(households))])
     width = axes.x(0.86) - axes.x(0.0)
     for colour, better in (("good", True), ("warn", False)):
         boxes = []
         for place, value in enumerate(bars):
-            if (value < 0) == better and value != 0:
+            if (value > 0) == better and value != 0:
                 ends = sorted((axes.y(0), axes.y(_within(value))))
                 boxes.append((axes.x(place + 0.07), ends[0], width, ends[1] - ends[0]))
         sheet.rectangles(boxes, colour)
@@ -70,40 +70,40 @@ def changes(title: str, ours: Changes, others: Sequence[Changes], rival: str) ->
         axes.plot(across, [_within(value) for value in values], other.colour, 1.8, dashed=place > 0)
     keys = [Key(f"{ours.label}: better", "good"), Key("worse", "warn")]
     keys += [Key(other.label, other.colour, "dash" if place else "line") for place, (other, _) in enumerate(lines)]
-    says = f"{title}: change of MAE against {rival}, {plural(households, 'household')}. "
+    says = f"{title}: how far the MAE lies below that of {rival}, {plural(households, 'household')}. "
     says += "; ".join(_in_words(found) for found in (ours, *others)) + "."
-    return Chart(title, sheet.svg(says), tuple(keys), _change_note(ours, others, len(bars)))
+    return Chart(title, sheet.svg(says), tuple(keys), _gain_note(ours, others, len(bars)))
 
 
 def _caption(households: int) -> str:
     return f"{plural(households, 'household')}, sorted" if households > 1 else "1 household"
 
 
-def _change_note(ours: Changes, others: Sequence[Changes], bars: int) -> str:
-    note = "Below zero is better."
+def _gain_note(ours: Gains, others: Sequence[Gains], bars: int) -> str:
+    note = "How far a household’s MAE lies below the other’s; under zero it lies above."
     if len(ours.percent) > bars:
         note += f" Each bar is the mean of {number(len(ours.percent) / bars, 1)} neighbours on average."
     if others:
         note += " Each line has the households in its own order."
-    far = [value for found in (ours, *others) for value in found.percent if value > _MOST_PERCENT]
-    return note + (f" What lies above {_MOST_PERCENT:g}% is cut; the most is {number(max(far), 0)}%." if far else "")
+    far = [value for found in (ours, *others) for value in found.percent if value < -_MOST_PERCENT]
+    return note + (f" More than {_MOST_PERCENT:g}% above is cut; the most is {number(-min(far))}%." if far else "")
 
 
-def _in_words(found: Changes) -> str:
-    lower = sum(value < 0 for value in found.percent)
-    ends = f"{alt_text.value(min(found.percent))}% to {alt_text.value(max(found.percent))}%"
+def _in_words(found: Gains) -> str:
+    lower = sum(value > 0 for value in found.percent)
+    ends = f"{alt_text.value(max(found.percent))}% to {alt_text.value(min(found.percent))}%"
     return f"{found.label}: better for {lower} of {len(found.percent)}, from {ends}"
 
 
 def _sorted_means(values: Sequence[float], parts: int) -> list[float]:
-    """The values in order, as means of so many parts of nearly the same size."""
-    order = sorted(values)
+    """The values from the greatest to the least, as means of so many parts of nearly the same size."""
+    order = sorted(values, reverse=True)
     ends = [len(order) * part // parts for part in range(parts + 1)]
     return [fmean(order[low:high]) for low, high in pairwise(ends)]
 
 
 def _within(value: float) -> float:
-    return min(value, _MOST_PERCENT)
+    return max(value, -_MOST_PERCENT)
 
 
 def _signed_ticks(low: float, high: float) -> list[float]:

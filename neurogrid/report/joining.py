@@ -8,7 +8,7 @@ from neurogrid.plural import plural
 from neurogrid.report import evaluated
 from neurogrid.report.evaluated import GROUPS, METHODS, OWN, Group
 from neurogrid.report.facts import RunFacts
-from neurogrid.report.household_charts import ByDays, Changes, by_days, changes
+from neurogrid.report.household_charts import ByDays, Gains, by_days, gains
 from neurogrid.report.table import NOTHING, Cell, Chart, Column, Section, Table, figure, number, percent
 
 _RIVALS = {"alone": "the same model trained alone", "median_28_days": "the 28-day median"}
@@ -29,7 +29,7 @@ def joining(facts: RunFacts) -> Section:
     groups = evaluated.groups(facts)
     if not groups:
         return Section("joining", title, missing=evaluated.unevaluated(facts))
-    charts = [chart for key, group in groups for rival in _RIVALS for chart in _changes(key, group, rival)]
+    charts = [chart for key, group in groups for rival in _RIVALS for chart in _gains(key, group, rival)]
     tables = [table for key, group in groups if (table := _table(key, group)).rows]
     claims = [claim for key, group in groups for claim in _claims(key, group)]
     found: list[dict[str, Any]] = (facts.evaluation or {}).get("parity") or []
@@ -47,31 +47,31 @@ def joining(facts: RunFacts) -> Section:
     )
     if not any("alone" in group["methods"] for _, group in groups):
         lead += " This evaluation has no model trained alone; the comparison `alone` makes one."
-    return Section("joining", title, lead, charts=tuple(charts), tables=tuple(tables), notes=tuple(claims))
+    return Section("joining", title, lead, points=tuple(claims), charts=tuple(charts), tables=tuple(tables))
 
 
-def relative_changes(group: Group, method: str, rival: str) -> list[float]:
-    """Each counted household's change of MAE in percent of the rival's; without those that lack one of them."""
+def percent_below(group: Group, method: str, rival: str) -> list[float]:
+    """How far each counted household's MAE lies below the rival's; without households that lack one of them."""
     found = []
     for household in group["households"]:
         mae = (group.get("mae_by_household") or {}).get(household, {})
         ours, theirs = evaluated.part(mae, method), evaluated.part(mae, rival)
         if math.isfinite(ours) and theirs > 0:
-            found.append(100 * (ours / theirs - 1))
+            found.append(100 * (1 - ours / theirs))
     return found
 
 
-def _changes(key: str, group: Group, rival: str) -> list[Chart]:
+def _gains(key: str, group: Group, rival: str) -> list[Chart]:
     ours = evaluated.used(group)
-    found = Changes(METHODS[ours], "good", relative_changes(group, ours, rival))
+    found = Gains(METHODS[ours], "good", percent_below(group, ours, rival))
     if not found.percent:
         return []
     others = [
-        Changes(METHODS[name], colour, own)
+        Gains(METHODS[name], colour, own)
         for name, colour in _LINES.items()
-        if name != ours and (own := relative_changes(group, name, rival))
+        if name != ours and (own := percent_below(group, name, rival))
     ]
-    return [changes(f"{GROUPS[key]}: against {_RIVALS[rival]}", found, others, _RIVALS[rival])]
+    return [gains(f"{GROUPS[key]}: against {_RIVALS[rival]}", found, others, _RIVALS[rival])]
 
 
 def _pairs(group: Group) -> list[dict[str, Any]]:
@@ -93,26 +93,32 @@ def claim(pair: dict[str, Any]) -> str:
         said = f"it is not shown that errors of {ours} and of {rival} differ"
     change, share = pair["mae_change_percent"], pair["better_share"]
     better = round(evaluated.part(share, "value") * pair["households"])
-    said += f": the mean MAE is {_change(change)}{_p_value(pair['corrected_p_value'])}. Better off "
+    said += f": the mean MAE is {_below_the_other(change)}{_p_value(pair['corrected_p_value'])}. Better off "
     said += "is" if better == 1 else "are"
-    said += f" {better} of {plural(pair['households'], 'household')} ({_share(share)})."
+    said += f" {better} of {plural(pair['households'], 'household')}, {_share(share)}."
     return said
 
 
-def _change(found: dict[str, Any]) -> str:
-    """Of a change in percent, positive above: `2.5% below its (95% interval 0.6% to 4.1% below)`."""
-    value, low, high = (evaluated.part(found, end) for end in ("value", "low", "high"))
+def _turned(change: dict[str, Any]) -> dict[str, Any]:
+    """A figure of percents above as one of percents below, as all other tables have it."""
+    ends = {"value": "value", "low": "high", "high": "low"}
+    return {end: None if change.get(other) is None else -change[other] for end, other in ends.items()}
+
+
+def _below_the_other(change: dict[str, Any]) -> str:
+    """Of percents above: `2.5% below the other’s (95% interval 0.6% to 4.1% below)`."""
+    value, low, high = (evaluated.part(_turned(change), end) for end in ("value", "low", "high"))
     if not math.isfinite(value):
         return "not defined"
-    said = f"{evaluated.below(-value)} the other’s"
+    said = f"{evaluated.below(value)} the other’s"
     if math.isfinite(low) and math.isfinite(high):
-        said += f" (95% interval {evaluated.interval(-high, -low)})"
+        said += f" (95% interval {evaluated.interval(low, high)})"
     return said
 
 
 def _share(found: dict[str, Any]) -> str:
     value, low, high = (evaluated.part(found, end) for end in ("value", "low", "high"))
-    ends = f", 95% interval {percent(low)} to {percent(high)}" if math.isfinite(low) and math.isfinite(high) else ""
+    ends = f" (95% interval {percent(low)} to {percent(high)})" if math.isfinite(low) and math.isfinite(high) else ""
     return percent(value) + ends
 
 
@@ -130,9 +136,9 @@ def _table(key: str, group: Group) -> Table:
                 METHODS[pair["method"]],
                 METHODS[pair["rival"]],
                 Cell(number(pair["households"])),
-                figure(pair["mae_change_percent"], 1),
+                figure(_turned(pair["mae_change_percent"]), 1),
                 figure(pair["better_share"], 0, factor=100),
-                Cell(number(pair["worst_tenth_percent"], 1)),
+                figure(_turned({"value": pair["worst_tenth_percent"]}), 1),
                 Cell(NOTHING if p_value is None else "< 0.001" if p_value < 0.001 else number(p_value, 3)),
                 pair["shown"] or "not shown to differ",
             ]
@@ -141,15 +147,15 @@ def _table(key: str, group: Group) -> Table:
         Column("Method", numeric=False),
         Column("Against", numeric=False),
         Column("Households"),
-        Column("Mean MAE", "% above the other’s"),
+        Column("Mean MAE", "% below the other’s"),
         Column("Better for", "% of households"),
-        Column("Worst tenth", "% above the other’s"),
+        Column("Worst tenth", "% below the other’s"),
         Column("p", "corrected"),
         Column("The error is", numeric=False),
     )
     note = (
-        "A negative figure means an error below the other’s. The worst tenth are the households that fare worst with "
-        "the method: the mean of their own changes. Comparisons with all other methods are in evaluation.md."
+        "A negative figure means an error above the other’s. The worst tenth are the households that fare worst with "
+        "the method: the mean of their own figures. Comparisons with all other methods are in evaluation.md."
     )
     marked = frozenset(i for i, pair in enumerate(pairs) if pair["method"] == evaluated.used(group))
     return Table(f"{GROUPS[key]}: household by household", columns, rows, marked, note)
@@ -194,9 +200,9 @@ def _parity_claims(found: Sequence[dict[str, Any]]) -> list[str]:
     for row in (found[0], found[-1])[: len(found)]:
         federated, personal = row["federated_better_share"], row["personal_better_share"]
         said.append(
-            f"Joining with {plural(row['days'], 'day')} of own readings, of {plural(row['households'], 'household')}: "
-            f"better than alone with the federated model as it is {_share(federated)}; fine-tuned at home "
-            f"{_share(personal)}."
+            f"With {plural(row['days'], 'day')} of own readings ({plural(row['households'], 'household')} that never "
+            f"trained), better off than alone are {_share(federated)} with the federated model as it is, and "
+            f"{_share(personal)} with it fine-tuned at home."
         )
     for name, words in (("federated", "the federated model as it is"), ("personal", "the fine-tuned one")):
         level = [row["days"] for row in found if _below(row, "alone") >= _below(row, name)]
