@@ -21,6 +21,7 @@ from neurogrid.workloads.meters.windows import MEDIAN, Batch, Indices, Shard, ga
 
 Array = npt.NDArray[np.float32]
 Rank = Literal["best", "median", "worst", "only"]
+Group = Literal["held_out", "trained"]
 SHOWN_DAYS, SHOWN_SLOTS = 7, 672
 """How much time of a household is shown, in whole forecasts: a week, less where slots are under a quarter hour."""
 SHOWN_INTERVAL = 0.8
@@ -66,13 +67,11 @@ class Candidate:
     Attributes:
         household_id: whose.
         mae_kwh, mase: of the method that is shown, over its whole test part.
-        stretch: what would be shown.
     """
 
     household_id: str
     mae_kwh: float
     mase: float
-    stretch: Stretch
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ class Example:
     """One household that is shown, and how its error ranks by MASE among those that could have been."""
 
     rank: Rank
-    group: Literal["held_out", "trained"]
+    group: Group
     household_id: str
     mae_kwh: float
     mase: float
@@ -189,18 +188,19 @@ def usual_day(household: Household) -> npt.NDArray[np.float64]:
     return mean_by_hour(household.kwh[household.observed] * np.float32(60 / household.meta.cadence_minutes), hour)
 
 
-def ranked(candidates: Sequence[Candidate], group: Literal["held_out", "trained"]) -> tuple[Example, ...]:
+def ranked(candidates: Sequence[Candidate]) -> dict[Rank, Candidate]:
     """The best, the median and the worst by MASE; of two the best and the worst, of one that."""
     order = sorted((c for c in candidates if np.isfinite(c.mase)), key=lambda c: (c.mase, c.household_id))
     if not order:
-        return ()
+        return {}
     last = len(order) - 1
     places: dict[int, Rank] = {0: "only"} if last == 0 else {last // 2: "median", 0: "best", last: "worst"}
-    return tuple(
-        Example(rank, group, c.household_id, round(c.mae_kwh, _DIGITS), round(c.mase, _DIGITS), c.stretch)
-        for place, rank in sorted(places.items())
-        for c in [order[place]]
-    )
+    return {rank: order[place] for place, rank in sorted(places.items())}
+
+
+def example(rank: Rank, group: Group, chosen: Candidate, shown: Stretch) -> Example:
+    """One that is kept."""
+    return Example(rank, group, chosen.household_id, round(chosen.mae_kwh, _DIGITS), round(chosen.mase, _DIGITS), shown)
 
 
 def cluster_days(manifest: Manifest, days: Mapping[str, npt.NDArray[np.float64]]) -> tuple[ClusterDay, ...]:

@@ -178,7 +178,7 @@ def detection(
     bounds = (np.nan, np.nan)
     some = hit + missed > 0
     if own_average_precision is not None:
-        own_ranked = resampler.mean(own_average_precision)
+        own_ranked = _mean_share(own_average_precision, resampler)
     if scores is not None:
         flat, shape = scores.reshape(len(scores), -1).astype(np.float64), scores.shape[1:]
         ranked = resampler.statistic(lambda counts: average_precision((counts @ flat).reshape(-1, *shape)))
@@ -193,7 +193,7 @@ def detection(
         accuracy=resampler.ratio(hit + right, hit + false + missed + right, most=1),
         average_precision=ranked,
         average_precision_bounds=bounds,
-        household_f1=resampler.mean(np.where(some, _divide(2 * hit, 2 * hit + false + missed), np.nan)),
+        household_f1=_mean_share(np.where(some, _divide(2 * hit, 2 * hit + false + missed), np.nan), resampler),
         household_average_precision=own_ranked,
         brier=brier,
     )
@@ -212,6 +212,12 @@ def reliability(scores: Counts, resampler: Resampler) -> tuple[ReliabilityBin, .
         surges = own[:, 1].sum(axis=-1).astype(np.float64)
         found.append(ReliabilityBin(int(every.sum()), said, resampler.ratio(surges, every, most=1)))
     return tuple(found)
+
+
+def _mean_share(values: Floats, resampler: Resampler) -> Figure:
+    """Mean of (n,) figures from 0 to 1, without those that are NaN; its interval stays there too."""
+    known = ~np.isnan(values)
+    return resampler.ratio(np.where(known, values, 0), known.astype(np.float64), most=1)
 
 
 def _from_above(counts: Floats | Counts) -> tuple[Floats, Floats]:

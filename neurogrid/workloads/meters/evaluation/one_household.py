@@ -8,16 +8,17 @@ from neurogrid.fl.record import weights_sha256
 from neurogrid.fl.update import Vector
 from neurogrid.workloads.meters.agent import completed
 from neurogrid.workloads.meters.evaluation import boosting
+from neurogrid.workloads.meters.evaluation.examples import Stretch, stretch
 from neurogrid.workloads.meters.evaluation.jobs import HouseholdFile, Reader
 from neurogrid.workloads.meters.evaluation.rivals import Own, Rivals
 from neurogrid.workloads.meters.evaluation.score import HouseholdScore, score_household
 from neurogrid.workloads.meters.evaluation.settings import EvaluationSettings
-from neurogrid.workloads.meters.forecast import Candidates
+from neurogrid.workloads.meters.forecast import Candidates, outputs
 from neurogrid.workloads.meters.models import build
 from neurogrid.workloads.meters.personal import Personal, personalise
 from neurogrid.workloads.meters.personal_files import PersonalFiles, newcomer
 from neurogrid.workloads.meters.tensors import model_shape
-from neurogrid.workloads.meters.windows import WindowSettings, build_shard
+from neurogrid.workloads.meters.windows import Array, Batch, Indices, WindowSettings, build_shard
 
 OWN_MODEL = "federated"
 """The method that is the run's own."""
@@ -55,7 +56,6 @@ def score_one(
         {**rivals.coefficients, **own.coefficients},
         {name: boosting.forecaster(text) for name, text in trees.items()},
         blends,
-        shown=_shown(weights, blends) if settings.show_households and OWN_MODEL in weights else None,
     )
 
 
@@ -64,9 +64,29 @@ def shown_method(settings: EvaluationSettings) -> str:
     return "served" if settings.personal else OWN_MODEL
 
 
-def _shown(weights: Mapping[str, Vector], blends: Mapping[str, Mapping[str, float]]) -> Candidates:
+def show_one(
+    file: HouseholdFile, read: Reader, *, settings: EvaluationSettings, weights: Mapping[str, Vector]
+) -> Stretch:
+    """Some days of forecasts by what a household with test windows uses; for the arguments see `score_one`."""
+    household = read(file)
+    own, blends = _own_models(file, household, settings, weights)
     shares = blends.get("served", {OWN_MODEL: 1.0})
-    return Candidates(weights, {name: share for name, share in shares.items() if share})
+    candidates = Candidates(own, {name: share for name, share in shares.items() if share})
+    model = build(settings.model, model_shape(settings.windows), seed=settings.seed)
+    shard = build_shard([(household, None)], settings.windows, ("test",))
+
+    def forecast(rows: Indices, batch: Batch) -> tuple[Array, Array]:
+        scaled, _, quantiles_kwh = outputs(model, candidates, shard, rows, batch)
+        return batch.base_kwh + batch.scale * scaled, quantiles_kwh
+
+    found = stretch(household, shard, forecast)
+    assert found is not None
+    return found
+
+
+def is_shown(windows: WindowSettings, _: HouseholdFile, found: Stretch) -> bool:
+    """Whether it can be a stretch of forecasts by the run's model."""
+    return found.is_of(windows.horizon_slots, windows.quantiles)
 
 
 def _own_models(
@@ -104,7 +124,7 @@ def own_methods(personal: PersonalFiles | None) -> tuple[str, ...]:
 
 
 def is_score(
-    windows: WindowSettings,
+    horizon: int,
     models: AbstractSet[str],
     others: AbstractSet[str],
     item: tuple[HouseholdFile, Own],
@@ -116,4 +136,4 @@ def is_score(
     forecasting, telling = {*others, *models, *own.coefficients}, {"usual_share", *models}
     # Whether a household has windows to grow trees from is known in its task alone.
     possible = [forecasting, {*forecasting, "gbm_alone"}][: 2 if own.boosts else 1]
-    return any(score.is_of(file.household_id, windows, names, telling) for names in possible)
+    return any(score.is_of(file.household_id, horizon, names, telling) for names in possible)

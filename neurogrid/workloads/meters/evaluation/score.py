@@ -18,7 +18,7 @@ from neurogrid.fl.weights import load
 from neurogrid.tasks import array_of
 from neurogrid.workloads.meters.evaluation import naive, ridge
 from neurogrid.workloads.meters.evaluation.boosting import Forecast
-from neurogrid.workloads.meters.evaluation.examples import Stretch, stretch, usual_day
+from neurogrid.workloads.meters.evaluation.examples import usual_day
 from neurogrid.workloads.meters.evaluation.metrics import (
     SCORE_BINS,
     Counts,
@@ -28,7 +28,6 @@ from neurogrid.workloads.meters.evaluation.metrics import (
     count_scores,
     mase_scale_kwh,
 )
-from neurogrid.workloads.meters.forecast import Candidates, outputs
 from neurogrid.workloads.meters.models import Forecaster, point
 from neurogrid.workloads.meters.personal import blended, usual
 from neurogrid.workloads.meters.windows import (
@@ -97,7 +96,6 @@ class HouseholdScore:
         mase_scale_kwh: see metrics.mase_scale_kwh.
         parts: by period; periods without windows are missing.
         usual_day: see examples.usual_day.
-        stretch: forecasts of some days; None where they are not asked for, or there are none.
     """
 
     household_id: str
@@ -105,21 +103,19 @@ class HouseholdScore:
     mase_scale_kwh: float
     parts: dict[Period, PartScore]
     usual_day: Floats
-    stretch: Stretch | None
 
     @property
     def quiet(self) -> bool:
         """Whether it falls under the rule of QUIET_SHARE."""
         return self.zero_share >= QUIET_SHARE
 
-    def is_of(self, household_id: str, windows: WindowSettings, forecasting: Names, telling: Names) -> bool:
+    def is_of(self, household_id: str, horizon: int, forecasting: Names, telling: Names) -> bool:
         """Whether it can be that household's, with these methods of forecasting, and of telling surges."""
         return (
             self.household_id == household_id
             and self.usual_day.shape == (HOURS,)
             and self.parts.keys() <= {"validation", "test"}
-            and all(part.has(windows.horizon_slots, forecasting, telling) for part in self.parts.values())
-            and (self.stretch is None or self.stretch.is_of(windows.horizon_slots, windows.quantiles))
+            and all(part.has(horizon, forecasting, telling) for part in self.parts.values())
         )
 
 
@@ -131,7 +127,6 @@ def score_household(
     coefficients: Mapping[str, Floats],
     forecasters: Mapping[str, Forecast] = MappingProxyType({}),
     blends: Mapping[str, Mapping[str, float]] = MappingProxyType({}),
-    shown: Candidates | None = None,
 ) -> HouseholdScore:
     """Scores every method on the household's validation and test windows.
 
@@ -143,7 +138,6 @@ def score_household(
         coefficients: by method, ridge's coefficients (h, p).
         forecasters: by method, what else forecasts loads, scaled as a batch's target.
         blends: by method, the shares of models, and of what is `usual`, in its forecast.
-        shown: what the forecasts of some days that are kept are made of; None keeps none.
     """
     shard = build_shard([(household, None)], windows, ("validation", "test"))
     end = household.slot(household.meta.train_end)
@@ -160,7 +154,6 @@ def score_household(
             if len(shard.origins[period])
         },
         usual_day=usual_day(household),
-        stretch=stretch(household, shard, partial(_shown_kwh, model, shown, shard)) if shown else None,
     )
 
 
@@ -215,13 +208,6 @@ def _score_part(
     surges = np.concatenate(every_label)
     exact = {method: average_precisions(np.concatenate(values), surges) for method, values in unrounded.items()}
     return PartScore(len(origins), load, absolute, squared, signed, narrow, exact, persistence)
-
-
-def _shown_kwh(
-    model: Forecaster, shown: Candidates, shard: Shard, rows: Indices, batch: Batch
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    forecast, _, quantiles_kwh = outputs(model, shown, shard, rows, batch)
-    return batch.base_kwh + batch.scale * forecast, quantiles_kwh
 
 
 def _run(model: Forecaster, weights: Vector, batch: Batch) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
