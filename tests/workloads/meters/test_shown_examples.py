@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from made_households import DAY, make_household
 
-from neurogrid.data.cleaning import Cleaning
+from neurogrid.config import load
+from neurogrid.data.cleaning import Cleaning, EtlSettings
 from neurogrid.data.household import Household
 from neurogrid.fl.local import LocalSettings
 from neurogrid.fl.weights import flatten
@@ -34,6 +35,7 @@ MODEL = ModelSettings(name="linear", hidden=8, layers=1, surge_hidden=4)
 LOCAL = LocalSettings("adam", 10, 32, 0.01, 0.05, 1.0, 0.0)
 CENTRAL = CentralSettings(WINDOWS, MODEL, LossSettings("l1", 1.0, 1.0), LOCAL, 60, (0.02,), 100, seed=5)
 SETTINGS = EvaluationSettings(WINDOWS, MODEL, (), CENTRAL, CENTRAL, BoostingSettings(WINDOWS, 5), seed=5)
+CLEANING = Cleaning("UTC", EtlSettings(**load("etl: {cadence_minutes: 120}").etl.model_dump()))
 STRETCH = Stretch("2024-03-01T00:00:00+00:00", (1.0,) * 3, (1.0,) * 3, (1.0,) * 3)
 
 
@@ -164,7 +166,7 @@ def test_with_quantiles_and_personal_models_a_weeks_interval_is_that_of_what_the
         own = personalise(shard, weights, personal, newcomer(shown.household_id))
         start = datetime.fromisoformat(shown.stretch.start)
         candidates = Candidates({"federated": weights, **own.weights}, own.shares)
-        made = forecast(household, build(MODEL, model_shape(windows), seed=5), candidates, windows, Cleaning(), start)
+        made = forecast(household, build(MODEL, model_shape(windows), seed=5), candidates, windows, CLEANING, start)
         assert shown.stretch.forecast_kwh[:3] == pytest.approx(made.forecast_kwh, abs=1e-4)
         assert shown.stretch.low_kwh[:3] == pytest.approx(made.quantiles_kwh[:, 0], abs=1e-4)
         assert shown.stretch.high_kwh[:3] == pytest.approx(made.quantiles_kwh[:, 2], abs=1e-4)
