@@ -26,7 +26,7 @@ from neurogrid.workloads.meters.evaluation.examples import (
 from neurogrid.workloads.meters.forecast import Candidates, forecast
 from neurogrid.workloads.meters.models import LossSettings, ModelSettings, build
 from neurogrid.workloads.meters.personal import PersonalSettings, personalise
-from neurogrid.workloads.meters.personal_files import PersonalFiles, newcomer
+from neurogrid.workloads.meters.personal_files import PersonalFiles
 from neurogrid.workloads.meters.tensors import model_shape
 from neurogrid.workloads.meters.windows import WindowSettings, build_shard
 
@@ -35,7 +35,7 @@ MODEL = ModelSettings(name="linear", hidden=8, layers=1, surge_hidden=4)
 LOCAL = LocalSettings("adam", 10, 32, 0.01, 0.05, 1.0, 0.0)
 CENTRAL = CentralSettings(WINDOWS, MODEL, LossSettings("l1", 1.0, 1.0), LOCAL, 60, (0.02,), 100, seed=5)
 SETTINGS = EvaluationSettings(WINDOWS, MODEL, (), CENTRAL, CENTRAL, BoostingSettings(WINDOWS, 5), seed=5)
-CLEANING = Cleaning("UTC", EtlSettings(**load("etl: {cadence_minutes: 120}").etl.model_dump()))
+CLEANING = Cleaning("UTC", EtlSettings(**load("").etl.model_dump() | {"cadence_minutes": 120}))
 STRETCH = Stretch("2024-03-01T00:00:00+00:00", (1.0,) * 3, (1.0,) * 3, (1.0,) * 3)
 
 
@@ -158,12 +158,13 @@ def test_with_quantiles_and_personal_models_a_weeks_interval_is_that_of_what_the
     found = evaluate(None, warehouse, manifest, {"federated": weights}, asked)
     assert (found.examples.method, found.examples.interval) == ("served", 0.8)
     by_id = {household.meta.household_id: household for household in households}
+    agents = {one.parts[0].household_id: one.agent_id for one in manifest.held_out}
     mae = found.parts["test"]["held_out"].mae_by_household
     for shown in found.examples.forecasts:
         assert shown.mae_kwh == pytest.approx(mae[shown.household_id]["served"], abs=5e-5)
         household = by_id[shown.household_id]
         shard = build_shard([(household, None)], windows, ("train", "validation"))
-        own = personalise(shard, weights, personal, newcomer(shown.household_id))
+        own = personalise(shard, weights, personal, agents[shown.household_id])
         start = datetime.fromisoformat(shown.stretch.start)
         candidates = Candidates({"federated": weights, **own.weights}, own.shares)
         made = forecast(household, build(MODEL, model_shape(windows), seed=5), candidates, windows, CLEANING, start)
