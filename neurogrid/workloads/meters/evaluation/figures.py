@@ -15,6 +15,7 @@ from neurogrid.workloads.meters.evaluation.metrics import (
     best_cut,
     confusion,
     detection,
+    reliability,
 )
 from neurogrid.workloads.meters.evaluation.paired import Paired, compare
 from neurogrid.workloads.meters.evaluation.result import GroupFigures, MethodFigures, SurgeFigures
@@ -149,7 +150,9 @@ def _surges(parts: Sequence[PartScore], cuts: Cuts, resampler: Resampler) -> tup
         methods["persistence"] = detection(persistence[:, row], None, None, resampler)
         methods["always"] = detection(np.stack([yes, no, none, none], axis=1), None, None, resampler)
         methods["never"] = detection(np.stack([none, none, yes, no], axis=1), None, None, resampler)
-        found.append(SurgeFigures(name, resampler.ratio(yes.astype(float), (yes + no).astype(float), most=1), methods))
+        prevalence = resampler.ratio(yes.astype(float), (yes + no).astype(float), most=1)
+        likely = {method: reliability(scored[:, row], resampler) for method, scored in counts.items()}
+        found.append(SurgeFigures(name, prevalence, methods, likely if name == "any" else {}))
     return tuple(found)
 
 

@@ -16,6 +16,8 @@ SCORE_LIMIT, SCORE_STEP = 10.0, 0.05
 SCORE_BINS = int(2 * SCORE_LIMIT / SCORE_STEP) + 1
 """Surge scores are logits, rounded to steps of 0.05 between -10 and 10 and counted: what a household sends back stays
 small, and sums over households stay exact. Whether a surge is said is decided by the rounded score."""
+_CHANCES = 1 / (1 + np.exp(SCORE_LIMIT - SCORE_STEP * np.arange(SCORE_BINS)))  # that each bin stands for
+RELIABILITY_BINS = 10
 _EULER = 0.5772156649015329
 _HARMONIC = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, 65))])
 
@@ -133,6 +135,8 @@ class Detection:
         average_precision_bounds: between what that of the unrounded scores lies.
         household_f1, household_average_precision: means over households of their own, of those that have a surge;
             the average precision is exact.
+        brier: mean squared distance of the probability from what came, 0 or 1 (Brier 1950), of all windows together;
+            NaN where there is no score. Probabilities are those of the rounded scores.
     """
 
     precision: Figure
@@ -143,6 +147,22 @@ class Detection:
     average_precision_bounds: tuple[float, float]
     household_f1: Figure
     household_average_precision: Figure
+    brier: Figure
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """Windows whose surge was said to be about as likely, of all households together.
+
+    Attributes:
+        windows: how many.
+        said: mean of their probabilities.
+        observed: share of them that had a surge.
+    """
+
+    windows: int
+    said: float
+    observed: Figure
 
 
 def detection(
@@ -157,17 +177,19 @@ def detection(
         resampler: of the n households.
     """
     hit, false, missed, right = confusions.astype(np.float64).T
-    ranked = own_ranked = UNDEFINED
+    ranked = own_ranked = brier = UNDEFINED
     bounds = (np.nan, np.nan)
     some = hit + missed > 0
     if own_average_precision is not None:
-        own_ranked = resampler.mean(own_average_precision)
+        own_ranked = _mean_share(own_average_precision, resampler)
     if scores is not None:
         used = scores[..., scores.any(axis=(0, 1))]  # most steps are empty, and add nothing
         flat, shape = used.reshape(len(used), -1).astype(np.float64), used.shape[1:]
         ranked = resampler.statistic(lambda counts: average_precision((counts @ flat).reshape(-1, *shape)))
         least, most = average_precision_bounds(scores.sum(0))
         bounds = (float(least), float(most))
+        missed_by = scores[:, 0] @ _CHANCES**2 + scores[:, 1] @ (1 - _CHANCES) ** 2
+        brier = resampler.ratio(missed_by, scores.sum(axis=(1, 2)).astype(np.float64), most=1)
     return Detection(
         precision=resampler.ratio(hit, hit + false, most=1),
         recall=resampler.ratio(hit, hit + missed, most=1),
@@ -175,9 +197,31 @@ def detection(
         accuracy=resampler.ratio(hit + right, hit + false + missed + right, most=1),
         average_precision=ranked,
         average_precision_bounds=bounds,
-        household_f1=resampler.mean(np.where(some, _divide(2 * hit, 2 * hit + false + missed), np.nan)),
+        household_f1=_mean_share(np.where(some, _divide(2 * hit, 2 * hit + false + missed), np.nan), resampler),
         household_average_precision=own_ranked,
+        brier=brier,
     )
+
+
+def reliability(scores: Counts, resampler: Resampler) -> tuple[ReliabilityBin, ...]:
+    """(n, 2, SCORE_BINS) counts of n households by tenths of the probability, without empty ones."""
+    tenth = np.minimum((_CHANCES * RELIABILITY_BINS).astype(np.int64), RELIABILITY_BINS - 1)
+    found = []
+    for number in range(RELIABILITY_BINS):
+        own = scores[..., tenth == number]
+        every = own.sum(axis=(1, 2)).astype(np.float64)
+        if not every.any():
+            continue
+        said = float(own.sum(axis=(0, 1)) @ _CHANCES[tenth == number] / every.sum())
+        surges = own[:, 1].sum(axis=-1).astype(np.float64)
+        found.append(ReliabilityBin(int(every.sum()), said, resampler.ratio(surges, every, most=1)))
+    return tuple(found)
+
+
+def _mean_share(values: Floats, resampler: Resampler) -> Figure:
+    """Mean of (n,) figures from 0 to 1, without those that are NaN; its interval stays there too."""
+    known = ~np.isnan(values)
+    return resampler.ratio(np.where(known, values, 0), known.astype(np.float64), most=1)
 
 
 def _from_above(counts: Floats | Counts) -> tuple[Floats, Floats]:
