@@ -59,10 +59,12 @@ def words(notebook: NotebookNode) -> list[str]:
 
 
 def alike(one: str, other: str) -> bool:
+    if one == other:  # `NaN` is a number too, and none is near it
+        return True
     try:
         return abs(float(one) - float(other)) <= max(ALIKE / 2, ALIKE * abs(float(one)))
     except ValueError:
-        return one == other
+        return False
 
 
 def test_the_notebook_is_small_and_has_what_anybody_can_run() -> None:
@@ -98,6 +100,8 @@ def test_the_comparison_of_outputs_sees_what_changed() -> None:
     assert not alike("0.50", "0.61")
     assert not alike("mae_kwh", "rmse_kwh")
     assert not alike("22", "26")
+    assert alike("NaN", "NaN")
+    assert not alike("NaN", "0.1")
 
 
 @pytest.mark.slow
