@@ -16,7 +16,7 @@ DEMO := build/demo
 HAS_PYTHON = command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is needed; name another Python 3.11 with PYTHON=..." >&2; exit 2; }
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-k8s demo attackers watch dashboards-json test slow check results bench picture docs chart-docs cluster-test cluster-test-first cluster-test-others lock clean
+.PHONY: help setup setup-k8s demo attackers watch dashboards-json test slow check results bench picture notebook docs chart-docs cluster-test cluster-test-first cluster-test-others lock clean
 
 # What speaks to a cluster needs little; all of it serves, too, where it is there already.
 LIGHT := $(firstword $(wildcard .venv/.ready) .venv/.k8s)
@@ -112,6 +112,9 @@ bench: setup ## docs/benchmarks.md: rounds and ETL, each against a peer in the s
 
 picture: demo ## docs/report.png from the demo's report; needs chromium
 	$(BIN)/python -m neurogrid.report.picture $(DEMO)/warehouse docs/report.png
+
+notebook: setup ## notebooks/demo.ipynb again, with what its cells give; two minutes
+	$(BIN)/python notebooks/make.py notebooks/demo.ipynb
 
 docs: setup ## docs/config.md from the schema
 	$(BIN)/neurogrid config schema > docs/config.md

@@ -48,6 +48,11 @@ class Place:
         """Whether a folder is there; in an object store, whether something lies under that name."""
         return bool(self.filesystem.get_file_info(self.path).type == fs.FileType.Directory)
 
+    @property
+    def size_bytes(self) -> int:
+        """Of the file; 0 where there is none."""
+        return self.filesystem.get_file_info(self.path).size or 0
+
     def read_bytes(self) -> bytes:
         """The whole file; raises FileNotFoundError, also where a folder, a pipe or a device has its name."""
         if self.is_local and not Path(self.path).is_file():

@@ -5,6 +5,7 @@ scaled and filled as the ETL does it.
 """
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -53,6 +54,22 @@ class EtlSettings:
         """What is done where more than one thing is right."""
         return Treatment(self.max_power_kw, self.registers, self.net_meters, self.catch_up, self.estimated)
 
+    def refuse_impossible(self) -> None:
+        """Raises ValueError where a number is none that the config allows; for settings that come from a file."""
+        shares = self.train_share, self.validation_share, 1 - self.train_share - self.validation_share
+        numbers = {
+            "trailing_slots": self.trailing_slots >= 1,
+            "weather_last_known_hours": self.weather_last_known_hours >= 0,
+            "train_share and validation_share": all(0 < share < 1 for share in shares),
+            "surge_percentile": 50 < self.surge_percentile < 100,
+            "max_power_kw": 0 < self.max_power_kw < math.inf,
+            "longest_gap_days": 0 < self.longest_gap_days < math.inf,
+            "listed_per_kind": self.listed_per_kind >= 1,
+        }
+        for name, possible in numbers.items():
+            if not possible:
+                raise ValueError(f"{name} cannot be what the settings of the ETL say")
+
 
 @dataclass(frozen=True)
 class Cleaning:
@@ -84,6 +101,7 @@ class Cleaning:
             first = error.errors()[0]
             raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
         found.refuse_unknown_zone()
+        found.settings.refuse_impossible()
         return found
 
     def refuse_unknown_zone(self) -> None:

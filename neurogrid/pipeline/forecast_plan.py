@@ -178,7 +178,10 @@ def _moment(at: str, minutes: int) -> datetime:
         raise UsageError("--at is not a moment in ISO 8601", found=at, fix=fix) from error
     if found.utcoffset() is None:
         raise UsageError("--at has no offset from UTC, so it is not known which moment it means", found=at, fix=fix)
-    found = found.astimezone(UTC)
+    try:
+        found = found.astimezone(UTC)
+    except OverflowError as error:
+        raise UsageError("--at is no moment that a forecast can have", found=at, fix=fix) from error
     if found.timestamp() % (60 * minutes):
         raise UsageError(
             f"--at is not the start of a slot of {minutes} min",

@@ -1,7 +1,7 @@
 """What `neurogrid.load` gives: a run's model with an interface for notebooks that is meant to last (docs/python.md)."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from neurogrid.data.household import Household
 from neurogrid.errors import InputError
 from neurogrid.fl.weights import flatten
 from neurogrid.serving.folder import About, read_folder
-from neurogrid.serving.readings import households, with_timezone
+from neurogrid.serving.readings import households, moment_of, with_timezone
 from neurogrid.storage import place
 from neurogrid.workloads.meters.evaluation.score import score_household
 from neurogrid.workloads.meters.fleet import table_of
@@ -89,16 +89,14 @@ class Model:
         Raises:
             InputError: the readings, or one of the other arguments, cannot be used; says why and what to do.
         """
-        slots = horizon or self.horizon_slots
-        if not 1 <= slots <= self.horizon_slots or horizon == 0:
-            raise InputError(f"horizon has to be from 1 to {self.horizon_slots}", found=str(horizon))
-        if at is not None and at.utcoffset() is None:
-            raise InputError("at has no offset from UTC", found=at.isoformat(), fix="give tzinfo, e.g. datetime.UTC")
+        slots = self.horizon_slots if horizon is None else horizon
+        if not isinstance(slots, int | np.integer) or not 1 <= slots <= self.horizon_slots:
+            raise InputError(f"horizon has to be from 1 to {self.horizon_slots}", found=f"{horizon!r:.80}")
+        moment = None if at is None else moment_of(at, "at")
         cleaning = with_timezone(self.about.cleaning, timezone)
         forecasts, own = [], Candidates({FEDERATED: flatten(self._forecaster)}, {FEDERATED: 1.0})
         for household in self._households(readings, start, timezone, weather):
             name = household.meta.household_id
-            moment = None if at is None else datetime.fromtimestamp(at.timestamp(), UTC)
             try:
                 made = forecast(household, self._forecaster, own, self.about.windows, cleaning, moment)
             except NoForecastError as error:

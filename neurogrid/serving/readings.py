@@ -7,7 +7,7 @@ goes on, because nobody is there to ask; here somebody is, and is told.
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,10 @@ USED_ALL_THE_SAME = {Fault.NULL_VALUE, Fault.OTHER_STEP, Fault.CATCH_UP}
 """What the ETL does about these is what anybody would want: a gap is a gap."""
 DOUBTFUL = {Fault.LOCAL_AS_UTC, Fault.UNIT_CHANGE, Fault.POWER, Fault.REGISTER_RESET}
 """Possible, and most likely a mistake: said in a warning."""
+_HINTS = {
+    Fault.ABSURD: "give kWh a slot; Wh are a thousand times as many",
+    Fault.SNAPPED: 'round the times, for example with readings.index.round("min")',
+}
 ALONE = "household"
 """Name of a household that has none."""
 _WEATHER = "given"
@@ -77,12 +81,16 @@ def _given(readings: Any, start: datetime | None, cadence_minutes: int) -> Itera
         if start is not None:
             raise InputError("start is for readings without an index", fix="leave it out: the index has the times")
         starts = _times(readings.index, "readings")
-        columns = {readings.name: readings} if isinstance(readings, pd.Series) else dict(readings.items())
-        if len(columns) < (1 if isinstance(readings, pd.Series) else len(readings.columns)):
-            raise InputError("readings has two columns of the same name", found=", ".join(map(str, readings.columns)))
-        for name, column in columns.items():
-            named = ALONE if name is None else str(name)
-            yield _Given(named, starts, _numbers(column, named))
+        if isinstance(readings, pd.Series):
+            columns = [(ALONE if readings.name is None else str(readings.name), readings)]
+        else:
+            columns = [(str(name), column) for name, column in readings.items()]
+        if not columns:
+            raise InputError("readings has no columns", fix="give one for each household")
+        if len({name for name, _ in columns}) < len(columns):
+            raise InputError("readings has two columns of the same name", found=", ".join(name for name, _ in columns))
+        for name, column in columns:
+            yield _Given(name, starts, _numbers(column, name))
         return
     if start is None:
         raise InputError(
@@ -91,7 +99,7 @@ def _given(readings: Any, start: datetime | None, cadence_minutes: int) -> Itera
             fix="give start=datetime(2024, 1, 1, tzinfo=UTC), or a pandas Series whose index has the times in UTC",
         )
     kwh = _numbers(readings, ALONE)
-    first = _moment_us(start, "start")
+    first = (moment_of(start, "start") - datetime.fromtimestamp(0, UTC)) // timedelta(microseconds=1)
     yield _Given(ALONE, first + np.arange(len(kwh), dtype=np.int64) * cadence_minutes * MINUTE_US, kwh)
 
 
@@ -124,6 +132,8 @@ def _numbers(values: Any, name: str) -> npt.NDArray[np.float64]:
         kwh = values.to_numpy(np.float64, na_value=np.nan) if is_series else np.asarray(values, np.float64)
     except (TypeError, ValueError) as error:
         raise InputError(f"readings of {name} are not all numbers", found=str(error)[:200]) from error
+    if getattr(values, "dtype", None) in (np.dtype(bool), np.dtype(complex)):
+        raise InputError(f"readings of {name} are not all numbers", found=str(values.dtype))
     if kwh.ndim != 1 or not np.isfinite(kwh).any():
         found = "none" if kwh.size == 0 or kwh.ndim == 1 else f"an array of shape {kwh.shape}"
         raise InputError(f"readings of {name}: one number a slot is needed", found=found)
@@ -150,7 +160,9 @@ def _household(
         made = clean_household(names, grid, station, cleaning.timezone, cadence_minutes, cleaning.settings)
     except UnusableFileError as error:
         raise InputError(
-            f"readings of {given.name} cannot be used", found=f"{MEANINGS[error.fault]}: {error.text}"
+            f"readings of {given.name} cannot be used",
+            found=f"{MEANINGS[error.fault]}: {error.text}",
+            fix=_HINTS[Fault.ABSURD] if faults.counts[Fault.ABSURD] else "",
         ) from error
     _warn(given.name, faults, grid.kwh * 60 / grid.cadence_minutes, cleaning)
     return household_from(pa.BufferReader(parquet_bytes(made, "none")))
@@ -162,7 +174,12 @@ def _labelled(given: _Given, cadence_minutes: int) -> Labelled:
     if not len(steps):
         raise InputError(f"readings of {given.name}: one reading is too few", fix="give weeks of them")
     step = int(steps[np.argmax(counts)])
-    if step < 1 or (cadence_minutes % step and step % cadence_minutes) or 1440 % step:
+    if step < 1:
+        raise InputError(
+            f"readings of {given.name} are less than a minute apart",
+            fix=f"sum them up to slots of {cadence_minutes} min",
+        )
+    if (cadence_minutes % step and step % cadence_minutes) or 1440 % step:
         raise InputError(
             f"readings of {given.name} are {step} minutes apart",
             found=f"the model has slots of {cadence_minutes} min",
@@ -186,11 +203,10 @@ def _refuse_faults(name: str, faults: FaultLog) -> None:
     for note in faults.notes:
         if note.kind in USED_ALL_THE_SAME | DOUBTFUL:
             continue
-        hint = "is the unit kWh a slot? Wh are a thousand times as many" if note.kind == Fault.ABSURD else ""
         raise InputError(
             f"readings of {name} have {faults.counts[note.kind]:,} that cannot be used as they stand",
             found=f"{MEANINGS[Fault(note.kind)]}; the first: {note.text}",
-            fix=hint or "leave them out, or set them to NaN",
+            fix=_HINTS.get(Fault(note.kind), "leave them out, or set them to NaN"),
         )
 
 
@@ -220,25 +236,40 @@ def _station(weather: Any) -> Station:
     values = np.full((int(hours[-1] - hours[0]) + 1, len(VARIABLES)), np.nan)
     for column, name in enumerate(VARIABLES):
         if name in weather.columns:
-            values[hours - hours[0], column] = weather[name].to_numpy(np.float64)
+            try:
+                values[hours - hours[0], column] = weather[name].to_numpy(np.float64, na_value=np.nan)
+            except (TypeError, ValueError) as error:  # words; two columns of the same name
+                raise InputError(f"{name} of weather is not one column of numbers", found=str(error)[:200]) from error
     values[np.isinf(values)] = np.nan
     return Station(int(hours[0]), values, FaultLog(0))
 
 
-def _moment_us(moment: datetime, what: str) -> int:
+def moment_of(moment: Any, what: str) -> datetime:
+    """The moment in UTC; raises InputError where it is none, or has no offset from UTC."""
+    if not isinstance(moment, datetime) or pd.isna(moment):
+        raise InputError(
+            f"{what} is no datetime",
+            found=f"{moment!r:.80}",
+            fix="give one like datetime(2024, 1, 1, tzinfo=UTC), or pandas.Timestamp(..., tz=...)",
+        )
     if moment.utcoffset() is None:
         raise InputError(
             f"{what} has no offset from UTC, so it is not known which moment it means",
             found=moment.isoformat(),
             fix="give tzinfo, for example datetime.UTC",
         )
-    return (moment - datetime.fromtimestamp(0, moment.tzinfo)) // timedelta(microseconds=1)
+    try:
+        return datetime.fromtimestamp(0, UTC) + (moment - datetime.fromtimestamp(0, UTC))
+    except OverflowError as error:
+        raise InputError(f"{what} is no moment that a forecast can have", found=moment.isoformat()) from error
 
 
 def with_timezone(cleaning: Cleaning, timezone: str | None) -> Cleaning:
     """The same with another time zone; raises InputError where there is none of that name."""
     if timezone is None:
         return cleaning
+    if not isinstance(timezone, str):
+        raise InputError("timezone has to be a name", found=f"{timezone!r:.80}", fix="give a name like Europe/Zurich")
     try:
         found = replace(cleaning, timezone=timezone)
         found.refuse_unknown_zone()

@@ -227,6 +227,7 @@ def test_gaps_before_the_forecast_are_counted_and_a_moment_without_readings_is_r
         (("--at", "2024-02-29T13:30"), "no offset from UTC", "2024-02-29T13:30"),
         (("--at", "soon"), "--at is not a moment", "soon"),
         (("--at", "2024-02-29T13:31Z"), "--at is not the start of a slot of 15 min", "2024-02-29T13:31:00"),
+        (("--at", "0001-01-01T00:00+05:00"), "--at is no moment that a forecast can have", "0001-01-01"),
         (("--horizon", 5), "--horizon has to be from 1 to 4", "5"),
         (("--horizon", 0), "--horizon has to be from 1 to 4", "0"),
         (("--out", "forecasts.xlsx"), "--out has to end with .parquet or .csv", "forecasts.xlsx"),

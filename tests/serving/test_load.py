@@ -17,6 +17,7 @@ from exported_model import write_model
 from safetensors.numpy import load_file, save_file
 
 import neurogrid
+from neurogrid.data.weather import VARIABLES
 from neurogrid.errors import InputError
 from neurogrid.serving.model import Model
 from neurogrid.serving.readings import ReadingsWarning
@@ -138,6 +139,13 @@ WRONG: list[tuple[str, Callable[[pd.Series], Any], str]] = [
     ("no index", lambda s: s.to_numpy(), "need the start of their first slot"),
     ("a table", lambda s: s.to_numpy().reshape(-1, 2), "need the start"),
     ("None", lambda s: None, "need the start"),
+    ("Wh", lambda s: s * 1000, "give kWh a slot"),
+    ("seconds", lambda s: s.set_axis(pd.date_range(BEGIN, periods=len(s), freq="10s")), "less than a minute apart"),
+    ("beside slots", lambda s: s.set_axis(s.index + pd.Timedelta("14s")), "round the times"),
+    ("yes and no", lambda s: s > 0.3, "not all numbers"),
+    ("no columns", lambda s: pd.DataFrame(index=s.index), "has no columns"),
+    ("1 and '1'", lambda s: pd.DataFrame({1: s, "1": s}), "two columns of the same name"),
+    ("too short", lambda s: s[:167], "the model needs 168"),
 ]
 
 
@@ -158,6 +166,14 @@ def test_readings_that_cannot_be_used_are_refused_in_words(
         ({"at": datetime(2022, 5, 1)}, "at has no offset"),
         ({"at": datetime(2035, 5, 1, tzinfo=UTC)}, "nothing was measured in the 10 slots"),
         ({"at": datetime(2022, 5, 1, 0, 30, tzinfo=UTC)}, "not the start of a slot"),
+        ({"at": "2022-05-01T00:00Z"}, "at is no datetime"),
+        ({"at": pd.NaT}, "at is no datetime"),
+        ({"at": datetime.max.replace(tzinfo=UTC)}, "would begin in the year 9999"),
+        ({"at": datetime(1900, 1, 1, tzinfo=UTC)}, "0 slots of readings before the forecast"),
+        ({"horizon": 2.5}, "horizon has to be from 1 to 3"),
+        ({"horizon": "3"}, "horizon has to be from 1 to 3"),
+        ({"timezone": 1}, "timezone has to be a name"),
+        ({"weather": pd.DataFrame({VARIABLES[0]: ["mild"]}, pd.DatetimeIndex([BEGIN]))}, "not one column of numbers"),
         ({"horizon": 4}, "horizon has to be from 1 to 3"),
         ({"horizon": 0}, "horizon has to be from 1 to 3"),
         ({"start": BEGIN}, "start is for readings without an index"),
@@ -194,6 +210,26 @@ def changed(folder: Path, copy: Path, **others: Any) -> Path:
     return copy
 
 
+def settings(about: dict[str, Any], **others: Any) -> dict[str, Any]:
+    cleaning = about["cleaning"]
+    return {"cleaning": {**cleaning, "settings": {**cleaning["settings"], **others}}}
+
+
+def test_sizes_that_weights_do_not_have_take_no_memory_and_a_huge_file_is_not_read(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    about = json.loads((folder / "neurogrid.json").read_text())
+    monkeypatch.setattr("neurogrid.serving.folder.build", lambda *_, **__: pytest.fail("was built"))
+    with pytest.raises(InputError, match="holds another model"):
+        neurogrid.load(changed(folder, tmp_path / "a", model={**about["model"], "name": "city_lstm"}))
+    for name, size in (("neurogrid.json", 2 << 20), ("weights.safetensors", 5 << 30)):
+        copy = changed(folder, tmp_path / name)
+        with (copy / name).open("wb") as file:
+            file.truncate(size)  # of holes, so it takes no disk
+        with pytest.raises(InputError, match=f"has {size:,} bytes"):
+            neurogrid.load(copy)
+
+
 def test_a_folder_that_is_no_model_or_was_changed_is_refused_in_words(folder: Path, tmp_path: Path) -> None:
     about = json.loads((folder / "neurogrid.json").read_text())
     cases = {
@@ -204,6 +240,12 @@ def test_a_folder_that_is_no_model_or_was_changed_is_refused_in_words(folder: Pa
         "holds another model": {"model": {**about["model"], "name": "city_lstm"}},
         "cadence_minutes is 7": {"cadence_minutes": 7},
         "there is no time zone": {"cleaning": {**about["cleaning"], "timezone": "/etc"}},
+        "weights.safetensors holds": {"model": {**about["model"], "name": "city_lstm", "hidden": 100_000}},
+        "layers is 100000": {"model": {**about["model"], "layers": 100_000}},
+        "features or known are not those": {"features": about["features"][::-1]},
+        "run is no run's name": {"run": "\x1b[31m"},
+        "train_share and validation_share cannot be": settings(about, train_share=-1.0),
+        "max_power_kw cannot be": settings(about, max_power_kw=float("nan")),
         "windows.history_slots": {"windows": {**about["windows"], "history_slots": "10"}},
         "is not the file that neurogrid.json names": {"files": {}},
     }
@@ -222,13 +264,19 @@ def test_a_folder_that_is_no_model_or_was_changed_is_refused_in_words(folder: Pa
         neurogrid.load(changed(tmp_path / "1", tmp_path / "a", model=about["model"]))
 
 
-def test_weights_that_are_not_finite_are_refused(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("value", "kind", "words"),
+    [(np.nan, np.float32, "not finite"), (1e300, np.float64, "not of 32-bit floating point")],
+)
+def test_weights_that_are_not_finite_or_of_another_type_are_refused(
+    folder: Path, tmp_path: Path, value: float, kind: type, words: str
+) -> None:
     tensors = load_file(folder / "weights.safetensors")
-    tensors["forecast.bias"][:] = np.nan
+    tensors["forecast.bias"] = np.full(tensors["forecast.bias"].shape, value, kind)
     copy = changed(folder, tmp_path / "copy")
     save_file(tensors, copy / "weights.safetensors")
     about = json.loads((copy / "neurogrid.json").read_text())
     about["files"]["weights.safetensors"] = hashlib.sha256((copy / "weights.safetensors").read_bytes()).hexdigest()
     (copy / "neurogrid.json").write_text(json.dumps(about))
-    with pytest.raises(InputError, match="not finite"):
+    with pytest.raises(InputError, match=words):
         neurogrid.load(copy)

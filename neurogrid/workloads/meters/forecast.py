@@ -35,6 +35,8 @@ from neurogrid.workloads.meters.windows import (
 
 Floats = Annotated[npt.NDArray[np.float32], array_of(np.float32)]
 Array = npt.NDArray[np.float32]
+_LAST_YEAR = 9990
+"""In a later one the slots of a forecast may lie after the last moment that a datetime can have."""
 FEDERATED, PERSONAL, USUAL = "federated", "personal", "usual"
 """What a forecast comes from: the run's own model; what the household has made of it for itself; what is usual."""
 
@@ -167,6 +169,8 @@ def _origin(household: Household, settings: WindowSettings, at: datetime | None)
     """Row of the first slot to forecast, which may be the one after the last or a later one."""
     meta, rows = household.meta, len(household.kwh)
     minutes = meta.cadence_minutes
+    if at is not None and at.year > _LAST_YEAR:
+        raise NoForecastError(f"the forecast would begin in the year {at.year}")
     origin = rows if at is None else household.slot(at)
     if at is not None and meta.first + origin * timedelta(minutes=minutes) != at:
         raise NoForecastError(f"{at.isoformat()} is not the start of a slot of {minutes} min")
