@@ -130,6 +130,8 @@ class Detection:
         average_precision_bounds: between what that of the unrounded scores lies.
         household_f1, household_average_precision: means over households of their own, of those that have a surge;
             the average precision is exact.
+        household_f1_above_usual: by how much `household_f1` lies above that of the share of the slot's usual surges,
+            household by household; not defined where that is not told.
     """
 
     precision: Figure
@@ -140,10 +142,21 @@ class Detection:
     average_precision_bounds: tuple[float, float]
     household_f1: Figure
     household_average_precision: Figure
+    household_f1_above_usual: Figure
+
+
+def own_f1(confusions: Counts) -> Floats:
+    """(n,) F1 of each household's (n, 4) confusion; NaN for one without a surge."""
+    hit, false, missed, _ = confusions.astype(np.float64).T
+    return np.where(hit + missed > 0, _divide(2 * hit, 2 * hit + false + missed), np.nan)
 
 
 def detection(
-    confusions: Counts, scores: Counts | None, own_average_precision: Floats | None, resampler: Resampler
+    confusions: Counts,
+    scores: Counts | None,
+    own_average_precision: Floats | None,
+    resampler: Resampler,
+    usual_f1: Floats | None = None,
 ) -> Detection:
     """Figures of households.
 
@@ -152,11 +165,15 @@ def detection(
         scores: (n, 2, SCORE_BINS) counts; None of what has no scores.
         own_average_precision: (n,) see `average_precisions`; None of what has no scores.
         resampler: of the n households.
+        usual_f1: (n,) see `own_f1`, of the share of usual surges; None where it is not told.
     """
     hit, false, missed, right = confusions.astype(np.float64).T
-    ranked = own_ranked = UNDEFINED
+    ranked = own_ranked = above = UNDEFINED
     bounds = (np.nan, np.nan)
-    some = hit + missed > 0
+    f1 = own_f1(confusions)
+    if usual_f1 is not None:
+        known = ~np.isnan(f1) & ~np.isnan(usual_f1)
+        above = resampler.ratio(np.where(known, f1 - usual_f1, 0), known.astype(float), least=-1, most=1)
     if own_average_precision is not None:
         own_ranked = resampler.mean(own_average_precision)
     if scores is not None:
@@ -171,8 +188,9 @@ def detection(
         accuracy=resampler.ratio(hit + right, hit + false + missed + right, most=1),
         average_precision=ranked,
         average_precision_bounds=bounds,
-        household_f1=resampler.mean(np.where(some, _divide(2 * hit, 2 * hit + false + missed), np.nan)),
+        household_f1=resampler.mean(f1),
         household_average_precision=own_ranked,
+        household_f1_above_usual=above,
     )
 
 
