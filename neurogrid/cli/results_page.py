@@ -157,8 +157,6 @@ def _goals(goals: Sequence[Goal]) -> Iterator[str]:
     yield ""
     yield "## Goals"
     yield ""
-    yield _reached(goals)
-    yield ""
     yield (
         "Where a figure has a 95% interval, the whole interval has to meet the goal, with every seed. The worst tenth, "
         "multiples, minutes and the MAE above another run's have no interval: there the figure itself has to, with "
