@@ -20,6 +20,7 @@ from neurogrid.workloads.meters.evaluation.metrics import (
     detection,
     mase_scale_kwh,
     reliability,
+    own_f1,
 )
 
 
@@ -171,6 +172,32 @@ def test_reliability_is_how_often_a_surge_came_by_tenths_of_its_chance() -> None
     # A chance of a half is the lowest of the sixth tenth, whatever float says.
     even = reliability(count_scores(np.zeros((1, 1), np.float32), np.ones((1, 1), np.float32)), Resampler.of(1, 1, "x"))
     assert [(one.windows, one.said) for one in even] == [(1, 0.5)]
+def test_a_gain_over_the_usual_share_is_that_of_each_households_own_f1_with_a_paired_interval() -> None:
+    random = np.random.default_rng(3)
+    surges = random.integers(20, 60, 40)
+    usual_hits = (surges * random.uniform(0.1, 0.9, 40)).astype(np.int64)
+    hits = np.minimum(usual_hits + 1, surges)
+    surges[0] = hits[0] = usual_hits[0] = 0  # without a surge: not counted
+
+    def confusions(found: np.ndarray) -> np.ndarray:
+        return np.stack([found, np.full(40, 5), surges - found, np.full(40, 900)], axis=1)
+
+    ours, usual = confusions(hits), confusions(usual_hits)
+    figures = detection(ours, None, None, Resampler.of(40, 1, "x"), own_f1(usual))
+    gains = [
+        2 * a[0] / (2 * a[0] + a[1] + a[2]) - 2 * b[0] / (2 * b[0] + b[1] + b[2])
+        for a, b in zip(ours, usual, strict=True)
+        if a[0]
+    ]
+    gain = figures.household_f1_above_usual
+    assert len(gains) == 39
+    assert gain.value == pytest.approx(np.mean(gains))
+    assert 0 < gain.low < gain.value < gain.high
+    # Households differ much more than the two methods do within each of them.
+    assert figures.household_f1.high - figures.household_f1.low > 5 * (gain.high - gain.low)
+    worse = detection(usual, None, None, Resampler.of(40, 1, "x"), own_f1(ours)).household_f1_above_usual
+    assert (worse.value, worse.high < 0) == (pytest.approx(-gain.value), True)
+    assert np.isnan(detection(ours, None, None, Resampler.of(40, 1, "x")).household_f1_above_usual.value)
 
 
 def test_scores_beyond_the_limits_are_counted_at_them() -> None:

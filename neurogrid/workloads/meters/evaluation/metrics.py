@@ -137,6 +137,8 @@ class Detection:
             the average precision is exact.
         brier: mean squared distance of the probability from what came, 0 or 1 (Brier 1950), of all windows together;
             NaN where there is no score. Probabilities are those of the rounded scores.
+        household_f1_above_usual: by how much `household_f1` lies above that of the share of the slot's usual surges,
+            household by household; not defined where that is not told.
     """
 
     precision: Figure
@@ -163,10 +165,21 @@ class ReliabilityBin:
     windows: int
     said: float
     observed: Figure
+    household_f1_above_usual: Figure
+
+
+def own_f1(confusions: Counts) -> Floats:
+    """(n,) F1 of each household's (n, 4) confusion; NaN for one without a surge."""
+    hit, false, missed, _ = confusions.astype(np.float64).T
+    return np.where(hit + missed > 0, _divide(2 * hit, 2 * hit + false + missed), np.nan)
 
 
 def detection(
-    confusions: Counts, scores: Counts | None, own_average_precision: Floats | None, resampler: Resampler
+    confusions: Counts,
+    scores: Counts | None,
+    own_average_precision: Floats | None,
+    resampler: Resampler,
+    usual_f1: Floats | None = None,
 ) -> Detection:
     """Figures of households.
 
@@ -175,11 +188,16 @@ def detection(
         scores: (n, 2, SCORE_BINS) counts; None of what has no scores.
         own_average_precision: (n,) see `average_precisions`; None of what has no scores.
         resampler: of the n households.
+        usual_f1: (n,) see `own_f1`, of the share of usual surges; None where it is not told.
     """
     hit, false, missed, right = confusions.astype(np.float64).T
     ranked = own_ranked = brier = UNDEFINED
+    ranked = own_ranked = above = UNDEFINED
     bounds = (np.nan, np.nan)
-    some = hit + missed > 0
+    f1 = own_f1(confusions)
+    if usual_f1 is not None:
+        known = ~np.isnan(f1) & ~np.isnan(usual_f1)
+        above = resampler.ratio(np.where(known, f1 - usual_f1, 0), known.astype(float), least=-1, most=1)
     if own_average_precision is not None:
         own_ranked = _mean_share(own_average_precision, resampler)
     if scores is not None:
@@ -200,6 +218,9 @@ def detection(
         household_f1=_mean_share(np.where(some, _divide(2 * hit, 2 * hit + false + missed), np.nan), resampler),
         household_average_precision=own_ranked,
         brier=brier,
+        household_f1=resampler.mean(f1),
+        household_average_precision=own_ranked,
+        household_f1_above_usual=above,
     )
 
 
