@@ -19,8 +19,8 @@ from neurogrid.workloads.meters.evaluation.metrics import (
     count_scores,
     detection,
     mase_scale_kwh,
-    reliability,
     own_f1,
+    reliability,
 )
 
 
@@ -172,6 +172,8 @@ def test_reliability_is_how_often_a_surge_came_by_tenths_of_its_chance() -> None
     # A chance of a half is the lowest of the sixth tenth, whatever float says.
     even = reliability(count_scores(np.zeros((1, 1), np.float32), np.ones((1, 1), np.float32)), Resampler.of(1, 1, "x"))
     assert [(one.windows, one.said) for one in even] == [(1, 0.5)]
+
+
 def test_a_gain_over_the_usual_share_is_that_of_each_households_own_f1_with_a_paired_interval() -> None:
     random = np.random.default_rng(3)
     surges = random.integers(20, 60, 40)

@@ -150,6 +150,7 @@ class Detection:
     household_f1: Figure
     household_average_precision: Figure
     brier: Figure
+    household_f1_above_usual: Figure
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,6 @@ class ReliabilityBin:
     windows: int
     said: float
     observed: Figure
-    household_f1_above_usual: Figure
 
 
 def own_f1(confusions: Counts) -> Floats:
@@ -191,8 +191,7 @@ def detection(
         usual_f1: (n,) see `own_f1`, of the share of usual surges; None where it is not told.
     """
     hit, false, missed, right = confusions.astype(np.float64).T
-    ranked = own_ranked = brier = UNDEFINED
-    ranked = own_ranked = above = UNDEFINED
+    ranked = own_ranked = brier = above = UNDEFINED
     bounds = (np.nan, np.nan)
     f1 = own_f1(confusions)
     if usual_f1 is not None:
@@ -215,11 +214,9 @@ def detection(
         accuracy=resampler.ratio(hit + right, hit + false + missed + right, most=1),
         average_precision=ranked,
         average_precision_bounds=bounds,
-        household_f1=_mean_share(np.where(some, _divide(2 * hit, 2 * hit + false + missed), np.nan), resampler),
+        household_f1=_mean_share(f1, resampler),
         household_average_precision=own_ranked,
         brier=brier,
-        household_f1=resampler.mean(f1),
-        household_average_precision=own_ranked,
         household_f1_above_usual=above,
     )
 

@@ -265,15 +265,13 @@ def _error_by_slot_table(figures: GroupFigures, cadence_minutes: int) -> Iterabl
 def _surge_table(found: SurgeFigures) -> Iterable[str]:
     yield (
         "| method | precision | recall | F1 | average precision | accuracy | F1, mean of households "
-        "| average precision, mean of households | Brier score |"
-        "| above the usual share's | average precision, mean of households |"
+        "| above the usual share's | average precision, mean of households | Brier score |"
     )
-    yield "|---|---|---|---|---|---|---|---|---|"
+    yield "|---|---|---|---|---|---|---|---|---|---|"
     for name, how in found.methods.items():
         pooled = (how.precision, how.recall, how.f1, how.average_precision, how.accuracy)
-        figures = (*pooled, how.household_f1, how.household_average_precision, how.brier)
         own = (how.household_f1, how.household_f1_above_usual, how.household_average_precision)
-        figures = (*pooled, *own)
+        figures = (*pooled, *own, how.brier)
         yield f"| {SURGE_TITLES.get(name, name)} | {' | '.join(_number(figure, 3) for figure in figures)} |"
     yield ""
     yield f"Prevalence {_share(found.prevalence)}. The threshold of each score was tuned on the validation period."
