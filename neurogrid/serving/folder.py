@@ -136,9 +136,12 @@ def _about(folder: Place) -> About:
 
 def _shapes(about: About) -> dict[str, tuple[int, ...]] | None:
     """Of the weights that the model needs, by name, without memory for them; None where only building it can tell."""
+    kind = MODELS.find(about.model.name)
+    kind.refuse_params(about.model.params)
+    kind.refuse_quantiles(about.windows.quantiles)
     try:
         with torch.device("meta"):
-            model = MODELS.find(about.model.name).load()(about.model, about.shape)
+            model = kind.load()(about.model, about.shape)
         return _shapes_of(spec_of(model))
     except NotImplementedError:  # another package's model, which looks at values while it is built
         return None

@@ -1,15 +1,20 @@
 """Rules, models, sources and backends of another package: their names are taken, and broken ones refused."""
 
 import json
+import re
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import yaml
 from in_process import neurogrid
 from test_run_manifest import drawn, sampled  # noqa: F401 - fixtures
 
 from neurogrid import registry
+from neurogrid.fl.registry import RULES
 
 MODULE = """
 from neurogrid.backends.inline import InlineBackend
@@ -67,6 +72,14 @@ no_layout = town:NO_LAYOUT
 twice = town:METERS
 """
 Install = Callable[[str, str], None]
+PAGE = (Path(__file__).parents[2] / "docs" / "python.md").read_text()
+
+
+def shown(heading: str, language: str) -> str:
+    """The only block of code in that language under a heading of docs/python.md."""
+    (part,) = re.findall(rf"^### {heading}\n(.*?)(?=^##|\Z)", PAGE, re.MULTILINE | re.DOTALL)
+    (block,) = re.findall(rf"^```{language}\n(.*?)^```$", part, re.MULTILINE | re.DOTALL)
+    return str(block)
 
 
 @pytest.fixture
@@ -88,7 +101,57 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
     yield installed
     monkeypatch.undo()
     registry._registered.cache_clear()
-    sys.modules.pop("town", None)
+    for module in ("town", *PAGES_PACKAGES):
+        sys.modules.pop(module, None)
+
+
+PAGES_PACKAGES = {"my_rule": "A rule", "my_model": "A model", "my_source": "A source"}
+
+
+@pytest.fixture
+def pages_packages(install: Install, tmp_path: Path) -> None:
+    """The packages of docs/python.md, each installed by itself."""
+    for module, heading in PAGES_PACKAGES.items():
+        code = shown(heading, "python")
+        assert code.startswith(f'"""{module}.py"""')
+        (tmp_path / "site" / f"{module}.py").write_text(code)
+        groups = tomllib.loads(shown(heading, "toml"))["project"]["entry-points"]
+        lines = [
+            f"[{group}]\n" + "\n".join(f"{key} = {of}" for key, of in own.items()) for group, own in groups.items()
+        ]
+        install(module.replace("_", "-"), "\n".join(lines) + "\n")
+
+
+def test_the_rule_and_the_model_of_the_python_page_are_used_in_a_training(
+    pages_packages: None,
+    drawn: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    wanted = ["model.name=flat", "model.params={slots: 2}", "aggregation.rule=nearest", "backend.kind=inline"]
+    sets = [part for each in [*wanted, "run_id=page"] for part in ("--set", each)]
+    done = neurogrid("train", "-c", tmp_path / "small.yaml", "--warehouse", tmp_path / "w", *sets, "--json")
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert (said["rule"], said["model"], said["reason"]) == ("nearest", "flat", "all rounds done")
+    horizon = yaml.safe_load((tmp_path / "w" / "runs" / "page" / "config.yaml").read_text())["model"]["horizon_slots"]
+    assert said["n_weights"] == 2 * horizon + 2 * (horizon + 1)
+
+
+def test_the_rule_of_the_python_page_leaves_out_who_is_far_away(pages_packages: None) -> None:
+    deltas = np.random.default_rng(1).normal(0, 1, (7, 50)).astype(np.float32)
+    deltas[[2, 5]] += 9
+    found = RULES.refuse_unusable("nearest").load()(deltas, 2)
+    assert found.kept.tolist() == [True, True, False, True, True, False, True]
+
+
+def test_the_source_of_the_python_page_reads_the_pages_file(pages_packages: None, tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "town.csv").write_text(shown("A source", "csv"))
+    etl = ("etl", "--dry-run", "--data-dir", tmp_path / "raw", "--warehouse", tmp_path / "w", "--json")
+    done = neurogrid(*etl, "--set", "source.kind=town")
+    assert done.returncode == 0, done.stderr
+    (looked,) = json.loads(done.stdout)["looked_at"]
+    assert (looked["households"], looked["faults"]) == (2, {})
 
 
 def test_a_training_with_a_model_a_rule_and_a_backend_of_another_package(

@@ -215,6 +215,11 @@ def settings(about: dict[str, Any], **others: Any) -> dict[str, Any]:
     return {"cleaning": {**cleaning, "settings": {**cleaning["settings"], **others}}}
 
 
+def quantiles(about: dict[str, Any], *levels: float) -> dict[str, Any]:
+    known = [*about["known"][:-1], *(f"quantile_{level:g}_28_days" for level in levels), about["known"][-1]]
+    return {"windows": {**about["windows"], "quantiles": levels}, "known": known}
+
+
 def test_sizes_that_weights_do_not_have_take_no_memory_and_a_huge_file_is_not_read(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -243,6 +248,8 @@ def test_a_folder_that_is_no_model_or_was_changed_is_refused_in_words(folder: Pa
         "weights.safetensors holds": {"model": {**about["model"], "name": "city_lstm", "hidden": 100_000}},
         "layers is 100000": {"model": {**about["model"], "layers": 100_000}},
         "features or known are not those": {"features": about["features"][::-1]},
+        "has no setting wide": {"model": {**about["model"], "params": {"wide": 1}}},
+        "should contain 0.5": quantiles(about, 0.1, 0.9),
         "run is no run's name": {"run": "\x1b[31m"},
         "train_share and validation_share cannot be": settings(about, train_share=-1.0),
         "max_power_kw cannot be": settings(about, max_power_kw=float("nan")),

@@ -18,6 +18,8 @@ from neurogrid.randomness import generator
 Array = npt.NDArray[np.float64]
 RESAMPLES = 1000
 _LEVEL = 0.95
+_TIMES = 1000
+"""An end that is so many times the value says that nothing is known, as of three or four households."""
 _HALVINGS = 60  # until neighbouring floating-point numbers are reached
 
 
@@ -92,6 +94,8 @@ class Resampler:
         else:
             ends = value[0] - np.array([high, low]) * error[0]
         low, high = np.clip(ends, least, most).tolist()
+        if relative and high > _TIMES * value[0]:
+            return Figure(float(value[0]), math.nan, math.nan)
         return Figure(float(value[0]), low, high)
 
     def median(self, values: Array) -> Figure:
