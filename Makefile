@@ -99,7 +99,7 @@ check: setup ## lint and types
 	$(BIN)/mypy
 
 SEEDS = 11,12,13,14,15
-results: setup ## docs/results.md from the real readings in NEUROGRID_DATA, an hour; QUICK=1: build/results-quick.md, 15 minutes
+results: setup ## docs/results.md from the real readings in NEUROGRID_DATA, an hour and a half; QUICK=1: build/results-quick.md, 15 minutes
 	rm -rf build/results$(if $(QUICK),-quick)
 	$(BIN)/neurogrid bench results --data-dir $(NEUROGRID_DATA) $(if $(QUICK),--quick,--seeds $(SEEDS))
 

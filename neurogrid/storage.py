@@ -56,7 +56,7 @@ class Place:
     def read_bytes(self) -> bytes:
         """The whole file; raises FileNotFoundError, also where a folder, a pipe or a device has its name."""
         if self.is_local and not Path(self.path).is_file():
-            words = "is a folder, not a file" if self.is_folder() else os.strerror(errno.ENOENT)
+            words = "is a folder, not a file" if Path(self.path).is_dir() else os.strerror(errno.ENOENT)
             raise FileNotFoundError(errno.ENOENT, words, self.path)
         with self.filesystem.open_input_stream(self.path) as stream:
             return bytes(stream.read())

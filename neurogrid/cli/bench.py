@@ -15,8 +15,8 @@ from neurogrid.errors import UsageError
 
 RESULTS_PAGE, QUICK_PAGE = Path("docs/results.md"), Path("build/results-quick.md")
 _QUICK_NOTE = (
-    "**This is the quick page, made by `make results QUICK=1`**: with fewer seeds and rounds than the goals are meant "
-    "for. It shows that everything works. Take no figure from it."
+    "**This is the quick page, made by `make results QUICK=1`**: with fewer seeds, rounds and homes than the goals are "
+    "meant for. It shows that everything works. Take no figure from it."
 )
 bench_app = typer.Typer(help="Measure speed, compared with other programs in the same run.", no_args_is_help=True)
 
@@ -123,7 +123,7 @@ def bench_results(
     seeds: Annotated[str, typer.Option(help="Seeds, separated by commas; 11,12,13, or 11 with --quick.")] = "",
     quick: Annotated[
         bool,
-        typer.Option("--quick", help="One seed and a third of the rounds, in some 15 minutes."),
+        typer.Option("--quick", help="One seed, fewer rounds and homes, in some 15 minutes."),
     ] = False,
     out: Annotated[
         Path | None, typer.Option(help="The page to write; docs/results.md, or build/results-quick.md with --quick.")
@@ -132,7 +132,7 @@ def bench_results(
     sets: Sets = None,
     as_json: Json = False,
 ) -> None:
-    """Measure forecasts, surges, rivals and attacks on real readings, against the goals."""
+    """Measure what joining gives, forecasts, surges, quantiles and attacks on real readings, against the goals."""
     numbers = _numbers(seeds or ("11" if quick else "11,12,13"), "--seeds", 0)
     target = out or (QUICK_PAGE if quick else RESULTS_PAGE)
     if quick and target.resolve() == RESULTS_PAGE.resolve():
@@ -148,7 +148,7 @@ def bench_results(
     own = [f"source.path={json.dumps(data_dir)}", "source.kind=sgsc", "etl.cadence_minutes=30"]
     own += ["warehouse=build/results-quick", *results.QUICK] if quick else ["warehouse=build/results"]
     settings = load_config(config, [*own, *(sets or [])], {})
-    compared = {"comparisons": [*results.POOLED, *results.ALONE]}
+    compared = {"comparisons": [*results.RIVALS]}
     refuse_missing_packages(settings.model_copy(update={"evaluation": settings.evaluation.model_copy(update=compared)}))
     plan_etl(settings)
     terminal = Terminal()

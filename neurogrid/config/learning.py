@@ -88,7 +88,7 @@ class PersonalSection(Section):
     )
     batch_size: Count = Field(128, description="windows in a step")
     learning_rates: list[Annotated[float, Field(gt=0)]] = Field(
-        [2e-3], min_length=1, description="learning rates to try; the best on the agent's validation part is used"
+        [5e-3], min_length=1, description="learning rates to try; the best on the agent's validation part is used"
     )
     proximal_mu: float = Field(
         0.0, ge=0, description="Ditto: weight of the distance from the run's last weights; 0 fine-tunes freely"

@@ -324,7 +324,10 @@ def _svg(figure: Figure, name: str, says: str) -> Markup:
     svg = re.sub(r"font: (\d+(?:\.\d+)?)px [^;\"]*", r"font-size: \1px", svg)
     box = re.search(r'viewBox="([^"]*)"', svg)
     label = Markup.escape(says)
-    opening = f'<svg viewBox="{box[1] if box else ""}" role="img" aria-label="{label}">'
+    # matplotlib says how its lines end for the whole page; here it is said of its own picture alone.
+    svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)
+    ends = 'stroke-linejoin="round" stroke-linecap="butt"'
+    opening = f'<svg viewBox="{box[1] if box else ""}" {ends} role="img" aria-label="{label}">'
     svg = re.sub(r"<svg[^>]*>", lambda _: opening, svg, count=1)
     # matplotlib's SVG is text that we made from our own numbers and from labels it has escaped.
     return Markup(themed(svg))  # noqa: S704

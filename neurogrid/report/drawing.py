@@ -69,6 +69,13 @@ class Sheet:
             words = Markup("<title>{}</title>").format(title) if title else ""
             self._parts.append(Markup('<path d="{}" fill="var(--{})">{}</path>').format(path, colour, words))
 
+    def bands(self, outlines: Sequence[Sequence[Point]], colour: str) -> None:
+        """Closed shapes of one light colour, which lines and words over them can be read through, as one path."""
+        if outlines:
+            path = "".join("M" + "L".join(f"{short(x)} {short(y)}" for x, y in outline) + "z" for outline in outlines)
+            shape = Markup('<path d="{}" fill="var(--{})" fill-opacity="0.22"/>').format(path, colour)
+            self._parts.append(shape)
+
     def svg(self, says: str) -> Markup:
         """The picture; a screen reader says `says`."""
         head = Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">').format(
@@ -78,7 +85,10 @@ class Sheet:
 
 
 class Axes:
-    """A rectangle of a sheet whose inside is measured in data units; it is as high as the ticks of y go."""
+    """A rectangle of a sheet whose inside is measured in data units.
+
+    It is as high as the ticks of y go, and down to `floor` where that lies below them.
+    """
 
     def __init__(
         self,
@@ -87,8 +97,10 @@ class Axes:
         y_ticks: Sequence[float],
         *,
         bottom: float = 26,
+        floor: float = math.inf,
     ) -> None:
         self.sheet, self._x, self._y_ticks = sheet, x, y_ticks
+        self._low = min(y_ticks[0], floor)
         self._labels = [f"{value:,.6g}".replace("-", "−") for value in y_ticks]
         self.left, self.right = 27 + _LETTER_PX * max(len(label) for label in self._labels), sheet.width - 12
         self.upper, self.lower = 8.0, sheet.height - bottom
@@ -100,7 +112,7 @@ class Axes:
 
     def y(self, value: float) -> float:
         """From data to pixels."""
-        low, high = self._y_ticks[0], self._y_ticks[-1]
+        low, high = self._low, self._y_ticks[-1]
         return self.lower - (value - low) / (high - low) * (self.lower - self.upper)
 
     def rule(self, y_label: str, x_ticks: Sequence[tuple[float, str]]) -> None:
@@ -118,6 +130,18 @@ class Axes:
         """A line through (x, y); a value that is not finite breaks it."""
         points = [(self.x(a), self.y(b)) for a, b in zip(x, y, strict=True)]
         self.sheet.line(points, colour, width, dashed=dashed)
+
+    def bands(
+        self, pieces: Sequence[tuple[Sequence[float], Sequence[float], Sequence[float]]], half: float, colour: str
+    ) -> None:
+        """Between low and high over x, as (x, low, high); each reaches `half` beyond its first and its last x."""
+        outlines = []
+        for x, low, high in pieces:
+            wide = [x[0] - half, *x, x[-1] + half]
+            upper, lower = ([y[0], *y, y[-1]] for y in (high, low))
+            corners = [*zip(wide, upper, strict=True), *reversed(list(zip(wide, lower, strict=True)))]
+            outlines.append([(self.x(a), self.y(b)) for a, b in corners])
+        self.sheet.bands(outlines, colour)
 
 
 def short(value: float) -> str:

@@ -1,12 +1,14 @@
-"""What went in: the households in words, the settings, and how to check the record."""
+"""What went in: the households in words and their usual days, the settings, and how to check the record."""
 
+import math
 from collections import Counter
 from typing import Any
 
 from neurogrid.ledger.made_with import breaks
 from neurogrid.plural import plural
 from neurogrid.report.facts import RunFacts
-from neurogrid.report.table import Cell, Column, Section, Table, number, percent
+from neurogrid.report.table import Cell, Chart, Column, Section, Table, number, percent
+from neurogrid.report.time_charts import daily_shapes
 
 _MOST_LISTED = 30
 Rows = list[list[str | Cell]]
@@ -21,6 +23,7 @@ def households(facts: RunFacts) -> Section:
         return Section(
             "households",
             title,
+            charts=_days(facts),
             missing=f"Manifest {found} is not in this warehouse, so it is not known who the agents are.",
         )
     trained = Counter(agent.cluster for agent in manifest.agents)
@@ -76,7 +79,18 @@ def households(facts: RunFacts) -> Section:
     if idle:
         notes.append(f"{plural(idle, 'usable household')} not used, because fewer agents were asked for.")
     table = Table("Kinds of households", columns, rows)
-    return Section("households", title, lead, tables=(table,), notes=tuple(notes))
+    return Section("households", title, lead, charts=_days(facts), tables=(table,), notes=tuple(notes))
+
+
+def _days(facts: RunFacts) -> tuple[Chart, ...]:
+    """The usual day of each kind of household, as the evaluation has it."""
+    words = {cluster.number: cluster.description for cluster in facts.manifest.clusters} if facts.manifest else {}
+    lines = []
+    for day in ((facts.evaluation or {}).get("examples") or {}).get("days") or ():
+        households = plural(day["households"], "household")
+        label = f"{day['cluster'] + 1}. {words.get(day['cluster'], 'kind of household')} ({households})"
+        lines.append((label, [math.nan if value is None else float(value) for value in day["kw_by_hour"]]))
+    return (daily_shapes("A usual day of each kind of household, by local time", lines),) if lines else ()
 
 
 def settings(facts: RunFacts) -> list[tuple[str, list[tuple[str, str]]]]:

@@ -1,7 +1,7 @@
 """The report of a run: one self-contained HTML file, the same bytes for the same folder."""
 
 from neurogrid.plural import plural
-from neurogrid.report import forecasts, inputs, readings, training
+from neurogrid.report import forecasts, inputs, joining, readings, surges, training
 from neurogrid.report.facts import RunFacts, read_run
 from neurogrid.report.glance import glance
 from neurogrid.report.template import fill
@@ -19,8 +19,9 @@ def render_report(run: Place, warehouse: Place) -> str:
     facts = read_run(run, warehouse)
     sections = [
         glance(facts),
+        joining.joining(facts),
         forecasts.forecasts(facts),
-        forecasts.surges(facts),
+        surges.surges(facts),
         training.learning(facts),
         training.trust(facts),
         training.timing(facts),

@@ -8,6 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 NOTHING = "–"
+_FAR = 200  # times the value itself
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page: words, pictures side by side, wide pictures, tables. Empty parts are left out.
+    """A part of the page: words, sentences, pictures side by side, wide pictures, tables. Empty parts are left out.
 
     A single picture has `beside` on its right.
 
@@ -89,6 +90,7 @@ class Section:
     anchor: str
     title: str
     lead: str = ""
+    points: tuple[str, ...] = ()
     charts: tuple[Chart, ...] = ()
     beside: tuple[Table, ...] = ()
     wide: tuple[Chart, ...] = ()
@@ -112,12 +114,23 @@ def percent(value: Any, digits: int = 0) -> str:
 
 
 def figure(found: dict[str, Any] | None, digits: int, *, factor: float = 1) -> Cell:
-    """A figure of the evaluation ({value, low, high}) with its interval."""
+    """A figure of the evaluation ({value, low, high}) with its interval.
+
+    With few households an end may lie so far off that it says nothing; then only the other one is written.
+    """
     if not found or found.get("value") is None:
         return Cell(NOTHING)
     low, high = found.get("low"), found.get("high")
-    small = "" if low is None or high is None else f"{number(factor * low, digits)} to {number(factor * high, digits)}"
-    return Cell(number(factor * found["value"], digits), small)
+    value = number(factor * found["value"], digits)
+    if low is None or high is None:
+        return Cell(value)
+    least, most = (number(factor * end, digits) for end in (low, high))
+    far = _FAR * abs(found["value"])
+    if high > far > 0 and low >= -far:
+        return Cell(value, f"{least} or more")
+    if low < -far < 0 and high <= far:
+        return Cell(value, f"{most} or less")
+    return Cell(value, f"{least} to {most}")
 
 
 def seconds(value: float) -> str:

@@ -46,6 +46,8 @@ class Forecasts:
         cadence_minutes: length of a slot.
         horizon_slots: after how many slots the next forecast begins.
         measured, forecast, usual: (S,) kWh a slot; `usual` is the 28-day median of the slot.
+        low, high: (S,) ends of the forecasts' intervals, kWh a slot; empty where there are none.
+        interval: share of slots that these ought to cover.
     """
 
     start: datetime
@@ -54,6 +56,15 @@ class Forecasts:
     measured: Sequence[float]
     forecast: Sequence[float]
     usual: Sequence[float]
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
+    interval: float = 0.0
+
+    @property
+    def covered(self) -> float:
+        """Share of slots whose load lies within the interval; NaN without one."""
+        within = [low <= kwh <= high for low, kwh, high in zip(self.low, self.measured, self.high, strict=False)]
+        return sum(within) / len(within) if within else math.nan
 
 
 def coverage_map(title: str, first_week: datetime, rows: Sequence[Row], what: str, note: str = "") -> Chart:
@@ -148,32 +159,39 @@ def _peak(label: str, values: Sequence[float]) -> str:
 
 def forecast_days(title: str, shown: Forecasts, note: str) -> Chart:
     """What was measured, and beside it each forecast as it was made at its start; mean power in kW."""
-    per_kwh = 60 / shown.cadence_minutes
-    measured, forecast, usual = (
-        [value * per_kwh for value in series] for series in (shown.measured, shown.forecast, shown.usual)
+    per_kwh, step = 60 / shown.cadence_minutes, shown.cadence_minutes / 60
+    measured, forecast, usual, low, high = (
+        [value * per_kwh for value in series]
+        for series in (shown.measured, shown.forecast, shown.usual, shown.low, shown.high)
     )
-    step = shown.cadence_minutes / 60
     hours = len(measured) * step
-    ticks = round_ticks(max([*measured, *forecast, *usual]), 5)
-    while ticks[0] > min(forecast):  # a forecast may fall below zero
-        ticks.insert(0, round(ticks[0] - ticks[-1] + ticks[-2], 9))
-    sheet = Sheet(HALF, 230)
-    axes = Axes(sheet, (0, hours), ticks)
-    last = shown.start + timedelta(hours=hours)
-    axes.rule("kW", [(_hours(m - shown.start), words) for m, words in time_ticks(shown.start, last, 6)])
+    sheet = Sheet(WIDE, 250)
+    ticks = round_ticks(max([*measured, *forecast, *usual, *high]), 5)
+    # A forecast may fall below zero.
+    axes = Axes(sheet, (0, hours), ticks, floor=min(forecast))
     middles = [(slot + 0.5) * step for slot in range(len(measured))]
+    pieces = [slice(at, at + shown.horizon_slots) for at in range(0, len(forecast), shown.horizon_slots)]
+    if low:
+        axes.bands([(middles[piece], low[piece], high[piece]) for piece in pieces], step / 2, "ours")
+    last = shown.start + timedelta(hours=hours)
+    axes.rule("kW", [(_hours(m - shown.start), words) for m, words in time_ticks(shown.start, last, 8)])
     axes.plot(middles, usual, "warn", 1.3, dashed=True)
-    axes.plot(middles, measured, "grey", 2.6)
-    for at in range(0, len(forecast), shown.horizon_slots):  # a line each: nothing joins one forecast to the next
-        axes.plot(middles[at : at + shown.horizon_slots], forecast[at : at + shown.horizon_slots], "ours", 2)
-    keys = (Key("measured", "grey", "line"), Key("forecast", "ours", "line"), Key("28-day median", "warn", "dash"))
+    axes.plot(middles, measured, "grey", 2.2)
+    for piece in pieces:  # a line each: nothing joins one forecast to the next
+        axes.plot(middles[piece], forecast[piece], "ours", 2)
+    keys = [Key("measured", "grey", "line"), Key("forecast", "ours", "line"), Key("28-day median", "warn", "dash")]
+    if low:
+        keys.insert(2, Key(f"its {percent(shown.interval)} interval", "ours-soft"))
     parts = [
         alt_text.series(name, values)
         for name, values in (("measured", measured), ("forecast", forecast), ("28-day median", usual))
     ]
     error = sum(abs(a - b) for a, b in zip(measured, forecast, strict=True)) / len(measured)
     says = f"{title}: {alt_text.sentence(f'kW over {hours:g} h from {shown.start:%Y-%m-%d %H:%M} UTC', parts)}"
-    return Chart(title, sheet.svg(f"{says}; mean absolute error here {alt_text.value(error)} kW"), keys, note)
+    says += f"; mean absolute error here {alt_text.value(error)} kW"
+    if low:
+        says += f"; {percent(shown.covered)} of slots within the {percent(shown.interval)} interval"
+    return Chart(title, sheet.svg(says), tuple(keys), note)
 
 
 def _level_keys(what: str) -> tuple[Key, ...]:

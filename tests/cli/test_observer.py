@@ -44,7 +44,7 @@ def test_a_training_and_its_evaluation_tell_each_round_and_print_nothing(
     wanted = config(tmp_path)
     summary = train(plan_training(wanted, find_manifest(wanted)), None, seen)
     assert seen.names == [
-        *("TrainingBegins", "starting the tasks", "Rounds", "RoundEnded", "RoundEnded", "TrainingEnded")
+        *("TrainingBegins", "starting the tasks", "Rounds", "RoundEnded", "RoundEnded", "Adapting", "TrainingEnded")
     ]
     (tmp_path / "w" / "runs" / "watched" / "end.json").unlink()
     for name in ("rounds/round=0002.json", "round_metrics.parquet"):
@@ -53,7 +53,15 @@ def test_a_training_and_its_evaluation_tell_each_round_and_print_nothing(
     seen = Recording()
     resumed = train(plan_training(wanted, find_manifest(wanted), "watched"), None, seen)
     assert seen.names == [
-        *("TrainingBegins", "TrainingResumed", "starting the tasks", "Rounds", "RoundEnded", "TrainingEnded")
+        *(
+            "TrainingBegins",
+            "TrainingResumed",
+            "starting the tasks",
+            "Rounds",
+            "RoundEnded",
+            "Adapting",
+            "TrainingEnded",
+        )
     ]
     assert Rounds(total=2, done=1) in seen.told
     assert resumed["w_final_sha256"] == summary["w_final_sha256"]

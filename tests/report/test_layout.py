@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from joined import joined_evaluation
 from quality_tables import Made, made_warehouse
 from records import evaluation_of, write_evaluation
 
@@ -86,4 +87,12 @@ def examples(slots: int, horizon: int) -> dict[str, Any]:
 def test_labels_of_a_runs_first_pictures_fit(make_run, tmp_path: Path, slots: int, width_px: int) -> None:
     run, warehouse = make_run(rounds=1)
     write_evaluation(run, evaluation_of() | {"examples": examples(slots, 4)})
+    fits(look(render_report(run, warehouse), tmp_path, width_px))
+
+
+@pytest.mark.parametrize("width_px", [1200, 500])
+@pytest.mark.parametrize("households", [1, 1000])
+def test_labels_of_what_joining_gave_fit(make_run, tmp_path: Path, households: int, width_px: int) -> None:
+    run, warehouse = make_run(rounds=1)
+    write_evaluation(run, joined_evaluation(households))
     fits(look(render_report(run, warehouse), tmp_path, width_px))

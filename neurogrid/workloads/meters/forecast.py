@@ -128,7 +128,7 @@ def forecast(
     whole = continued(household, origin + settings.horizon_slots - len(household.kwh), cleaning)
     shard, row = shard_at(whole, origin, settings)
     batch = gather(shard, row)
-    scaled, logits, quantiles = _outputs(model, candidates, shard, row, batch)
+    scaled, logits, quantiles = outputs(model, candidates, shard, row, batch)
     history, meta = whole.observed[origin - settings.history_slots : origin], household.meta
     return Forecast(
         household_id=meta.household_id,
@@ -142,15 +142,15 @@ def forecast(
     )
 
 
-def _outputs(
-    model: Forecaster, candidates: Candidates, shard: Shard, row: Indices, batch: Batch
+def outputs(
+    model: Forecaster, candidates: Candidates, shard: Shard, rows: Indices, batch: Batch
 ) -> tuple[Array, Array, Array]:
-    """Of one window, blended: forecast (1, h), scaled; surge logits (1, h + 1); quantiles (1, h, Q), kWh."""
+    """Of a batch of windows, blended: forecast (B, h), scaled; surge logits (B, h + 1); quantiles (B, h, Q), kWh."""
     levels = shard.settings.quantiles
     forecasts, logits, quantiles = {}, {}, {}
     for name in candidates.shares:
         if name == USUAL:
-            forecasts[name], logits[name] = usual(shard, row, batch)
+            forecasts[name], logits[name] = usual(shard, rows, batch)
             usual_kwh = batch.base_kwh[..., None] + batch.scale[..., None] * batch.usual_quantiles
             quantiles[name] = np.maximum(usual_kwh, np.float32(0))
             continue

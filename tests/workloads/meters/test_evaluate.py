@@ -73,7 +73,7 @@ def test_spark_and_this_process_find_the_same(spark, warehouse, manifest, weight
     )
     assert json.dumps(there.to_dict()) == json.dumps(found.to_dict())
     trained = [("ridge", 1), ("training alone", 5), ("training pooled", 2), ("boosting pooled", 1)]
-    assert steps == [*trained, ("scoring", 7)]
+    assert steps == [*trained, ("scoring", 7), ("examples", 2)]
     for step, count in steps:
         assert done[step][0] == (0, count)
         assert done[step][-1] == (count, count)

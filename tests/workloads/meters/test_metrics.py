@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import average_precision_score, f1_score, precision_recall_fscore_support
+from sklearn.metrics import average_precision_score, brier_score_loss, f1_score, precision_recall_fscore_support
 
 from neurogrid.workloads.meters.evaluation.intervals import Resampler
 from neurogrid.workloads.meters.evaluation.metrics import (
@@ -19,6 +19,8 @@ from neurogrid.workloads.meters.evaluation.metrics import (
     count_scores,
     detection,
     mase_scale_kwh,
+    own_f1,
+    reliability,
 )
 
 
@@ -145,6 +147,59 @@ def test_figures_of_households_are_means_of_their_own_and_those_without_a_surge_
     ]  # fmt: skip
     assert found.household_f1.value == pytest.approx(np.mean([f1 for f1, _ in own]))
     assert found.household_average_precision.value == pytest.approx(np.mean([ap for _, ap in own]))
+
+
+@pytest.mark.parametrize("ties", [True, False])
+def test_the_brier_score_is_what_sklearn_says_but_for_the_rounding_of_scores(ties) -> None:
+    logits, labels = unrounded(5, 4000, ties=ties)
+    counts = count_scores(logits, labels)[:1]
+    found = detection(confusion(counts, best_cut(counts[0])), counts, None, Resampler.of(1, 1, "x"))
+    chances = 1 / (1 + np.exp(-logits[:, 0].astype(np.float64)))
+    assert found.brier.value == pytest.approx(brier_score_loss(labels[:, 0], chances), abs=2e-3)
+
+
+def test_reliability_is_how_often_a_surge_came_by_tenths_of_its_chance() -> None:
+    drawn = [draw(seed, 400) for seed in (1, 2, 3)]
+    found = reliability(np.stack([count_scores(*one)[0] for one in drawn]), Resampler.of(3, 1, "x"))
+    logits, labels = (np.concatenate([one[part][:, 0] for one in drawn]).astype(np.float64) for part in (0, 1))
+    chances = 1 / (1 + np.exp(-logits))
+    tenths = np.floor(chances * 10)
+    assert [one.windows for one in found] == [int((tenths == t).sum()) for t in np.unique(tenths)]
+    for one, tenth in zip(found, np.unique(tenths), strict=True):
+        assert one.said == pytest.approx(chances[tenths == tenth].mean(), abs=1e-6)
+        assert one.observed.value == pytest.approx(labels[tenths == tenth].mean())
+        assert not one.observed.high > 1
+    # A chance of a half is the lowest of the sixth tenth, whatever float says.
+    even = reliability(count_scores(np.zeros((1, 1), np.float32), np.ones((1, 1), np.float32)), Resampler.of(1, 1, "x"))
+    assert [(one.windows, one.said) for one in even] == [(1, 0.5)]
+
+
+def test_a_gain_over_the_usual_share_is_that_of_each_households_own_f1_with_a_paired_interval() -> None:
+    random = np.random.default_rng(3)
+    surges = random.integers(20, 60, 40)
+    usual_hits = (surges * random.uniform(0.1, 0.9, 40)).astype(np.int64)
+    hits = np.minimum(usual_hits + 1, surges)
+    surges[0] = hits[0] = usual_hits[0] = 0  # without a surge: not counted
+
+    def confusions(found: np.ndarray) -> np.ndarray:
+        return np.stack([found, np.full(40, 5), surges - found, np.full(40, 900)], axis=1)
+
+    ours, usual = confusions(hits), confusions(usual_hits)
+    figures = detection(ours, None, None, Resampler.of(40, 1, "x"), own_f1(usual))
+    gains = [
+        2 * a[0] / (2 * a[0] + a[1] + a[2]) - 2 * b[0] / (2 * b[0] + b[1] + b[2])
+        for a, b in zip(ours, usual, strict=True)
+        if a[0]
+    ]
+    gain = figures.household_f1_above_usual
+    assert len(gains) == 39
+    assert gain.value == pytest.approx(np.mean(gains))
+    assert 0 < gain.low < gain.value < gain.high
+    # Households differ much more than the two methods do within each of them.
+    assert figures.household_f1.high - figures.household_f1.low > 5 * (gain.high - gain.low)
+    worse = detection(usual, None, None, Resampler.of(40, 1, "x"), own_f1(ours)).household_f1_above_usual
+    assert (worse.value, worse.high < 0) == (pytest.approx(-gain.value), True)
+    assert np.isnan(detection(ours, None, None, Resampler.of(40, 1, "x")).household_f1_above_usual.value)
 
 
 def test_scores_beyond_the_limits_are_counted_at_them() -> None:

@@ -16,12 +16,30 @@ from neurogrid.storage import Place
 from neurogrid.workloads.meters.agent import completed
 from neurogrid.workloads.meters.evaluation import parity
 from neurogrid.workloads.meters.evaluation.distributions import Distributions, OwnModel
-from neurogrid.workloads.meters.evaluation.examples import Candidate, Examples, cluster_days, ranked
+from neurogrid.workloads.meters.evaluation.examples import (
+    Candidate,
+    Example,
+    Examples,
+    Group,
+    Stretch,
+    cluster_days,
+    example,
+    ranked,
+    shown_interval,
+)
 from neurogrid.workloads.meters.evaluation.figures import group_figures, probability, tune_cuts
 from neurogrid.workloads.meters.evaluation.households import household_table
 from neurogrid.workloads.meters.evaluation.jobs import HouseholdFile, Jobs, Reader, files_of
 from neurogrid.workloads.meters.evaluation.naive import NAIVE
-from neurogrid.workloads.meters.evaluation.one_household import OWN_MODEL, is_score, own_methods, score_one
+from neurogrid.workloads.meters.evaluation.one_household import (
+    OWN_MODEL,
+    is_score,
+    is_shown,
+    own_methods,
+    score_one,
+    show_one,
+    shown_method,
+)
 from neurogrid.workloads.meters.evaluation.result import Evaluation
 from neurogrid.workloads.meters.evaluation.rivals import Own, train_rivals
 from neurogrid.workloads.meters.evaluation.score import HouseholdScore
@@ -69,7 +87,8 @@ def evaluate(
     scores = jobs("scoring", score, items, TypeAdapter(HouseholdScore), is_one)
     groups = {"trained": scores[: len(trained)], "held_out": scores[len(trained) :]}
     own_model = OwnModel(settings.windows, settings.model, settings.seed, weights.get(OWN_MODEL), settings.private)
-    extra = Distributions(jobs, own_model, manifest, {file.household_id: file for file in (*trained, *held_out)})
+    files = {file.household_id: file for file in (*trained, *held_out)}
+    extra = Distributions(jobs, own_model, manifest, files)
     cuts = tune_cuts(groups["trained"])
     return Evaluation(
         cadence_minutes=manifest.cadence_minutes,
@@ -84,7 +103,7 @@ def evaluate(
         },
         surge_cuts={method: {name: probability(cut) for name, cut in found.items()} for method, found in cuts.items()},
         ridge_alpha=rivals.ridge_alpha,
-        examples=_examples(manifest, groups),
+        examples=_examples(jobs, manifest, files, groups, settings, weights),
         households=household_table(groups),
         quantiles=extra.quantiles(groups),
         sums=extra.sums(),
@@ -92,20 +111,37 @@ def evaluate(
     )
 
 
-def _examples(manifest: Manifest, groups: Mapping[str, Sequence[HouseholdScore]]) -> Examples:
+def _examples(
+    jobs: Jobs,
+    manifest: Manifest,
+    files: Mapping[str, HouseholdFile],
+    groups: Mapping[str, Sequence[HouseholdScore]],
+    settings: EvaluationSettings,
+    weights: Mapping[str, Vector],
+) -> Examples:
     """Of held-out households where there are any to show, else of those that train."""
-    held_out, trained = (ranked(_candidates(groups[group]), group) for group in ("held_out", "trained"))
     days = {score.household_id: score.usual_day for group in groups.values() for score in group}
-    return Examples(held_out or trained, cluster_days(manifest, days))
+    method, interval = shown_method(settings), shown_interval(settings.windows.quantiles)
+    shown: tuple[Example, ...] = ()
+    if settings.show_households and OWN_MODEL in weights:
+        held_out, trained = (ranked(_candidates(groups[group], method)) for group in ("held_out", "trained"))
+        group: Group = "held_out" if held_out else "trained"
+        chosen = held_out or trained
+        work = partial(show_one, settings=settings, weights=weights)
+        items = [files[one.household_id] for one in chosen.values()]
+        is_own = partial(is_shown, settings.windows)
+        stretches = jobs("examples", work, items, TypeAdapter(Stretch), is_own) if items else []
+        shown = tuple(example(rank, group, chosen[rank], one) for rank, one in zip(chosen, stretches, strict=True))
+    return Examples(method, interval[2] if interval and shown else None, shown, cluster_days(manifest, days))
 
 
-def _candidates(scores: Sequence[HouseholdScore]) -> list[Candidate]:
+def _candidates(scores: Sequence[HouseholdScore], method: str) -> list[Candidate]:
     found = []
     for score in scores:
-        if score.stretch is not None and not score.quiet:
-            mae = float(score.parts["test"].absolute[OWN_MODEL].mean())
+        if "test" in score.parts and not score.quiet:
+            mae = float(score.parts["test"].absolute[method].mean())
             mase = mae / score.mase_scale_kwh if score.mase_scale_kwh > 0 else math.nan
-            found.append(Candidate(score.household_id, mae, mase, score.stretch))
+            found.append(Candidate(score.household_id, mae, mase))
     return found
 
 

@@ -15,6 +15,8 @@ from neurogrid.workloads.meters.evaluation.metrics import (
     best_cut,
     confusion,
     detection,
+    own_f1,
+    reliability,
 )
 from neurogrid.workloads.meters.evaluation.paired import Paired, compare
 from neurogrid.workloads.meters.evaluation.result import GroupFigures, MethodFigures, SurgeFigures
@@ -139,17 +141,23 @@ def _surges(parts: Sequence[PartScore], cuts: Cuts, resampler: Resampler) -> tup
     for row, name in enumerate(outputs(label_counts.shape[1] - 2)):
         no, yes = label_counts[:, row, 0], label_counts[:, row, 1]
         none = np.zeros_like(no)
-        methods: dict[str, Detection] = {
-            method: detection(
-                confusion(scored[:, row], cuts[method][name]), scored[:, row], exact[method][:, row], resampler
-            )
-            for method, scored in counts.items()
-            if method in cuts
+        said = {
+            method: confusion(scored[:, row], cuts[method][name]) for method, scored in counts.items() if method in cuts
         }
-        methods["persistence"] = detection(persistence[:, row], None, None, resampler)
-        methods["always"] = detection(np.stack([yes, no, none, none], axis=1), None, None, resampler)
-        methods["never"] = detection(np.stack([none, none, yes, no], axis=1), None, None, resampler)
-        found.append(SurgeFigures(name, resampler.ratio(yes.astype(float), (yes + no).astype(float), most=1), methods))
+        usual_f1 = own_f1(said["usual_share"]) if "usual_share" in said else None
+        methods: dict[str, Detection] = {
+            method: detection(confusions, counts[method][:, row], exact[method][:, row], resampler, usual_f1)
+            for method, confusions in said.items()
+        }
+        for method, confusions in (
+            ("persistence", persistence[:, row]),
+            ("always", np.stack([yes, no, none, none], axis=1)),
+            ("never", np.stack([none, none, yes, no], axis=1)),
+        ):
+            methods[method] = detection(confusions, None, None, resampler, usual_f1)
+        prevalence = resampler.ratio(yes.astype(float), (yes + no).astype(float), most=1)
+        likely = {method: reliability(scored[:, row], resampler) for method, scored in counts.items()}
+        found.append(SurgeFigures(name, prevalence, methods, likely if name == "any" else {}))
     return tuple(found)
 
 

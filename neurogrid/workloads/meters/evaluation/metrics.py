@@ -16,6 +16,8 @@ SCORE_LIMIT, SCORE_STEP = 10.0, 0.05
 SCORE_BINS = int(2 * SCORE_LIMIT / SCORE_STEP) + 1
 """Surge scores are logits, rounded to steps of 0.05 between -10 and 10 and counted: what a household sends back stays
 small, and sums over households stay exact. Whether a surge is said is decided by the rounded score."""
+_CHANCES = 1 / (1 + np.exp(SCORE_LIMIT - SCORE_STEP * np.arange(SCORE_BINS)))  # that each bin stands for
+RELIABILITY_BINS = 10
 _EULER = 0.5772156649015329
 _HARMONIC = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, 65))])
 
@@ -82,7 +84,10 @@ def average_precision(counts: Floats | Counts) -> Floats:
     every = surges + other
     slope = np.where(every > 1, (surges - 1) / np.maximum(every - 1, 1), 0)
     start = hits + 1 - slope
-    mean = slope * every + (start - slope * above) * (_harmonic(above + every) - _harmonic(above))
+    # Each step begins where the one above it ends, so one harmonic number a step is enough.
+    ends = _harmonic(above + every)
+    begins = np.concatenate([ends[..., 1:], np.zeros_like(ends[..., :1])], axis=-1)
+    mean = slope * every + (start - slope * above) * (ends - begins)
     return _divide((_divide(surges, every, 0) * mean).sum(-1), surges.sum(-1))
 
 
@@ -130,6 +135,10 @@ class Detection:
         average_precision_bounds: between what that of the unrounded scores lies.
         household_f1, household_average_precision: means over households of their own, of those that have a surge;
             the average precision is exact.
+        brier: mean squared distance of the probability from what came, 0 or 1 (Brier 1950), of all windows together;
+            NaN where there is no score. Probabilities are those of the rounded scores.
+        household_f1_above_usual: by how much `household_f1` lies above that of the share of the slot's usual surges,
+            household by household; not defined where that is not told.
     """
 
     precision: Figure
@@ -140,10 +149,37 @@ class Detection:
     average_precision_bounds: tuple[float, float]
     household_f1: Figure
     household_average_precision: Figure
+    brier: Figure
+    household_f1_above_usual: Figure
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """Windows whose surge was said to be about as likely, of all households together.
+
+    Attributes:
+        windows: how many.
+        said: mean of their probabilities.
+        observed: share of them that had a surge.
+    """
+
+    windows: int
+    said: float
+    observed: Figure
+
+
+def own_f1(confusions: Counts) -> Floats:
+    """(n,) F1 of each household's (n, 4) confusion; NaN for one without a surge."""
+    hit, false, missed, _ = confusions.astype(np.float64).T
+    return np.where(hit + missed > 0, _divide(2 * hit, 2 * hit + false + missed), np.nan)
 
 
 def detection(
-    confusions: Counts, scores: Counts | None, own_average_precision: Floats | None, resampler: Resampler
+    confusions: Counts,
+    scores: Counts | None,
+    own_average_precision: Floats | None,
+    resampler: Resampler,
+    usual_f1: Floats | None = None,
 ) -> Detection:
     """Figures of households.
 
@@ -152,18 +188,25 @@ def detection(
         scores: (n, 2, SCORE_BINS) counts; None of what has no scores.
         own_average_precision: (n,) see `average_precisions`; None of what has no scores.
         resampler: of the n households.
+        usual_f1: (n,) see `own_f1`, of the share of usual surges; None where it is not told.
     """
     hit, false, missed, right = confusions.astype(np.float64).T
-    ranked = own_ranked = UNDEFINED
+    ranked = own_ranked = brier = above = UNDEFINED
     bounds = (np.nan, np.nan)
-    some = hit + missed > 0
+    f1 = own_f1(confusions)
+    if usual_f1 is not None:
+        known = ~np.isnan(f1) & ~np.isnan(usual_f1)
+        above = resampler.ratio(np.where(known, f1 - usual_f1, 0), known.astype(float), least=-1, most=1)
     if own_average_precision is not None:
-        own_ranked = resampler.mean(own_average_precision)
+        own_ranked = _mean_share(own_average_precision, resampler)
     if scores is not None:
-        flat, shape = scores.reshape(len(scores), -1).astype(np.float64), scores.shape[1:]
+        used = scores[..., scores.any(axis=(0, 1))]  # most steps are empty, and add nothing
+        flat, shape = used.reshape(len(used), -1).astype(np.float64), used.shape[1:]
         ranked = resampler.statistic(lambda counts: average_precision((counts @ flat).reshape(-1, *shape)))
         least, most = average_precision_bounds(scores.sum(0))
         bounds = (float(least), float(most))
+        missed_by = scores[:, 0] @ _CHANCES**2 + scores[:, 1] @ (1 - _CHANCES) ** 2
+        brier = resampler.ratio(missed_by, scores.sum(axis=(1, 2)).astype(np.float64), most=1)
     return Detection(
         precision=resampler.ratio(hit, hit + false, most=1),
         recall=resampler.ratio(hit, hit + missed, most=1),
@@ -171,9 +214,32 @@ def detection(
         accuracy=resampler.ratio(hit + right, hit + false + missed + right, most=1),
         average_precision=ranked,
         average_precision_bounds=bounds,
-        household_f1=resampler.mean(np.where(some, _divide(2 * hit, 2 * hit + false + missed), np.nan)),
+        household_f1=_mean_share(f1, resampler),
         household_average_precision=own_ranked,
+        brier=brier,
+        household_f1_above_usual=above,
     )
+
+
+def reliability(scores: Counts, resampler: Resampler) -> tuple[ReliabilityBin, ...]:
+    """(n, 2, SCORE_BINS) counts of n households by tenths of the probability, without empty ones."""
+    tenth = np.minimum((_CHANCES * RELIABILITY_BINS).astype(np.int64), RELIABILITY_BINS - 1)
+    found = []
+    for number in range(RELIABILITY_BINS):
+        own = scores[..., tenth == number]
+        every = own.sum(axis=(1, 2)).astype(np.float64)
+        if not every.any():
+            continue
+        said = float(own.sum(axis=(0, 1)) @ _CHANCES[tenth == number] / every.sum())
+        surges = own[:, 1].sum(axis=-1).astype(np.float64)
+        found.append(ReliabilityBin(int(every.sum()), said, resampler.ratio(surges, every, most=1)))
+    return tuple(found)
+
+
+def _mean_share(values: Floats, resampler: Resampler) -> Figure:
+    """Mean of (n,) figures from 0 to 1, without those that are NaN; its interval stays there too."""
+    known = ~np.isnan(values)
+    return resampler.ratio(np.where(known, values, 0), known.astype(np.float64), most=1)
 
 
 def _from_above(counts: Floats | Counts) -> tuple[Floats, Floats]:

@@ -8,15 +8,17 @@ from neurogrid.fl.record import weights_sha256
 from neurogrid.fl.update import Vector
 from neurogrid.workloads.meters.agent import completed
 from neurogrid.workloads.meters.evaluation import boosting
+from neurogrid.workloads.meters.evaluation.examples import Stretch, stretch
 from neurogrid.workloads.meters.evaluation.jobs import HouseholdFile, Reader
 from neurogrid.workloads.meters.evaluation.rivals import Own, Rivals
 from neurogrid.workloads.meters.evaluation.score import HouseholdScore, score_household
 from neurogrid.workloads.meters.evaluation.settings import EvaluationSettings
+from neurogrid.workloads.meters.forecast import Candidates, outputs
 from neurogrid.workloads.meters.models import build
 from neurogrid.workloads.meters.personal import Personal, personalise
 from neurogrid.workloads.meters.personal_files import PersonalFiles, newcomer
 from neurogrid.workloads.meters.tensors import model_shape
-from neurogrid.workloads.meters.windows import build_shard
+from neurogrid.workloads.meters.windows import Array, Batch, Indices, WindowSettings, build_shard
 
 OWN_MODEL = "federated"
 """The method that is the run's own."""
@@ -54,8 +56,37 @@ def score_one(
         {**rivals.coefficients, **own.coefficients},
         {name: boosting.forecaster(text) for name, text in trees.items()},
         blends,
-        shown=OWN_MODEL if settings.show_households and OWN_MODEL in weights else "",
     )
+
+
+def shown_method(settings: EvaluationSettings) -> str:
+    """Whose forecasts are shown as examples: what a household uses."""
+    return "served" if settings.personal else OWN_MODEL
+
+
+def show_one(
+    file: HouseholdFile, read: Reader, *, settings: EvaluationSettings, weights: Mapping[str, Vector]
+) -> Stretch:
+    """Some days of forecasts by what a household with test windows uses; for the arguments see `score_one`."""
+    household = read(file)
+    own, blends = _own_models(file, household, settings, weights)
+    shares = blends.get("served", {OWN_MODEL: 1.0})
+    candidates = Candidates(own, {name: share for name, share in shares.items() if share})
+    model = build(settings.model, model_shape(settings.windows), seed=settings.seed)
+    shard = build_shard([(household, None)], settings.windows, ("test",))
+
+    def forecast(rows: Indices, batch: Batch) -> tuple[Array, Array]:
+        scaled, _, quantiles_kwh = outputs(model, candidates, shard, rows, batch)
+        return batch.base_kwh + batch.scale * scaled, quantiles_kwh
+
+    found = stretch(household, shard, forecast)
+    assert found is not None
+    return found
+
+
+def is_shown(windows: WindowSettings, _: HouseholdFile, found: Stretch) -> bool:
+    """Whether it can be a stretch of forecasts by the run's model."""
+    return found.is_of(windows.horizon_slots, windows.quantiles)
 
 
 def _own_models(

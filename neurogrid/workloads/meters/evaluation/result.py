@@ -10,7 +10,7 @@ import pyarrow as pa
 from neurogrid.plural import plural
 from neurogrid.workloads.meters.evaluation.examples import Examples
 from neurogrid.workloads.meters.evaluation.intervals import Figure
-from neurogrid.workloads.meters.evaluation.metrics import SCORE_STEP, Detection
+from neurogrid.workloads.meters.evaluation.metrics import SCORE_STEP, Detection, ReliabilityBin
 from neurogrid.workloads.meters.evaluation.paired import SIGNIFICANT, Paired
 from neurogrid.workloads.meters.evaluation.parity import ParityFigures
 from neurogrid.workloads.meters.evaluation.quantiles import QuantileFigures
@@ -79,11 +79,15 @@ class MethodFigures:
 
 @dataclass(frozen=True)
 class SurgeFigures:
-    """How surges were told: `output` is `slot 1` ..., `every slot` (all of them pooled) or `any`, of the horizon."""
+    """How surges were told: `output` is `slot 1` ..., `every slot` (all of them pooled) or `any`, of the horizon.
+
+    `reliability` has, of `any` alone and by method, how often a surge came by how likely it was said to be.
+    """
 
     output: str
     prevalence: Figure
     methods: dict[str, Detection]
+    reliability: dict[str, tuple[ReliabilityBin, ...]]
 
 
 @dataclass(frozen=True)
@@ -261,12 +265,13 @@ def _error_by_slot_table(figures: GroupFigures, cadence_minutes: int) -> Iterabl
 def _surge_table(found: SurgeFigures) -> Iterable[str]:
     yield (
         "| method | precision | recall | F1 | average precision | accuracy | F1, mean of households "
-        "| average precision, mean of households |"
+        "| above the usual share's | average precision, mean of households | Brier score |"
     )
-    yield "|---|---|---|---|---|---|---|---|"
+    yield "|---|---|---|---|---|---|---|---|---|---|"
     for name, how in found.methods.items():
         pooled = (how.precision, how.recall, how.f1, how.average_precision, how.accuracy)
-        figures = (*pooled, how.household_f1, how.household_average_precision)
+        own = (how.household_f1, how.household_f1_above_usual, how.household_average_precision)
+        figures = (*pooled, *own, how.brier)
         yield f"| {SURGE_TITLES.get(name, name)} | {' | '.join(_number(figure, 3) for figure in figures)} |"
     yield ""
     yield f"Prevalence {_share(found.prevalence)}. The threshold of each score was tuned on the validation period."

@@ -18,7 +18,7 @@ from neurogrid.fl.weights import load
 from neurogrid.tasks import array_of
 from neurogrid.workloads.meters.evaluation import naive, ridge
 from neurogrid.workloads.meters.evaluation.boosting import Forecast
-from neurogrid.workloads.meters.evaluation.examples import Stretch, stretch, usual_day
+from neurogrid.workloads.meters.evaluation.examples import usual_day
 from neurogrid.workloads.meters.evaluation.metrics import (
     SCORE_BINS,
     Counts,
@@ -96,7 +96,6 @@ class HouseholdScore:
         mase_scale_kwh: see metrics.mase_scale_kwh.
         parts: by period; periods without windows are missing.
         usual_day: see examples.usual_day.
-        stretch: the run's own forecasts of a few days; None where they are not asked for, or there are none.
     """
 
     household_id: str
@@ -104,7 +103,6 @@ class HouseholdScore:
     mase_scale_kwh: float
     parts: dict[Period, PartScore]
     usual_day: Floats
-    stretch: Stretch | None
 
     @property
     def quiet(self) -> bool:
@@ -129,7 +127,6 @@ def score_household(
     coefficients: Mapping[str, Floats],
     forecasters: Mapping[str, Forecast] = MappingProxyType({}),
     blends: Mapping[str, Mapping[str, float]] = MappingProxyType({}),
-    shown: str = "",
 ) -> HouseholdScore:
     """Scores every method on the household's validation and test windows.
 
@@ -141,7 +138,6 @@ def score_household(
         coefficients: by method, ridge's coefficients (h, p).
         forecasters: by method, what else forecasts loads, scaled as a batch's target.
         blends: by method, the shares of models, and of what is `usual`, in its forecast.
-        shown: the method whose forecasts of a few days are kept, or "".
     """
     shard = build_shard([(household, None)], windows, ("validation", "test"))
     end = household.slot(household.meta.train_end)
@@ -158,7 +154,6 @@ def score_household(
             if len(shard.origins[period])
         },
         usual_day=usual_day(household),
-        stretch=stretch(household, shard, partial(_forecast_kwh, model, weights[shown])) if shown else None,
     )
 
 
@@ -177,8 +172,7 @@ def _score_part(
     scores: dict[str, Counts] = {}
     unrounded: dict[str, list[npt.NDArray[np.float32]]] = {}
     every_label = []
-    outputs = shard.settings.horizon_slots + 1
-    persistence = np.zeros((outputs, 4), np.int64)
+    persistence = np.zeros((shard.settings.horizon_slots + 1, 4), np.int64)
     chunks = [origins[at : at + _WINDOWS_AT_ONCE] for at in range(0, len(origins), _WINDOWS_AT_ONCE)]
 
     def note(method: str, forecast_kwh: npt.NDArray[np.float32], batch: Batch) -> None:
@@ -214,11 +208,6 @@ def _score_part(
     surges = np.concatenate(every_label)
     exact = {method: average_precisions(np.concatenate(values), surges) for method, values in unrounded.items()}
     return PartScore(len(origins), load, absolute, squared, signed, narrow, exact, persistence)
-
-
-def _forecast_kwh(model: Forecaster, weights: Vector, batch: Batch) -> npt.NDArray[np.float32]:
-    forecast_kwh: npt.NDArray[np.float32] = batch.base_kwh + batch.scale * _run(model, weights, batch)[0]
-    return forecast_kwh
 
 
 def _run(model: Forecaster, weights: Vector, batch: Batch) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
