@@ -122,3 +122,9 @@ def test_an_interval_holds_its_value_or_is_none(values: list[float], than: float
 def test_no_figure_without_households() -> None:
     assert math.isnan(Resampler.of(0, 1, "g").mean(np.empty(0)).value)
     assert math.isnan(Resampler.of(2, 1, "g").median(np.array([np.nan, np.nan])).value)
+
+
+def test_an_interval_that_says_nothing_is_not_shown() -> None:
+    assert Figure(-10.6, -33.0, 1.57e17).words(1, "%") == "-10.6%"
+    assert Figure(0.1, math.nan, math.nan).words(1) == Figure(0.1, 0.0, math.inf).words(1) == "0.1"
+    assert Figure(-0.0004, -5.0, 5.0).words(1, "%") == "-0.0% (-5.0 to 5.0)"

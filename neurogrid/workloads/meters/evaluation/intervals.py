@@ -19,7 +19,7 @@ Array = npt.NDArray[np.float64]
 RESAMPLES = 1000
 _LEVEL = 0.95
 _TIMES = 1000
-"""An end that is so many times the value says that nothing is known, as of three or four households."""
+"""An end that is so many times the value, or so much, is not shown: of three households next to nothing is known."""
 _HALVINGS = 60  # until neighbouring floating-point numbers are reached
 
 
@@ -35,7 +35,8 @@ class Figure:
         """`0.12 (0.10 to 0.14)`; without an interval where there is none, as with too few households."""
         if math.isnan(self.value):
             return "–"
-        if not math.isfinite(self.low) or not math.isfinite(self.high):
+        ends = max(abs(self.low), abs(self.high))
+        if math.isnan(self.low + self.high) or ends > _TIMES * max(abs(self.value), 1):
             return f"{self.value:.{digits}f}{unit}"
         return f"{self.value:.{digits}f}{unit} ({self.low:.{digits}f} to {self.high:.{digits}f})"
 
@@ -94,8 +95,6 @@ class Resampler:
         else:
             ends = value[0] - np.array([high, low]) * error[0]
         low, high = np.clip(ends, least, most).tolist()
-        if relative and high > _TIMES * value[0]:
-            return Figure(float(value[0]), math.nan, math.nan)
         return Figure(float(value[0]), low, high)
 
     def median(self, values: Array) -> Figure:
