@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from pyspark.sql import SparkSession
 
@@ -65,7 +66,7 @@ def measure(config: Config, seeds: Sequence[int], spark: SparkSession, observer:
         runs=homes.runs,
     )
     reached = goals(found)
-    for goal in reached:
+    for goal in chain.from_iterable(reached.values()):
         show.say(f"  {'met   ' if goal.met else 'MISSED'}  {goal.what}: {goal.got} (goal: {goal.wanted})")
     return "\n".join(page(config, found, reached, note)) + "\n"
 

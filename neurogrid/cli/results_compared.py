@@ -27,15 +27,12 @@ _TESTED = (
 
 def joining(seeds: Sequence[int], main: Sequence[Scored], day: Scored) -> Iterator[str]:
     """What a household has with its personal model, against what it has without joining."""
-    yield ""
-    yield "## What joining gives"
-    yield ""
     yield (
         "After the rounds each household fine-tunes the federated model on its own readings: its personal model. By "
         "its own validation time it then chooses what it uses: this one, the federated one, the 28-day median, or a "
-        "blend of them. A household that does not join has the model or the trees that it trains alone, with as many "
-        "steps as the federation and early stopping. Pooled models need everybody's readings in one place, which a "
-        "federation does without."
+        "blend of them. A household that does not join has what it trains alone: the same model, with as many steps as "
+        "the federation and early stopping, or boosted trees. Pooled models need everybody's readings in one place; "
+        "a federation does not."
     )
     yield ""
     yield from _sentences("personal", main, "trained")
@@ -48,11 +45,8 @@ def joining(seeds: Sequence[int], main: Sequence[Scored], day: Scored) -> Iterat
     yield from _table(seeds, main, ("personal", "served"))
 
 
-def rivals(seeds: Sequence[int], main: Sequence[Scored]) -> Iterator[str]:
+def itself(seeds: Sequence[int], main: Sequence[Scored]) -> Iterator[str]:
     """The federated model as it is, against others."""
-    yield ""
-    yield "## The federated model itself"
-    yield ""
     yield (
         "The same weights for all households, before any fine-tuning. " + _TESTED + " Ridge minimises squares and is a "
         "rival for the RMSE alone; see the tables in full."
@@ -75,7 +69,7 @@ def _sentences(
             better = ", ".join(words(interval(pair["better_share"]).times(100).bare, 0, "%") for pair in pairs)
             yield (
                 f"- Against {RIVALS[rival]}, {GROUPS[group]}{more}: the MAE of {MODELS[method]} {claim(pairs)} "
-                f"(change {changes}; less for {better} of households)."
+                f"(change {changes}; lower for {better} of households)."
             )
 
 
@@ -107,5 +101,5 @@ def _cells(pair: Mapping[str, Any]) -> list[str]:
         words(interval(pair["mae_change_percent"]), 1, "%", "+"),
         "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}",
         words(interval(pair["better_share"]).times(100), 0, "%"),
-        "–" if worst is None else f"{worst:+.1f}%",
+        "–" if worst is None else f"{worst:+z.1f}%",
     ]

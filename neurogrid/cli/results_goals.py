@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from neurogrid.cli.results_figures import GROUPS, NEWCOMER_DAYS, UNKNOWN, Interval, Measured, Scored, interval
 from neurogrid.plural import plural
 
+JOINING, FEDERATED, SURGES = "What joining gives", "The federated model itself", "Surges"
+QUANTILES, SUMS, ATTACKS = "Quantiles and intervals", "Sums of households", "Attacks"
 COVERED = (0.9, 0.8)
 """Central intervals that have to cover what they say."""
 SUM_METHOD = "quantile_mean"
@@ -41,17 +43,16 @@ class Goal:
         return {None: "met", True: "met, stretch met", False: "met, stretch missed"}[self.further]
 
 
-def goals(found: Measured) -> list[Goal]:
-    """All, in the order of the page."""
-    return [
-        *_personal(found.main, found.day),
-        *_newcomers(found.main[0]),
-        *_surges(found.main),
-        *_federated(found.main, found.squared),
-        *_quantiles(found.quantiles),
-        *_sums(found.quantiles),
-        *_attacks(found.main[0], found.attacked),
-    ]
+def goals(found: Measured) -> dict[str, list[Goal]]:
+    """All, by the section of the page that their figures stand in, in its order."""
+    return {
+        JOINING: [*_personal(found.main, found.day), *_newcomers(found.main[0])],
+        FEDERATED: list(_federated(found.main, found.squared)),
+        SURGES: list(_surges(found.main)),
+        QUANTILES: list(_quantiles(found.quantiles)),
+        SUMS: list(_sums(found.quantiles)),
+        ATTACKS: list(_attacks(found.main[0], found.attacked)),
+    }
 
 
 def words(found: Interval, digits: int, unit: str = "", sign: str = "") -> str:
@@ -59,8 +60,8 @@ def words(found: Interval, digits: int, unit: str = "", sign: str = "") -> str:
     if math.isnan(found.value):
         return "not measured"
     if not (math.isfinite(found.low) and math.isfinite(found.high)):
-        return f"{found.value:{sign}.{digits}f}{unit}"
-    return f"{found.value:{sign}.{digits}f}{unit} ({found.low:{sign}.{digits}f} to {found.high:{sign}.{digits}f})"
+        return f"{found.value:{sign}z.{digits}f}{unit}"
+    return f"{found.value:{sign}z.{digits}f}{unit} ({found.low:{sign}z.{digits}f} to {found.high:{sign}z.{digits}f})"
 
 
 def _least(
@@ -85,31 +86,34 @@ def _single(what: str, wanted: float, got: Sequence[float], unit: str, *, least:
     """Of figures without an interval: met when each meets it."""
     aim = f"{'at least' if least else 'at most'} {wanted:g}{unit}"
     met = bool(got) and all(value >= wanted if least else value <= wanted for value in got)
-    listed = ", ".join("not measured" if math.isnan(value) else f"{value:.{digits}f}{unit}" for value in got)
+    listed = ", ".join("not measured" if math.isnan(value) else f"{value:z.{digits}f}{unit}" for value in got)
     return Goal(what, aim, listed, met)
 
 
 def _personal(main: Sequence[Scored], day: Scored) -> Iterator[Goal]:
-    alone = "personal models against the model alone, trained households"
-    yield _least(f"{alone}: MAE below", 2, [s.below("personal", "alone") for s in main], "%", further=4)
-    yield _least(f"{alone}: better for", 85, [s.better("personal", "alone") for s in main], "%")
+    own, who = "personal models", "trained households"
+    below = [s.below("personal", "alone") for s in main]
+    yield _least(f"MAE of {own} below that of the model alone, {who}", 2, below, "%", further=4)
+    better = [s.better("personal", "alone") for s in main]
+    yield _least(f"households better off with {own} than with the model alone, {who}", 85, better, "%")
     worst = [s.worst_tenth("personal", "alone") for s in main]
-    yield _single(f"{alone}: MAE of the worst tenth above", 0.5, worst, "%", least=False)
-    used = "what a household uses, trained households: MAE below"
+    yield _single(f"MAE of the worst tenth with {own} above that alone, {who}", 0.5, worst, "%", least=False)
+    used = "MAE of what a household uses below"
     median = [s.below("served", "median_28_days") for s in main]
-    yield _least(f"{used} the 28-day median", 7.5, median, "%", further=9)
-    yield _least(f"{used} pooled boosting", 1, [s.below("served", "gbm_pooled") for s in main], "%")
-    yield _least(f"{used} the 28-day median, a day ahead", 3.5, [day.below("served", "median_28_days")], "%")
+    yield _least(f"{used} the 28-day median's, {who}", 7.5, median, "%", further=9)
+    yield _least(f"{used} pooled boosting's, {who}", 1, [s.below("served", "gbm_pooled") for s in main], "%")
+    ahead = day.below("served", "median_28_days")
+    yield _least(f"{used} the 28-day median's, a day ahead, {who}", 3.5, [ahead], "%")
 
 
 def _newcomers(first: Scored) -> Iterator[Goal]:
     row = first.newcomers
-    who = f"newcomers with {NEWCOMER_DAYS} days of readings, personal models"
+    who = f"newcomers with {NEWCOMER_DAYS} days of readings"
     below = interval(row["below_median_percent"]["personal"]) if row else UNKNOWN
-    yield _least(f"{who}: MAE below the 28-day median", 5, [below], "%")
+    yield _least(f"MAE of personal models below the 28-day median's, {who}", 5, [below], "%")
     wanted = 90
     better = interval(row["personal_better_share"]).times(100) if row else UNKNOWN
-    goal = _least(f"{who}: better than alone for", wanted, [better], "%")
+    goal = _least(f"households better off with personal models than with the model alone, {who}", wanted, [better], "%")
     # The low end of Clopper and Pearson's interval where all households are better off.
     most = 100 * 0.025 ** (1 / row["households"]) if row else math.nan
     if row and most < wanted:
@@ -123,28 +127,26 @@ def _surges(main: Sequence[Scored]) -> Iterator[Goal]:
         for group, who in GROUPS.items():
             got = [s.surge(method, "household_f1_above_usual", group) for s in main]
             listed = ", ".join(words(one, 3, sign="+") for one in got)
-            what = f"any surge in 2 h, F1 (mean over households) above the usual share's, {name}, {who}"
+            what = f"F1 (mean over households) of {name} above the usual share's, {who}"
             yield Goal(what, "above 0", listed, all(one.low > 0 for one in got))
-    yield _least(
-        "any surge in 2 h, F1, the federated model", 0.35, [s.surge("federated", "f1") for s in main], "", digits=3
-    )
+    f1 = [s.surge("federated", "f1") for s in main]
+    yield _least("F1 of the federated model, trained households", 0.35, f1, "", digits=3)
     times = [s.surge("federated", "f1").value / s.surge("always", "f1").value for s in main]
-    yield _single(
-        "any surge in 2 h, the federated model's F1 as a multiple of always saying so", 1.7, times, "", digits=2
-    )
+    what = "F1 of the federated model as a multiple of always saying so, trained households"
+    yield _single(what, 1.7, times, "", digits=2)
 
 
 def _federated(main: Sequence[Scored], squared: Scored) -> Iterator[Goal]:
     for group, wanted in (("trained", 5), ("held_out", 4)):
         below = [s.figure("mae_below_median_percent", group=group) for s in main]
-        yield _least(f"the federated model, {GROUPS[group]}: MAE below the 28-day median", wanted, below, "%")
+        yield _least(f"MAE of the federated model below the 28-day median's, {GROUPS[group]}", wanted, below, "%")
     above = [100 * (s.mae("federated") / s.best_pooled_mae - 1) for s in main]
-    best = "the federated model's MAE above the best that pooled readings give (the model, boosting)"
+    best = "MAE of the federated model above the best that pooled readings give (the model, boosting)"
     yield _single(best, 2, above, "%", least=False)
     rmse = squared.figure("rmse_below_mean_percent")
-    yield _least("squared loss, the federated model's RMSE below the 28-day mean", 3, [rmse], "%")
+    yield _least("RMSE of the federated model below the 28-day mean's, trained with squared loss", 3, [rmse], "%")
     minutes = [s.summary["wallclock_s"] / 60 for s in main]
-    yield _single(f"{main[0].summary['rounds']} rounds", 3, minutes, " min", least=False, digits=2)
+    yield _single(f"time of {main[0].summary['rounds']} rounds", 3, minutes, " min", least=False, digits=2)
 
 
 def _quantiles(scored: Scored) -> Iterator[Goal]:
@@ -154,7 +156,7 @@ def _quantiles(scored: Scored) -> Iterator[Goal]:
         for nominal in COVERED:
             one = intervals.get(nominal)
             got = interval(one["corrected_coverage"]).times(100) if one else UNKNOWN
-            yield _within(f"intervals of {nominal:.0%}, corrected, {who}: cover", 100 * nominal, 2, {"": got}, "%")
+            yield _within(f"what corrected {nominal:.0%} intervals cover, {who}", 100 * nominal, 2, {"": got}, "%")
     for group, who in GROUPS.items():
         found = scored.quantiles("federated", group)
         crps = interval(found["crps_below_usual_percent"]) if found else UNKNOWN
@@ -167,15 +169,14 @@ def _sums(scored: Scored) -> Iterator[Goal]:
         if error := found["methods"].get(SUM_METHOD):
             below[name.replace("_", "-")] = interval(error["nmae_below_mean_percent"])
             bias[name.replace("_", "-")] = interval(error["bias_percent"])
-    what = "sums of 15 households or more"
     listed = ", ".join(f"{name}: {words(one, 1, '%')}" for name, one in below.items()) or "not measured"
     met = bool(below) and all(one.low >= 10 for one in below.values())
-    yield Goal(f"{what}: error below that of their 28-day means, every set", "at least 10%", listed, met)
-    yield _within(f"{what}: bias, every set", 0, 2, bias, "%")
+    yield Goal("error of each set's sum below that of its 28-day means", "at least 10%", listed, met)
+    yield _within("bias of each set's sum", 0, 2, bias, "%")
 
 
 def _attacks(clean: Scored, attacked: Mapping[str, Scored]) -> Iterator[Goal]:
     for kind, scored in attacked.items():
         worse = 100 * (scored.mae("federated") / clean.mae("federated") - 1)
-        what = f"a fifth of each round's agents malicious, {kind}: MAE above the clean run"
+        what = f"MAE above the clean run's where a fifth of each round's agents attack by {kind}"
         yield _single(what, 2, [worse], "%", least=False)

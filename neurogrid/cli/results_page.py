@@ -11,15 +11,26 @@ from typing import Any
 
 import psutil
 
-from neurogrid.cli.results_compared import joining, rivals
+from neurogrid.cli.results_compared import itself, joining
 from neurogrid.cli.results_figures import GROUPS, UNKNOWN, Measured, Scored, interval
-from neurogrid.cli.results_goals import COVERED, SUM_METHOD, Goal, words
+from neurogrid.cli.results_goals import (
+    ATTACKS,
+    COVERED,
+    FEDERATED,
+    JOINING,
+    QUANTILES,
+    SUM_METHOD,
+    SUMS,
+    SURGES,
+    Goal,
+    words,
+)
 from neurogrid.config import Config
 from neurogrid.plural import plural
 from neurogrid.storage import place
 
 
-def page(config: Config, found: Measured, goals: Sequence[Goal], note: str) -> Iterator[str]:
+def page(config: Config, found: Measured, goals: Mapping[str, Sequence[Goal]], note: str) -> Iterator[str]:
     """The lines of the page; `note` stands at its head."""
     main, seeds = found.main, found.seeds
     yield "# Results on real readings"
@@ -29,16 +40,21 @@ def page(config: Config, found: Measured, goals: Sequence[Goal], note: str) -> I
         yield ""
     yield from _head(config, found)
     yield ""
-    yield f"{_reached(goals)} See [goals](#goals)."
-    yield from joining(seeds, main, found.day)
-    yield from _parity(main[0], seeds[0])
-    yield from rivals(seeds, main)
-    yield from _bias(seeds, main)
-    yield from _surges(seeds, main)
+    missed = sum(not goal.met for part in goals.values() for goal in part)
+    yield (
+        f"Of {sum(map(len, goals.values()))} [goals](#goals) {missed or 'none'} {'is' if missed < 2 else 'are'} missed"
+        + ("; each section says which." if missed else ".")
+    )
+    for title, lines in (
+        (JOINING, [*joining(seeds, main, found.day), *_parity(main[0], seeds[0])]),
+        (FEDERATED, [*itself(seeds, main), *_bias(seeds, main)]),
+        (SURGES, _surges(seeds, main)),
+        (QUANTILES, _quantiles(found.quantiles)),
+        (SUMS, _sums(found.quantiles)),
+        (ATTACKS, _attacks(main[0], found.attacked)),
+    ):
+        yield from ("", f"## {title}", "", *lines, *_missed(goals[title]))
     yield from _goals(goals)
-    yield from _quantiles(found.quantiles)
-    yield from _sums(found.quantiles)
-    yield from _attacks(main[0], found.attacked)
     yield from _spread(found)
     for title, run_id in (
         ("2 h ahead", f"main-seed{seeds[0]}"),
@@ -82,11 +98,13 @@ def _without(test: Mapping[str, Any]) -> str:
     return f" (and {plural(quiet, 'quiet one')}, left out by training time)" if quiet else ""
 
 
-def _reached(goals: Sequence[Goal]) -> str:
-    missed = [goal.what for goal in goals if not goal.met]
-    if not missed:
-        return f"All {len(goals)} goals are met."
-    return f"{len(goals) - len(missed)} of {len(goals)} goals are met. Missed: {'; '.join(missed)}."
+def _missed(goals: Sequence[Goal]) -> Iterator[str]:
+    """Those of a section, with what was measured."""
+    missed = [goal for goal in goals if not goal.met]
+    if missed:
+        yield from ("", f"**Missed, {len(missed)} of this section's {plural(len(goals), 'goal')}:**", "")
+    for goal in missed:
+        yield f"- {goal.what}: {goal.got}; the goal was {goal.wanted}."
 
 
 def _parity(first: Scored, seed: int) -> Iterator[str]:
@@ -132,9 +150,6 @@ def _bias(seeds: Sequence[int], main: Sequence[Scored]) -> Iterator[str]:
 
 
 def _surges(seeds: Sequence[int], main: Sequence[Scored]) -> Iterator[str]:
-    yield ""
-    yield "## Surges"
-    yield ""
     yield (
         "F1 of saying that the load will surge within 2 h, the mean over households. `Usual share`, the share of the "
         "slot's own surges over the past 28 days, needs no training: what a surge head gains is what it gains over "
@@ -153,7 +168,7 @@ def _surges(seeds: Sequence[int], main: Sequence[Scored]) -> Iterator[str]:
             yield f"| {seed} | {group.replace('_', '-')} | {' | '.join([*f1, *gains])} |"
 
 
-def _goals(goals: Sequence[Goal]) -> Iterator[str]:
+def _goals(goals: Mapping[str, Sequence[Goal]]) -> Iterator[str]:
     yield ""
     yield "## Goals"
     yield ""
@@ -163,10 +178,11 @@ def _goals(goals: Sequence[Goal]) -> Iterator[str]:
         "every seed."
     )
     yield ""
-    yield "| figure | goal | measured | |"
-    yield "|---|---|---:|---|"
-    for goal in goals:
-        yield f"| {goal.what} | {goal.wanted} | {goal.got} | {goal.verdict} |"
+    yield "| | figure | goal | measured | |"
+    yield "|---|---|---|---:|---|"
+    for title, part in goals.items():
+        for goal in part:
+            yield f"| {title} | {goal.what} | {goal.wanted} | {goal.got} | {goal.verdict} |"
 
 
 def _quantiles(scored: Scored) -> Iterator[str]:
@@ -178,9 +194,6 @@ def _quantiles(scored: Scored) -> Iterator[str]:
     ]
     if not rows:
         return
-    yield ""
-    yield "## Quantiles and intervals"
-    yield ""
     yield (
         "The federated model with quantiles, against the same slot's quantiles over the 28 days before, which cost "
         "nothing. The CRPS is an absolute error for whole distributions. Corrected intervals are moved by what each "
@@ -204,10 +217,8 @@ def _quantiles(scored: Scored) -> Iterator[str]:
 
 def _sums(scored: Scored) -> Iterator[str]:
     if not scored.sums:
+        yield "No set has 15 households."
         return
-    yield ""
-    yield "## Sums of households"
-    yield ""
     yield (
         "The means that follow from the federated model's quantiles, added up over a set, where at least 15 of its "
         "households have readings. The error is the MAE over the mean load. Intervals are over weeks."
@@ -229,9 +240,6 @@ def _sums(scored: Scored) -> Iterator[str]:
 
 
 def _attacks(clean: Scored, attacked: Mapping[str, Scored]) -> Iterator[str]:
-    yield ""
-    yield "## Attacks"
-    yield ""
     yield (
         "A fifth of the agents of every round are malicious. The 28-day median needs no training, so what counts is "
         "the share of the clean run's gain over it that is kept. All of it is of the federated model, not of personal "
@@ -248,7 +256,7 @@ def _attacks(clean: Scored, attacked: Mapping[str, Scored]) -> Iterator[str]:
         kept = f"{(median - scored.mae('federated')) / gain:.0%}" if gain > 0 else "–"
         recall = scored.summary["rejection_recall"]
         caught = "" if recall is None else f"{recall:.0%}"
-        yield f"| {kind} | {scored.mae('federated'):.4f} | {worse:+.1%} | {kept} | {caught} |"
+        yield f"| {kind} | {scored.mae('federated'):.4f} | {worse:+z.1%} | {kept} | {caught} |"
 
 
 def _spread(found: Measured) -> Iterator[str]:
