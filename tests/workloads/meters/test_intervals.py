@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -99,6 +99,7 @@ def test_where_nothing_varies_there_is_no_interval(values: list[float]) -> None:
     assert math.isnan(found.high)
 
 
+@example(values=[0.0, 4e-112], than=1.0)
 @given(
     values=st.lists(st.floats(0, 1e6) | st.just(math.nan), min_size=1, max_size=8),
     than=st.floats(1e-6, 1e6),

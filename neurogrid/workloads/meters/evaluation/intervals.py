@@ -125,7 +125,7 @@ class Resampler:
         without = of_counts(1 - np.eye(households)) if households > 1 else np.empty(0)
         away = without.mean() - without if len(without) else without
         spread = float(np.square(away).sum())
-        if not len(drawn) or not spread > 0:
+        if not len(drawn) or not spread**1.5 > 0:  # of values near the least of all numbers it is 0
             return Figure(value, math.nan, math.nan)
         acceleration = float((away**3).sum()) / (6 * spread**1.5)
         below = (np.count_nonzero(drawn < value) + 0.5 * np.count_nonzero(drawn == value)) / len(drawn)
