@@ -132,6 +132,15 @@ def test_the_runs_model_is_put_against_every_other_over_the_households_that_coun
     assert "| higher |" not in table
 
 
+def test_a_gain_in_surges_is_that_over_the_usual_share_in_every_group_and_for_every_output(found) -> None:
+    for group in found.parts["test"].values():
+        for surges in group.surges:
+            usual = surges.methods["usual_share"].household_f1.value
+            for name, how in surges.methods.items():
+                gain = how.household_f1.value - usual
+                assert how.household_f1_above_usual.value == pytest.approx(gain, abs=1e-9), name
+
+
 def test_means_are_those_of_the_table_of_households(found) -> None:
     households = found.households  # noqa: F841 - named in the queries
     rows = duckdb.sql(
