@@ -306,6 +306,7 @@ def test_an_answer_that_cannot_be_a_households_is_known_as_such(warehouse: Path)
         assert not bad.is_of(table, plan.settings), bad
 
 
+@pytest.mark.slow
 def test_readings_in_memory_get_the_forecast_and_the_score_that_the_warehouse_gives(
     sampled: Path,  # noqa: F811
     warehouse: Path,

@@ -19,6 +19,7 @@ sampling: {agents: 9, districts: 3, clusters: 2, held_out_share: 0.25, min_obser
 model: {name: linear, surge_hidden: 4, history_slots: 16, horizon_slots: 4}
 local: {steps: 8, batch_size: 16}
 rounds: {count: 3, panel_agents: 9}
+personal: {steps: 10, batch_size: 16}
 backend: {kind: inline}
 """
 

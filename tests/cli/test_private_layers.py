@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pytest
 from test_run_manifest import Command, drawn, neurogrid, sampled, train  # noqa: F401 - fixtures
 
 from neurogrid.config import load
@@ -13,6 +14,7 @@ from neurogrid.workloads.meters.agent import completed
 SETS = ("--set", "local.private_layers=[forecast]", "--set", "local.private_steps=60", "--set", "rounds.count=2")
 
 
+@pytest.mark.slow
 def test_each_household_is_scored_with_layers_of_its_own(
     drawn: Path,  # noqa: F811
     tmp_path: Path,

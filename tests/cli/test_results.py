@@ -408,7 +408,9 @@ def test_results_need_the_package_of_their_rivals_before_anything_is_read(
 @pytest.mark.parametrize(("asked", "wanted"), [((), "--seeds 11,12,13,14,15"), (("QUICK=1",), "--quick")])
 def test_make_results_asks_for_the_fixed_seeds_or_for_the_quick_page(asked: tuple[str, ...], wanted: str) -> None:
     root = Path(__file__).parents[2]
-    done = subprocess.run(["make", "-n", "results", *asked], cwd=root, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["make", "--no-print-directory", "-n", "results", *asked], cwd=root, capture_output=True, text=True, check=True
+    )
     removed, measured = done.stdout.splitlines()[-2:]
     assert measured.endswith(wanted)
     assert removed.endswith("build/results-quick" if asked else "build/results")

@@ -33,6 +33,7 @@ sampling: {agents: 4, districts: 2, clusters: 2, held_out_share: 0.25, min_obser
 model: {name: linear, surge_hidden: 4, history_slots: 16, horizon_slots: 4}
 local: {steps: 2, batch_size: 16}
 rounds: {count: 2, agents_per_round: 4, panel_agents: 2}
+personal: {steps: 10, batch_size: 16}
 aggregation: {rule: mean}
 evaluation: {comparisons: []}
 backend: {kind: inline}

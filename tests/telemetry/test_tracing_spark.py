@@ -24,6 +24,7 @@ sampling: {agents: 9, districts: 3, clusters: 2, held_out_share: 0.2, min_observ
 model: {hidden: 8, surge_hidden: 8, history_slots: 16, horizon_slots: 4}
 local: {steps: 40, batch_size: 32}
 rounds: {count: 5, agents_per_round: 9, panel_agents: 3}
+personal: {steps: 10, batch_size: 16}
 aggregation: {byzantine_share: 0.2}
 """
 
