@@ -80,7 +80,7 @@ class Leases:
         self._waiting = 0  # jobs whose queue is `free`
         self._home: dict[AgentId, TaskId] = {}
         self._mean_s: dict[Kind, float] = {}
-        self._longest_s: float | None = None
+        self._longest_s: dict[bool, float] = {}  # of adapting, which takes as long as several rounds, and of all else
         self._kind: Kind = "train"
         self._wave = 0
         self.next_deadline = math.inf
@@ -108,8 +108,8 @@ class Leases:
     def submit(self, orders: Sequence[Order], now: float, deadline_s: float) -> None:
         """New orders."""
         deadline = now + deadline_s
-        if self._longest_s is not None:
-            self._longest_s *= 0.9  # what was slow once is forgotten in some rounds
+        for adapting in self._longest_s:
+            self._longest_s[adapting] *= 0.9  # what was slow once is forgotten in some rounds
         for task in self._tasks.values():
             task.granted = len(task.hand)
         for order in orders:
@@ -308,7 +308,8 @@ class Leases:
             kind = job.order.kind
             self._mean_s[kind] = 0.8 * self._mean_s.get(kind, took_s) + 0.2 * took_s
             if not task.fresh:  # a first answer says how long it takes to start
-                self._longest_s = max(self._longest_s or 0.0, now - task.moved)
+                adapting = kind == "adapt"
+                self._longest_s[adapting] = max(self._longest_s.get(adapting, 0.0), now - task.moved)
             task.fresh = False
         if task.stalled:  # it holds what others were offered after all
             task.stalled, task.replace_at = False, math.inf
@@ -339,12 +340,14 @@ class Leases:
 
     def _limit_s(self, task: _Task) -> float:
         """How long the task may be silent. Without any experience an order may take until its deadline."""
-        return math.inf if self._longest_s is None and not useless(task) else self._floor_s(task)
+        first = next(iter(task.hand.values()))
+        unknown = (first.order.kind == "adapt") not in self._longest_s
+        return math.inf if unknown and not useless(task) else self._floor_s(task)
 
     def _floor_s(self, task: _Task) -> float:
         first = next(iter(task.hand.values()))
         lease_s = min(self._lease_s, _SHARE_OF_DEADLINE * (first.deadline - first.submitted))
-        return max(lease_s, _TIMES_LONGEST * (self._longest_s or 0.0))
+        return max(lease_s, _TIMES_LONGEST * self._longest_s.get(first.order.kind == "adapt", 0.0))
 
     def _stall(self, task: _Task, replace_at: float) -> None:
         """Its lease has run out. It was busy with the first, which is a risk; it has not begun the others."""

@@ -97,7 +97,13 @@ class PersonalSection(Section):
         ["usual", "federated", "personal"],
         min_length=1,
         description="what an agent chooses from by its own validation part: usual is the slot's 28-day median, alone a "
-        "model that it trains from the start, with evaluation.alone_steps",
+        "model that it trains from the start",
+    )
+    alone_steps: int = Field(
+        0, ge=0, description="most gradient steps of the candidate alone; 0 is as many as the federation's"
+    )
+    alone_learning_rates: list[Annotated[float, Field(gt=0)]] = Field(
+        [1e-3, 3e-3], min_length=1, description="learning rates to try for the candidate alone"
     )
     parts: int = Field(
         4, ge=1, le=10, description="1: an agent takes one candidate whole; 4: it may blend them by quarters, and so on"

@@ -15,6 +15,10 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from neurogrid.data.series import Treatment
 
 
+_MOST_SLOTS = 100_000
+"""That a setting from a file may ask for: memory is taken for as many."""
+
+
 @dataclass(frozen=True)
 class EtlSettings:
     """How readings become tables.
@@ -58,8 +62,8 @@ class EtlSettings:
         """Raises ValueError where a number is none that the config allows; for settings that come from a file."""
         shares = self.train_share, self.validation_share, 1 - self.train_share - self.validation_share
         numbers = {
-            "trailing_slots": self.trailing_slots >= 1,
-            "weather_last_known_hours": self.weather_last_known_hours >= 0,
+            "trailing_slots": 1 <= self.trailing_slots <= _MOST_SLOTS,
+            "weather_last_known_hours": 0 <= self.weather_last_known_hours <= _MOST_SLOTS,
             "train_share and validation_share": all(0 < share < 1 for share in shares),
             "surge_percentile": 50 < self.surge_percentile < 100,
             "max_power_kw": 0 < self.max_power_kw < math.inf,

@@ -21,6 +21,7 @@ MOST_REASON = 400
 """Most characters of a reason for which an agent is missing."""
 
 _SECONDS = frozenset({"train_s"})
+_SHARES = frozenset(name for name in KNOWN if name.startswith("share_"))
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 
 
@@ -68,7 +69,7 @@ def _claims(windows: object, metrics: object) -> Claims | Refusal:
             continue
         if not _is_number(value):
             return Refusal(f"wrong shape: metric {name} is {type(value).__name__}, not a number")
-        figure = seconds(value) if name in _SECONDS else _figure(value)
+        figure = seconds(value) if name in _SECONDS else _share(value) if name in _SHARES else _figure(value)
         if figure is not None:
             found[name] = figure
     return Claims(number, found)
@@ -103,6 +104,10 @@ def reason(value: object) -> str:
 
 def _figure(number: Any) -> float | None:
     return float(number) if -MOST_FIGURE <= number <= MOST_FIGURE else None
+
+
+def _share(number: Any) -> float | None:
+    return float(number) if 0 <= number <= 1 else None
 
 
 def _is_number(value: object) -> bool:

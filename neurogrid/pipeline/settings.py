@@ -140,10 +140,9 @@ def central(config: Config, steps: int) -> CentralSettings:
     )
 
 
-def alone(config: Config) -> CentralSettings:
-    """How a household's own model is trained; with as many steps as an agent takes in the federation, on average."""
-    each = math.ceil(_steps_together(config) / config.sampling.agents)
-    return central(config, config.evaluation.alone_steps or each)
+def _steps_each(config: Config) -> int:
+    """As many as an agent takes in the federation, on average."""
+    return math.ceil(_steps_together(config) / config.sampling.agents)
 
 
 def _steps_together(config: Config) -> int:
@@ -163,7 +162,12 @@ def personal(config: Config) -> PersonalSettings | None:
         validation_windows=section.validation_windows,
         looks=_LOOKS_AT_FINE_TUNING,
     )
-    return PersonalSettings(tuning, tuple(section.candidates), section.parts, alone(config))
+    # Nothing of `evaluation` in it: that may change after a run, and what agents keep is told by these settings.
+    own = replace(
+        central(config, section.alone_steps or _steps_each(config)),
+        learning_rates=tuple(section.alone_learning_rates),
+    )
+    return PersonalSettings(tuning, tuple(section.candidates), section.parts, own)
 
 
 def evaluation(config: Config) -> EvaluationSettings:
@@ -173,7 +177,7 @@ def evaluation(config: Config) -> EvaluationSettings:
         windows=windows(config),
         model=model(config),
         comparisons=tuple(section.comparisons),
-        alone=alone(config),
+        alone=central(config, section.alone_steps or _steps_each(config)),
         pooled=central(config, section.pooled_steps or _steps_together(config)),
         boosting=BoostingSettings(windows(config), config.seed),
         seed=config.seed,

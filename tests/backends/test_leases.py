@@ -338,3 +338,21 @@ def test_scores_that_a_round_waits_for_are_handed_out_before_trainings_that_wait
         for number in handed:
             first.answer(1, number, held=False)
     assert set(handed[:3]) == {100, 101, 102}
+
+
+def test_that_trainings_are_quick_says_nothing_of_how_long_adapting_takes():
+    first = Round(0)
+    first.submit([Order(i, f"A{i}", "adapt", 2, 2) for i in range(6)])
+    done, replaced = 0, []
+    busy = {task: first.take(task) for task in (1, 2)}
+    while any(busy.values()) and first.now < DEADLINE_S - 15:
+        replaced += first.wait(13.0)
+        for task, numbers in busy.items():
+            if numbers:
+                done += first.answer(task, numbers[0])
+                busy[task] = numbers[1:] or first.take(task)
+    assert (done, replaced, first.missing) == (6, [], {})
+    first.submit([Order(10, "A9", "train", 3, 3)])  # and long adaptings make no training long
+    first.take(1)
+    first.wait(LEASE_S + 1.1)
+    assert first.take(2) == [10]

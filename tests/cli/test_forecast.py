@@ -54,7 +54,9 @@ def expected(warehouse: Path, run_id: str = RUN) -> dict[str, Forecast]:
     agents = {agent.parts[0].household_id: agent.agent_id for agent in manifest_of(warehouse).agents}
     for name, table in current_tables(place(str(warehouse))).items():
         household = read_current(place(str(warehouse)), table)
-        own = completed(settings.weights, household, settings.training) if run_id == "own" else settings.weights
+        own = settings.weights
+        if run_id == "own":
+            own = completed(own, household, settings.training, agents.get(name, name))
         chosen = Candidates({"federated": own}, {"federated": 1.0})
         if name in agents:
             with safe_open(warehouse / "runs" / run_id / "personal" / f"{agents[name]}.safetensors", "np") as file:

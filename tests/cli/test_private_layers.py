@@ -50,7 +50,12 @@ def test_each_household_is_scored_with_layers_of_its_own(
     plan = plan_evaluation(load((run / "config.yaml").read_text(), [f"warehouse={tmp_path}/w"]), "own")
     assert plan.settings.private is not None
     ours = [
-        completed(plan.weights, read_part(plan.warehouse, plan.manifest, agent, agent.parts[0]), plan.settings.private)
+        completed(
+            plan.weights,
+            read_part(plan.warehouse, plan.manifest, agent, agent.parts[0]),
+            plan.settings.private,
+            agent.agent_id,
+        )
         for agent in plan.manifest.agents
     ]
     assert all(len(vector) > len(plan.weights) for vector in ours)

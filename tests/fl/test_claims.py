@@ -126,3 +126,9 @@ def test_an_agent_that_is_a_risk_twice_is_left_alone_for_ten_rounds_and_gets_ano
     assert [lost.left_alone(slot, number) for number in (5, 14, 15)] == [{"A"}, {"A"}, frozenset()]
     assert lost.after_round(slot, result("AB", ""), 15) == {}
     assert lost.after_round(slot, result("B", "A"), 15) == {"A": [4, 15]}
+
+
+def test_a_share_is_from_0_to_1() -> None:
+    found = claims(3, {"share_personal": 0.25, "share_usual": -0.1, "share_alone": 1e9, "loss_personal": 5.0})
+    assert isinstance(found, Claims)
+    assert found.metrics == {"share_personal": 0.25, "loss_personal": 5.0}

@@ -33,7 +33,7 @@ from neurogrid.workloads.meters.models import (
     forecast_loss,
 )
 from neurogrid.workloads.meters.personal import personalise
-from neurogrid.workloads.meters.personal_files import PersonalFiles
+from neurogrid.workloads.meters.personal_files import PersonalFiles, readings_of
 from neurogrid.workloads.meters.tensors import as_tensors, batches, model_shape
 from neurogrid.workloads.meters.windows import Shard, WindowSettings, build_shard, gather
 
@@ -98,6 +98,7 @@ class AgentTrainer:
         personal: PersonalFiles | None = None,
     ) -> None:
         self._agents = {agent.agent_id: agent for agent in manifest.agents}
+        self._fingerprints = manifest.fingerprints
         self._settings = settings
         self._shards = ShardCache(warehouse, manifest, settings.windows, settings.cache_mb)
         self._model = new_model(settings)
@@ -160,14 +161,15 @@ class AgentTrainer:
         if self._personal is None:
             raise RunError("this run makes no personal models", found="personal.steps is 0")
         settings, shard, of = self._settings, self._shard(agent), weights_sha256(weights)
+        readings = readings_of(self._fingerprints, self._agents[agent])
         try:
-            found = self._personal.find(agent, of, self._n_whole)
+            found = self._personal.find(agent, of, self._n_whole, readings)
         except RunError:  # damaged: it is made again
             found = None
         if found is None:
             whole = complete(self._flat, weights, shard, settings, agent)
             found = personalise(shard, whole, self._personal.settings, agent)
-            self._personal.write(agent, of, found)
+            self._personal.write(agent, of, readings, found)
         return {**found.figures(), "windows": float(len(shard.origins["train"]))}
 
     def holds(self, agent: AgentId) -> bool:
@@ -251,20 +253,21 @@ def private_batches(shard: Shard, settings: local.LocalSettings, seed: int, agen
     return batches(shard, origins[random.integers(0, len(origins), (settings.private_steps, settings.batch_size))])
 
 
-def completed(weights: Vector, household: Household, settings: TrainingSettings) -> Vector:
+def completed(weights: Vector, household: Household, settings: TrainingSettings, name: str) -> Vector:
     """The weights of the whole model, with private layers fitted to a household's training part.
 
     Args:
         weights: (d,) float32, of a run.
         household: whose they shall be.
         settings: the run's.
+        name: of the agent that the household is, so that they are as in the rounds; else the household's id.
 
     Returns:
         The vector of a model without private layers, see `weights.load`.
     """
     shard = build_shard([(household, None)], settings.windows, ("train",))
     flat = FlatModel(new_model(settings), settings.private)
-    return complete(flat, weights, shard, settings, household.meta.household_id)
+    return complete(flat, weights, shard, settings, name)
 
 
 def complete(flat: FlatModel, weights: Vector, shard: Shard, settings: TrainingSettings, name: str) -> Vector:

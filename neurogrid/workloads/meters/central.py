@@ -48,10 +48,18 @@ class CentralSettings:
 
 
 class Trained(NamedTuple):
-    """Weights (d,) that were best, and their loss on the validation windows; infinite where there are none."""
+    """Weights (d,) that were best, and their loss on the validation windows.
+
+    The loss is -inf where there are no such windows, and inf where the training diverged.
+    """
 
     weights: Vector
     loss: float
+
+    @property
+    def usable(self) -> bool:
+        """Whether the training came to anything, and did not diverge."""
+        return self.loss < math.inf and bool(np.isfinite(self.weights).all())
 
 
 def first_weights(settings: CentralSettings) -> Vector:
@@ -126,7 +134,8 @@ class _Best:
             model.eval()
             with torch.inference_mode():
                 windows = as_tensors(gather(self.shard, self.held_out))
-                loss = float(forecast_loss(cast(Forecaster, model), self.settings.loss, windows))
+                found = float(forecast_loss(cast(Forecaster, model), self.settings.loss, windows))
+            loss = math.inf if math.isnan(found) else found  # a training that diverged is the worst
             model.train()
         if loss < self.loss or not self.weights.size:
             self.loss, self.weights = loss, self.flat.vector()

@@ -182,7 +182,9 @@ def _candidates(household: Household, settings: FleetSettings) -> Candidates:
     """The run's own model, or what the household's agent chose; raises RunError where that is damaged."""
     training, name = settings.training, household.meta.household_id
     owner = settings.agents.get(name, newcomer(name))
-    federated = completed(settings.weights, household, training) if training.private else settings.weights
+    federated = settings.weights
+    if training.private:
+        federated = completed(federated, household, training, settings.agents.get(name, name))
     found = None
     if settings.personal is not None and not unusable_name(owner):
         found = settings.personal.find(owner, weights_sha256(settings.weights), len(federated))

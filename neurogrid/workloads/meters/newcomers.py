@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from hashlib import sha256
 from typing import Literal
 
 import torch
@@ -112,15 +113,18 @@ def _made(table: CurrentTable, *, warehouse: Place, settings: NewcomerSettings) 
     try:
         return _make(table, warehouse, settings)
     except RunError as error:
-        reason = f"{error.what}: {error.found}; {error.fix}"
-    except (OSError, ValueError, KeyError) as error:
-        reason = f"its table cannot be read: {warehouse / table.path}: {error}"
+        reason = f"{error.what}: {error.found}" + (f"; {error.fix}" if error.fix else "")
+    except OSError as error:
+        reason = f"its personal model cannot be written under {settings.personal.run}/personal: {error}"
     return Made(table.household_id, "none", reason[:_LONGEST_REASON], {}, 0)
 
 
 def _make(table: CurrentTable, warehouse: Place, settings: NewcomerSettings) -> Made:
     name, training = table.household_id, settings.training
-    household = read_current(warehouse, table)
+    try:
+        household, readings = read_current(warehouse, table), sha256((warehouse / table.path).read_bytes()).hexdigest()
+    except (OSError, ValueError, KeyError) as error:
+        raise RunError("its table cannot be read", found=f"{warehouse / table.path}: {error}") from error
     minutes = household.meta.cadence_minutes
     if minutes != settings.cadence_minutes:
         reason = f"its table has slots of {minutes} min, the run was trained on {settings.cadence_minutes} min"
@@ -130,10 +134,12 @@ def _make(table: CurrentTable, warehouse: Place, settings: NewcomerSettings) -> 
     if not windows:
         return Made(name, "none", "its readings are too few, or have too many gaps, for a training window", {}, 0)
     owner, of = settings.agents.get(name, newcomer(name)), weights_sha256(settings.weights)
-    federated = completed(settings.weights, household, training) if training.private else settings.weights
+    federated = settings.weights
+    if training.private:
+        federated = completed(federated, household, training, settings.agents.get(name, name))
     found = settings.personal.find(owner, of, len(federated))
     if found is not None:
         return Made(name, "kept", "", dict(found.shares), windows)
     made = personalise(shard, federated, settings.personal.settings, owner)
-    settings.personal.write(owner, of, made)
+    settings.personal.write(owner, of, readings, made)
     return Made(name, "made", "", dict(made.shares), windows)

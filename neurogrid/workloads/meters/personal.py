@@ -97,10 +97,13 @@ def personalise(shard: Shard, federated: Vector, settings: PersonalSettings, nam
     """
     weights: dict[str, Vector] = {}
     if len(shard.origins["train"]):
+        trained = {}
         if "personal" in settings.trained:
-            weights["personal"] = train_on(shard, settings.tuning, federated, f"personal {name}").weights
+            trained["personal"] = train_on(shard, settings.tuning, federated, f"personal {name}")
         if "alone" in settings.trained:
-            weights["alone"] = train_on(shard, settings.alone, first_weights(settings.alone), name).weights
+            trained["alone"] = train_on(shard, settings.alone, first_weights(settings.alone), name)
+        # One that diverged is no candidate.
+        weights = {candidate: found.weights for candidate, found in trained.items() if found.usable}
     origins = sample(shard, settings.tuning.validation_windows, settings.tuning.seed, f"personal {name}")
     if not len(origins):  # nothing to choose by: what all have
         return Personal(weights, {"federated": 1.0}, {}, math.nan)

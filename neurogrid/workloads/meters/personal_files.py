@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,9 @@ from neurogrid.storage import Place
 from neurogrid.workloads.meters.personal import CANDIDATES, Personal, PersonalSettings
 
 _METADATA = "neurogrid"  # one entry, because the library writes several in no fixed order
-_MOST_BYTES = 1 << 30
+_MOST_METADATA = 1 << 20
+_FORM = 1
+"""Of what settings are told apart by."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +48,11 @@ class PersonalFiles:
             raise RunError("an agent's personal model cannot be kept", found=why, fix="sample again")
         return self.run / "personal" / f"{agent}.safetensors"
 
-    def write(self, agent: AgentId, federated_sha256: str, personal: Personal) -> None:
-        """Keeps it; `federated_sha256` is of the vector that it was made of."""
+    def write(self, agent: AgentId, federated_sha256: str, readings_sha256: str, personal: Personal) -> None:
+        """Keeps it, with the hashes of the vector and of the readings that it was made of."""
         said = {
             "agent": agent,
+            "readings_sha256": readings_sha256,
             "federated_sha256": federated_sha256,
             "settings_sha256": self._settings_sha256,
             "shares": dict(personal.shares),
@@ -59,28 +62,34 @@ class PersonalFiles:
         text = json.dumps(said, sort_keys=True, allow_nan=False)
         self.place(agent).write(pack_tensors(dict(personal.weights), {_METADATA: text}))
 
-    def find(self, agent: AgentId, federated_sha256: str, n_weights: int) -> Personal | None:
-        """An agent's model; None where it has none yet of these weights and settings.
+    def find(
+        self, agent: AgentId, federated_sha256: str, n_weights: int, readings_sha256: str | None = None
+    ) -> Personal | None:
+        """An agent's model; None where it has none yet of these weights, readings and settings.
 
         Args:
             agent: whose.
             federated_sha256: of the vector that it has to be made of.
             n_weights: of the whole model.
+            readings_sha256: of the readings that it has to be made of; None takes any. Who scores a model names them:
+                one that was made of newer readings may have been trained on what it is tested on.
 
         Raises:
             RunError: its file is damaged; names it.
         """
         file = self.place(agent)
         try:
-            content = file.read_bytes()
-        except FileNotFoundError:
-            return None
-        try:
-            said = _metadata(content)
+            if file.size_bytes > 4 * n_weights * len(self.settings.trained) + _MOST_METADATA:
+                raise ValueError(f"{file.size_bytes:,} bytes are too many")  # before it is read
+            said = _metadata(content := file.read_bytes())
             if (said["federated_sha256"], said["settings_sha256"]) != (federated_sha256, self._settings_sha256):
                 return None
-            return _personal(agent, said, unpack_tensors(content), n_weights)
-        except (ValueError, KeyError, TypeError, SafetensorError, RecursionError) as error:
+            if readings_sha256 not in (None, said["readings_sha256"]):
+                return None
+            return _personal(agent, said, unpack_tensors(content), n_weights, self.settings)
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError, ArithmeticError, SafetensorError, RecursionError) as error:
             raise RunError(
                 f"the personal model of agent {agent} is damaged",
                 found=f"{file}: {error}",
@@ -89,12 +98,23 @@ class PersonalFiles:
 
     @property
     def _settings_sha256(self) -> str:
-        return hashlib.sha256(repr(self.settings).encode()).hexdigest()
+        own = asdict(self.settings)
+        if "alone" not in self.settings.candidates:
+            del own["alone"]
+        return hashlib.sha256(json.dumps([_FORM, own], sort_keys=True, default=dict).encode()).hexdigest()
 
 
 def owners(agents: Iterable[Agent]) -> dict[str, AgentId]:
     """By household, the agent that holds all of it and nothing else: its personal model is the household's."""
     return {a.parts[0].household_id: a.agent_id for a in agents if len(a.parts) == 1 and a.parts[0].blocks is None}
+
+
+def readings_of(fingerprints: Mapping[str, str], agent: Agent) -> str:
+    """The hash of an agent's readings, by those of its tables; of a whole household it is its table's own."""
+    parts = [(fingerprints[part.path], part.blocks) for part in agent.parts]
+    if len(parts) == 1 and parts[0][1] is None:
+        return parts[0][0]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def newcomer(household_id: str) -> AgentId:
@@ -104,7 +124,7 @@ def newcomer(household_id: str) -> AgentId:
 
 def _metadata(content: bytes) -> dict[str, Any]:
     size = int.from_bytes(content[:8], "little")
-    if not 0 < size <= len(content) - 8 or len(content) > _MOST_BYTES:
+    if not 0 < size <= len(content) - 8:
         raise ValueError("not a safetensors file")
     said = json.loads(json.loads(content[8 : 8 + size])["__metadata__"][_METADATA])
     if not isinstance(said, dict):
@@ -112,12 +132,14 @@ def _metadata(content: bytes) -> dict[str, Any]:
     return said
 
 
-def _personal(agent: AgentId, said: Mapping[str, Any], tensors: Mapping[str, Any], n_weights: int) -> Personal:
+def _personal(
+    agent: AgentId, said: Mapping[str, Any], tensors: Mapping[str, Any], n_weights: int, settings: PersonalSettings
+) -> Personal:
     if said["agent"] != agent:
         raise ValueError(f"it is of agent {said['agent']!r:.80}")
     weights: dict[str, Any] = {}
     for name, tensor in tensors.items():
-        if name not in ("personal", "alone"):
+        if name not in settings.trained:
             raise ValueError(f"weights of {name!r:.80}")
         if tensor.dtype != np.float32 or tensor.shape != (n_weights,) or not np.isfinite(tensor).all():
             raise ValueError(f"{name} is {tensor.dtype} {tensor.shape}, not ({n_weights},) finite float32")
@@ -125,6 +147,8 @@ def _personal(agent: AgentId, said: Mapping[str, Any], tensors: Mapping[str, Any
     shares, losses = (_figures(said[key]) for key in ("shares", "losses"))
     if any(share < 0 for share in shares.values()) or not math.isclose(sum(shares.values()), 1, abs_tol=1e-6):
         raise ValueError("shares that do not add up to 1")
+    if not shares.keys() <= set(settings.candidates):
+        raise ValueError(f"shares of {', '.join(sorted(shares))}, of which some are no candidates")
     missing = {"personal", "alone"}.intersection(shares) - weights.keys()
     if missing:
         raise ValueError(f"a share of {', '.join(sorted(missing))}, of which there are no weights")

@@ -63,13 +63,24 @@ def test_a_household_that_was_not_there_so_long_has_no_figure(households) -> Non
 
 def test_the_figures_are_those_of_the_models_on_the_whole_test_part(households, federated) -> None:
     household = households[5]
-    found = measure(household, federated, ALONE, PERSONAL)
+    found = measure(household, lambda late: federated, ALONE, PERSONAL)
     assert found.is_of(household.meta.household_id)
     assert 14 in found.mae
     assert set(found.mae) <= set(DAYS)
     late = newcomer(household, 14, WINDOWS)
     own = train_alone(late, dataclasses.replace(ALONE, steps=60))
-    test = build_shard([(household, None)], WINDOWS, ("test",))
+    # A test part that knows of nothing from before the household came.
+    came = household.slot(late.meta.first)
+    meta = dataclasses.replace(household.meta, first=late.meta.first, rows=household.meta.rows - came)
+    since = dataclasses.replace(
+        household,
+        meta=meta,
+        features=household.features[came:],
+        kwh=household.kwh[came:],
+        observed=household.observed[came:],
+    )
+    test = build_shard([(since, None)], WINDOWS, ("test",))
+    assert len(test.origins["test"]) == len(build_shard([(household, None)], WINDOWS, ("test",)).origins["test"])
     origins = test.origins["test"]
     batch = gather(test, origins)
     model = build(MODEL, model_shape(WINDOWS), seed=5).eval()

@@ -12,18 +12,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
+from neurogrid.config import load
 from neurogrid.errors import RunError
 from neurogrid.fl.local import LocalSettings
 from neurogrid.fl.record import weights_sha256
 from neurogrid.fl.weights import FlatModel, flatten
 from neurogrid.fl.weights import load as load_weights
+from neurogrid.pipeline import settings as resolved
 from neurogrid.storage import place
 from neurogrid.workloads.meters.agent import AgentTrainerFactory, TrainingSettings, completed
 from neurogrid.workloads.meters.central import CentralSettings
 from neurogrid.workloads.meters.evaluation import BoostingSettings, EvaluationSettings, evaluate
 from neurogrid.workloads.meters.models import LossSettings, ModelSettings, build
 from neurogrid.workloads.meters.personal import Personal, PersonalSettings, blended, personalise
-from neurogrid.workloads.meters.personal_files import PersonalFiles
+from neurogrid.workloads.meters.personal_files import PersonalFiles, newcomer
 from neurogrid.workloads.meters.tensors import as_tensors, model_shape
 from neurogrid.workloads.meters.windows import MEDIAN, WindowSettings, build_shard, gather
 
@@ -143,23 +145,25 @@ class TestFiles:
         return Personal({"personal": weights}, {"federated": 0.25, "personal": 0.75}, {"federated": 0.5}, 0.4)
 
     def test_what_was_written_is_found_for_these_weights_and_settings_only(self, kept, mine) -> None:
-        kept.write("A1", "abc", mine)
+        kept.write("A1", "abc", "r", mine)
         found = kept.find("A1", "abc", 6)
         assert found is not None
         assert found.weights["personal"].tobytes() == mine.weights["personal"].tobytes()
         assert (found.shares, found.losses, found.loss) == (mine.shares, mine.losses, mine.loss)
         assert kept.find("A1", "abd", 6) is None
         assert kept.find("A2", "abc", 6) is None
+        assert kept.find("A1", "abc", 6, "r") is not None
+        assert kept.find("A1", "abc", 6, "newer") is None
         other = dataclasses.replace(SETTINGS, parts=1)
         assert dataclasses.replace(kept, settings=other).find("A1", "abc", 6) is None
 
     def test_an_id_that_is_a_path_is_refused(self, kept, mine) -> None:
         for agent in ("..", "a/b", "../../x", ""):
             with pytest.raises(RunError, match="personal model cannot be kept"):
-                kept.write(agent, "abc", mine)
+                kept.write(agent, "abc", "r", mine)
 
     def test_every_damaged_file_is_refused_and_named(self, kept, mine, tmp_path) -> None:
-        kept.write("A1", "abc", mine)
+        kept.write("A1", "abc", "r", mine)
         file = tmp_path / "personal" / "A1.safetensors"
         whole = file.read_bytes()
         random = np.random.default_rng(1)
@@ -190,7 +194,7 @@ class TestFiles:
         ],
     )
     def test_metadata_that_cannot_be_are_refused(self, kept, mine, tmp_path, changed) -> None:
-        kept.write("A1", "abc", mine)
+        kept.write("A1", "abc", "r", mine)
         file = tmp_path / "personal" / "A1.safetensors"
         content = file.read_bytes()
         size = int.from_bytes(content[:8], "little")
@@ -210,7 +214,7 @@ class TestFiles:
         ],
     )
     def test_weights_that_cannot_be_are_refused(self, kept, mine, tmp_path, tensors) -> None:
-        kept.write("A1", "abc", mine)
+        kept.write("A1", "abc", "r", mine)
         file = tmp_path / "personal" / "A1.safetensors"
         content = file.read_bytes()
         size = int.from_bytes(content[:8], "little")
@@ -271,7 +275,7 @@ class TestAgents:
         shard = build_shard([(households[0], None)], WINDOWS, ("train", "validation"))
         # The agent's private layers are fitted by its id, as in every round.
         renamed = dataclasses.replace(households[0], meta=dataclasses.replace(households[0].meta, household_id="A0000"))
-        expected = personalise(shard, completed(start, renamed, private), SETTINGS, "A0000")
+        expected = personalise(shard, completed(start, renamed, private, "A0000"), SETTINGS, "A0000")
         assert found.weights["personal"].tobytes() == expected.weights["personal"].tobytes()
 
     def test_a_run_without_them_says_so(self, warehouse, manifest, federated) -> None:
@@ -303,8 +307,42 @@ def test_an_evaluation_scores_what_agents_keep_and_makes_what_others_lack(
         own = kept.find(agent.agent_id, digest, federated.size)
         assert own is not None
         spoilt = dataclasses.replace(own, weights={"personal": own.weights["personal"] + 1}, shares={"personal": 1.0})
-        kept.write(agent.agent_id, digest, spoilt)
+        kept.write(agent.agent_id, digest, manifest.fingerprints[agent.parts[0].path], spoilt)
     spoilt_there = evaluate(None, warehouse, manifest, {"federated": federated}, asked).to_dict()
     methods = spoilt_there["parts"]["test"]["trained"]["methods"]
     assert methods["served"]["mae"] == methods["personal"]["mae"]
     assert methods["personal"]["mae"]["value"] > 2 * trained["personal"]["mae"]["value"]
+
+
+def test_what_was_tuned_on_newer_readings_is_not_scored(warehouse, manifest, federated, tmp_path) -> None:
+    kept = PersonalFiles(place(str(tmp_path)), SETTINGS)
+    asked = EvaluationSettings(WINDOWS, MODEL, (), TUNING, TUNING, BoostingSettings(WINDOWS, 5), seed=5, personal=kept)
+    before = evaluate(None, warehouse, manifest, {"federated": federated}, asked).to_dict()
+    owner = newcomer(manifest.held_out[0].parts[0].household_id)
+    spoilt = Personal({"personal": federated + 1}, {"personal": 1.0}, {}, 0.1)
+    kept.write(owner, weights_sha256(federated), "of newer readings", spoilt)
+    assert evaluate(None, warehouse, manifest, {"federated": federated}, asked).to_dict() == before
+    file = tmp_path / "personal" / f"{owner}.safetensors"
+    file.write_bytes(file.read_bytes()[:50])  # and a damaged one costs nobody a score
+    assert evaluate(None, warehouse, manifest, {"federated": federated}, asked).to_dict() == before
+
+
+def test_a_fine_tuning_that_diverges_is_no_candidate(shard, federated) -> None:
+    wild = dataclasses.replace(TUNING, learning_rates=(1e30,), local=dataclasses.replace(LOCAL, gradient_clip_norm=0.0))
+    found = personalise(shard, federated, dataclasses.replace(SETTINGS, tuning=wild), "me")
+    assert "personal" not in found.weights
+    assert set(found.losses) == {"usual", "federated"}
+    tame = dataclasses.replace(wild, learning_rates=(1e30, 0.01))
+    again = personalise(shard, federated, dataclasses.replace(SETTINGS, tuning=tame), "me")
+    assert again.losses["personal"] < again.losses["federated"]
+
+
+def test_nothing_of_the_evaluations_keys_tells_whose_models_these_are() -> None:
+    one = PersonalFiles(place("/w"), SETTINGS)
+    other = dataclasses.replace(SETTINGS, alone=dataclasses.replace(TUNING, steps=99))
+    assert one._settings_sha256 == PersonalFiles(place("/w"), other)._settings_sha256
+    assert (
+        one._settings_sha256 != PersonalFiles(place("/w"), dataclasses.replace(ALL, alone=other.alone))._settings_sha256
+    )
+    text = "evaluation: {alone_steps: 7, learning_rates: [0.5]}"
+    assert resolved.personal(load(text, [])) == resolved.personal(load("", []))

@@ -16,11 +16,12 @@ from neurogrid.workloads.meters.windows import build_shard
 
 
 def train_alone(household: Household, settings: CentralSettings) -> Vector | None:
-    """Weights of a model that saw this household only; None where it has no windows to train on."""
+    """Weights of a model that saw this household only; None where it has no windows to train on, or diverged."""
     shard = build_shard([(household, None)], settings.windows, ("train", "validation"))
     if not len(shard.origins["train"]):
         return None
-    return train_on(shard, settings, first_weights(settings), household.meta.household_id).weights
+    found = train_on(shard, settings, first_weights(settings), household.meta.household_id)
+    return found.weights if found.usable else None
 
 
 def train_pooled(households: Sequence[Household], settings: CentralSettings) -> tuple[float, Vector]:

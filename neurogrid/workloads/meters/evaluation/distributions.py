@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 
 from neurogrid.data.household import Household
 from neurogrid.data.manifest import Manifest
-from neurogrid.fl.update import Vector
+from neurogrid.fl.update import AgentId, Vector
 from neurogrid.fl.weights import load
 from neurogrid.workloads.meters.agent import TrainingSettings, completed
 from neurogrid.workloads.meters.evaluation.jobs import HouseholdFile, Jobs, Reader
@@ -34,6 +34,7 @@ class OwnModel:
         windows, model, seed: of the run.
         weights: the run's.
         private: how private layers are fitted to a household; None where there are none.
+        agents: the agent that a household is, by household.
     """
 
     windows: WindowSettings
@@ -41,11 +42,14 @@ class OwnModel:
     seed: int
     weights: Vector | None
     private: TrainingSettings | None
+    agents: Mapping[str, AgentId]
 
     def of(self, household: Household) -> Forecaster:
         """The model as it forecasts for a household."""
         assert self.weights is not None
-        weights = self.weights if self.private is None else completed(self.weights, household, self.private)
+        weights, name = self.weights, household.meta.household_id
+        if self.private is not None:
+            weights = completed(weights, household, self.private, self.agents.get(name, name))
         model = build(self.model, model_shape(self.windows), seed=self.seed)
         load(model, weights)
         return model

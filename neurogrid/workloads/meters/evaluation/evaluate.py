@@ -10,6 +10,7 @@ from functools import partial
 from pydantic import TypeAdapter
 from pyspark.sql import SparkSession
 
+from neurogrid.data.household import Household
 from neurogrid.data.manifest import Manifest
 from neurogrid.fl.update import Vector
 from neurogrid.storage import Place
@@ -44,7 +45,7 @@ from neurogrid.workloads.meters.evaluation.result import Evaluation
 from neurogrid.workloads.meters.evaluation.rivals import Own, train_rivals
 from neurogrid.workloads.meters.evaluation.score import HouseholdScore
 from neurogrid.workloads.meters.evaluation.settings import EvaluationSettings
-from neurogrid.workloads.meters.personal_files import PersonalFiles
+from neurogrid.workloads.meters.personal_files import PersonalFiles, owners
 
 
 def evaluate(
@@ -81,12 +82,21 @@ def evaluate(
         *((file, rivals.own.get(file.household_id, Own())) for file in trained),
         *((file, Own()) for file in held_out),
     ]
-    models = {*weights, *rivals.weights, *own_methods(settings.personal)}
+    chosen, own = own_methods(settings.personal)
+    models = {*weights, *rivals.weights, *chosen}
     others = {*NAIVE, *rivals.coefficients, *rivals.trees}
-    is_one = partial(is_score, settings.windows.horizon_slots, models, others)
+    is_one = partial(is_score, settings.windows.horizon_slots, models, others, {*own})
     scores = jobs("scoring", score, items, TypeAdapter(HouseholdScore), is_one)
     groups = {"trained": scores[: len(trained)], "held_out": scores[len(trained) :]}
-    own_model = OwnModel(settings.windows, settings.model, settings.seed, weights.get(OWN_MODEL), settings.private)
+    whose = owners(manifest.agents)
+    own_model = OwnModel(
+        settings.windows,
+        settings.model,
+        settings.seed,
+        weights.get(OWN_MODEL),
+        settings.private,
+        whose,
+    )
     files = {file.household_id: file for file in (*trained, *held_out)}
     extra = Distributions(jobs, own_model, manifest, files)
     cuts = tune_cuts(groups["trained"])
@@ -107,7 +117,7 @@ def evaluate(
         households=household_table(groups),
         quantiles=extra.quantiles(groups),
         sums=extra.sums(),
-        parity=_parities(jobs, held_out, settings, weights),
+        parity=_parities(jobs, _loud(held_out, groups["held_out"]), settings, weights),
     )
 
 
@@ -145,6 +155,11 @@ def _candidates(scores: Sequence[HouseholdScore], method: str) -> list[Candidate
     return found
 
 
+def _loud(files: Sequence[HouseholdFile], scores: Sequence[HouseholdScore]) -> list[HouseholdFile]:
+    """Without households that are left out of all other figures."""
+    return [file for file, score in zip(files, scores, strict=True) if not score.quiet]
+
+
 def _parities(
     jobs: Jobs, held_out: Sequence[HouseholdFile], settings: EvaluationSettings, weights: Mapping[str, Vector]
 ) -> tuple[parity.ParityFigures, ...]:
@@ -163,5 +178,9 @@ def _parity(
     file: HouseholdFile, read: Reader, *, settings: EvaluationSettings, personal: PersonalFiles, as_sent: Vector
 ) -> parity.HouseholdParity:
     household = read(file)
-    federated = as_sent if settings.private is None else completed(as_sent, household, settings.private)
+
+    def federated(late: Household) -> Vector:
+        private = settings.private
+        return as_sent if private is None else completed(as_sent, late, private, file.household_id)
+
     return parity.measure(household, federated, settings.alone, personal.settings)

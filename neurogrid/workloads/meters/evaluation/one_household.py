@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 
 from neurogrid.data.household import Household
+from neurogrid.errors import RunError
 from neurogrid.fl.record import weights_sha256
 from neurogrid.fl.update import Vector
 from neurogrid.workloads.meters.agent import completed
@@ -21,6 +22,8 @@ from neurogrid.workloads.meters.tensors import model_shape
 from neurogrid.workloads.meters.windows import Array, Batch, Indices, WindowSettings, build_shard
 
 OWN_MODEL = "federated"
+_TITLES = {"alone": "own_alone"}
+"""In scores an agent's candidate `alone` has another name than the rival that is trained alone."""
 """The method that is the run's own."""
 
 
@@ -97,13 +100,13 @@ def _own_models(
         return weights, {}
     as_sent = federated = weights[OWN_MODEL]
     if settings.private is not None:
-        federated = completed(as_sent, household, settings.private)
+        federated = completed(as_sent, household, settings.private, file.agent or file.household_id)
     if settings.personal is None:
         return {**weights, OWN_MODEL: federated}, {}
     personal = _personal(file, household, settings.personal, as_sent, federated)
-    # Who has nothing to train on has what all have.
-    trained = dict.fromkeys(settings.personal.settings.trained, federated)
-    return {**weights, OWN_MODEL: federated, **trained, **personal.weights}, {"served": personal.shares}
+    own = {_TITLES.get(name, name): vector for name, vector in personal.weights.items()}
+    shares = {_TITLES.get(name, name): share for name, share in personal.shares.items()}
+    return {**weights, OWN_MODEL: federated, **own}, {"served": shares}
 
 
 def _personal(
@@ -111,29 +114,38 @@ def _personal(
 ) -> Personal:
     """The household's own model: its agent's, or one that is made here and not kept."""
     name = file.agent or newcomer(file.household_id)
-    found = kept.find(name, weights_sha256(as_sent), federated.size)
+    try:
+        found = kept.find(name, weights_sha256(as_sent), federated.size, file.sha256)
+    except RunError:  # damaged: one file is not to cost the others their scores, and what was in it can be made
+        found = None
     if found is not None:
         return found
     shard = build_shard([(household, None)], kept.settings.tuning.windows, ("train", "validation"))
     return personalise(shard, federated, kept.settings, name)
 
 
-def own_methods(personal: PersonalFiles | None) -> tuple[str, ...]:
-    """What a run gives each household: its own models, and what it chose by its validation part."""
-    return ("served", *personal.settings.trained) if personal else ()
+def own_methods(personal: PersonalFiles | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What a run gives each household by its choice; and what it trains for itself, which some may lack."""
+    if personal is None:
+        return (), ()
+    return ("served",), tuple(_TITLES.get(name, name) for name in personal.settings.trained)
 
 
 def is_score(
     horizon: int,
     models: AbstractSet[str],
     others: AbstractSet[str],
+    possible: AbstractSet[str],
     item: tuple[HouseholdFile, Own],
     score: HouseholdScore,
 ) -> bool:
-    """Whether a score can be of that household, with these methods: models, and others that tell no surges."""
+    """Whether a score can be of that household, with these methods: models, and others that tell no surges.
+
+    Whether a household has what is `possible`, its own models and trees, is known in its task alone.
+    """
     file, own = item
-    models = {*models, *own.weights}
-    forecasting, telling = {*others, *models, *own.coefficients}, {"usual_share", *models}
-    # Whether a household has windows to grow trees from is known in its task alone.
-    possible = [forecasting, {*forecasting, "gbm_alone"}][: 2 if own.boosts else 1]
-    return any(score.is_of(file.household_id, horizon, names, telling) for names in possible)
+    found = {name for part in score.parts.values() for name in part.absolute}
+    grown = found & ({"gbm_alone"} if own.boosts else set())
+    models = {*models, *own.weights, *(found & possible)}
+    forecasting, telling = {*others, *models, *own.coefficients, *grown}, {"usual_share", *models}
+    return score.is_of(file.household_id, horizon, forecasting, telling)

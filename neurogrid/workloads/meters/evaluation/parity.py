@@ -1,12 +1,13 @@
 """Days to parity: what a household that joins late has after so many days of own readings, by itself and by joining.
 
-Each held-out household is cut to its last days before its test part, as if its meter had been put in then. On them a
+Each held-out household is cut to its last days before its test part, as if its meter had been put in then: nothing is
+known from before, in the test part either. On these days a
 model is trained from the start (`alone`) and the federated one is fine-tuned (`personal`); both are scored on the whole
 test part. Scales and the surge threshold stay those of the whole training part.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -62,29 +63,37 @@ class ParityFigures:
 
 
 def measure(
-    household: Household, federated: Vector, alone: CentralSettings, personal: PersonalSettings
+    household: Household,
+    federated: Callable[[Household], Vector],
+    alone: CentralSettings,
+    personal: PersonalSettings,
 ) -> HouseholdParity:
     """Trains and scores one household for each number of days.
 
     Args:
         household: with all its readings.
-        federated: (d,) of the whole model.
+        federated: gives (d,) of the whole model for the household with these readings.
         alone: how its own model is trained; with few days for fewer steps, four a day.
         personal: how the federated one is fine-tuned.
     """
     name, found = household.meta.household_id, {}
-    test = build_shard([(household, None)], alone.windows, ("test",))
-    for days in DAYS if len(test.origins["test"]) else ():
+    for days in DAYS:
         late = newcomer(household, days, alone.windows)
         if late is None:
+            continue
+        # The test part, too, knows of nothing from before the household came.
+        since = _cut(household, household.slot(late.meta.first), household.meta.rows)
+        test = build_shard([(since, None)], alone.windows, ("test",))
+        if not len(test.origins["test"]):
             continue
         shard = build_shard([(late, None)], alone.windows, ("train", "validation"))
         steps = min(alone.steps, max(_LEAST_STEPS, _STEPS_A_DAY * days))
         own = train_alone(late, replace(alone, steps=steps))
-        tuned = personalise(shard, federated, replace(personal, candidates=("federated", "personal")), name)
+        shared = federated(late)
+        tuned = personalise(shard, shared, replace(personal, candidates=("federated", "personal")), name)
         if own is None or "personal" not in tuned.weights:
             continue
-        models = {"federated": federated, "alone": own, "personal": tuned.weights["personal"]}
+        models = {"federated": shared, "alone": own, "personal": tuned.weights["personal"]}
         found[days] = _maes(test, models, alone)
     return HouseholdParity(name, found)
 
@@ -100,18 +109,23 @@ def newcomer(household: Household, days: int, windows: WindowSettings) -> Househ
     start = end - days * day - reach_slots(windows, day)
     if start < 0 or end > meta.rows:
         return None
+    late = _cut(household, start, end)
+    train_end = meta.validation_end - timedelta(days=math.ceil(days / 5))
+    return replace(late, meta=replace(late.meta, train_end=train_end))
+
+
+def _cut(household: Household, start: int, end: int) -> Household:
+    """The household with its slots from `start` to `end` only."""
+    meta, observed = household.meta, household.observed[start:end]
     slot = timedelta(minutes=meta.cadence_minutes)
-    kept = slice(start, end)
-    observed = household.observed[kept]
     own = replace(
         meta,
         first=meta.first + start * slot,
         last=meta.first + (end - 1) * slot,
         rows=end - start,
         observed=int(observed.sum()),
-        train_end=meta.validation_end - timedelta(days=math.ceil(days / 5)),
     )
-    return Household(own, household.features[kept], household.kwh[kept], observed)
+    return Household(own, household.features[start:end], household.kwh[start:end], observed)
 
 
 def parity_figures(found: Sequence[HouseholdParity], *, seed: int) -> tuple[ParityFigures, ...]:

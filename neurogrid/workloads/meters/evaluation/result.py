@@ -22,6 +22,7 @@ GROUP_TITLES = {"trained": "Trained households, held-out time", "held_out": "Hou
 METHOD_TITLES = {
     "served": "**what a household uses** (its choice by validation)",
     "personal": "federated, fine-tuned at home",
+    "own_alone": "trained alone, as a candidate of the choice",
     "federated": "**federated**",
     "pooled": "same model, readings pooled",
     "alone": "same model, each household alone",

@@ -40,6 +40,7 @@ MEASURED, OWN, MEAN, VARIANCE, DEVIATION = "measured", "federated", "quantile_me
 NAIVE = ("mean_28_days", "median_28_days", "last_week")
 SCALED = "_scaled"
 """Ends the name of a forecast that is multiplied by what was measured over what was forecast in the validation part."""
+_WINDOWS_AT_ONCE = 512
 _FACTORS = (0.5, 2.0)
 _GROUPS, _LEAST_A_GROUP = 64, 8
 
@@ -141,7 +142,7 @@ def add_up(
             whole = slot % windows.horizon_slots == 0
             if not whole.any():
                 continue
-            kwh, quantiles = _forecasts(shard, shard.origins[period][whole], model)
+            kwh, quantiles = _in_chunks(shard, shard.origins[period][whole], model)
             if period == "validation":
                 factors = {name: _factor(kwh[MEASURED], kwh[name]) for name in (OWN, MEAN) if name in kwh}
             for name in (OWN, MEAN):
@@ -149,6 +150,13 @@ def add_up(
                     kwh[name + SCALED] = kwh[name] * factors.get(name, 1.0)
             found[period].append(_spread(slot[whole] // windows.horizon_slots, kwh, quantiles))
     return {period: together(parts) for period, parts in found.items() if parts}
+
+
+def _in_chunks(shard: Shard, origins: Indices, model: Forecaster) -> tuple[dict[str, Floats], npt.NDArray[np.float32]]:
+    chunks = [origins[at : at + _WINDOWS_AT_ONCE] for at in range(0, len(origins), _WINDOWS_AT_ONCE)]
+    found = [_forecasts(shard, chunk, model) for chunk in chunks]
+    kwh = {name: np.concatenate([own[name] for own, _ in found]) for name in found[0][0]}
+    return kwh, np.concatenate([quantiles for _, quantiles in found])
 
 
 def _forecasts(shard: Shard, origins: Indices, model: Forecaster) -> tuple[dict[str, Floats], npt.NDArray[np.float32]]:
