@@ -14,7 +14,6 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from neurogrid.data.series import Treatment
 
-
 _MOST_SLOTS = 100_000
 """That a setting from a file may ask for: memory is taken for as many."""
 

@@ -108,7 +108,8 @@ def test_who_came_later_and_has_a_personal_model_is_served_by_it(warehouse: Path
     assert settings.personal is not None
     weights = {"personal": settings.weights * np.float32(0.5)}
     kept = replace(settings.personal, run=place(str(tmp_path)))
-    kept.write(newcomer(name), weights_sha256(settings.weights), Personal(weights, {"personal": 1.0}, {}, 0.1))
+    made = Personal(weights, {"personal": 1.0}, {}, 0.1)
+    kept.write(newcomer(name), weights_sha256(settings.weights), "of older readings", made)
     (table,) = (table for table in plan.tables if table.household_id == name)
     (answer,) = forecast_all(None, plan.warehouse, [table], replace(settings, personal=kept), lambda done, total: None)
     household, model = read_current(plan.warehouse, table), new_model(settings.training)

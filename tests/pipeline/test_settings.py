@@ -38,6 +38,7 @@ OTHERS: dict[str, Any] = {
     "local.private_layers": ["surge_any"],
     "evaluation.learning_rates": [0.002],
     "personal.learning_rates": [0.001],
+    "personal.alone_learning_rates": [0.001],
     "personal.candidates": ["federated", "personal"],
 }
 
