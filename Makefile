@@ -58,7 +58,7 @@ $(DEMO)/warehouse/manifests:
 	$(MAKE) demo
 
 # The demo's training twice more: without attackers, and with them but with a plain mean instead of the demo's rule.
-AGAIN = $(BIN)/neurogrid train --config examples/demo.yaml --warehouse $(DEMO)/warehouse
+AGAIN = $(BIN)/neurogrid train --config examples/demo.yaml --warehouse $(DEMO)/warehouse --set personal.steps=0
 attackers: setup | $(DEMO)/warehouse/manifests ## what the demo's attackers cost, and what its rule saves; a minute
 	rm -rf $(DEMO)/warehouse/runs/no-attack $(DEMO)/warehouse/runs/plain-mean
 	$(AGAIN) --set run_id=no-attack --set attack.kind=none
