@@ -1,5 +1,6 @@
 """Figures out of sums: errors, precision and recall, each with an interval over households."""
 
+import math
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -205,7 +206,8 @@ def detection(
         ranked = resampler.statistic(lambda counts: average_precision((counts @ flat).reshape(-1, *shape)))
         least, most = average_precision_bounds(scores.sum(0))
         bounds = (float(least), float(most))
-        missed_by = scores[:, 0] @ _CHANCES**2 + scores[:, 1] @ (1 - _CHANCES) ** 2
+        squares = scores[:, 0] * _CHANCES**2 + scores[:, 1] * (1 - _CHANCES) ** 2
+        missed_by = np.array([math.fsum(own) for own in squares.tolist()])  # exact, on any processor
         brier = resampler.ratio(missed_by, scores.sum(axis=(1, 2)).astype(np.float64), most=1)
     return Detection(
         precision=resampler.ratio(hit, hit + false, most=1),
@@ -230,7 +232,8 @@ def reliability(scores: Counts, resampler: Resampler) -> tuple[ReliabilityBin, .
         every = own.sum(axis=(1, 2)).astype(np.float64)
         if not every.any():
             continue
-        said = float(own.sum(axis=(0, 1)) @ _CHANCES[tenth == number] / every.sum())
+        # Exact, since the last bits of a product of vectors depend on the processor.
+        said = math.fsum((own.sum(axis=(0, 1)) * _CHANCES[tenth == number]).tolist()) / float(every.sum())
         surges = own[:, 1].sum(axis=-1).astype(np.float64)
         found.append(ReliabilityBin(int(every.sum()), said, resampler.ratio(surges, every, most=1)))
     return tuple(found)
