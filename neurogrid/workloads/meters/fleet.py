@@ -15,20 +15,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-import torch
 from pyarrow import csv
 from pydantic import TypeAdapter
 from pyspark.sql import SparkSession
 
 from neurogrid.data.cleaning import Cleaning
 from neurogrid.data.household import Household, unusable_name
-from neurogrid.data.progress import watched
 from neurogrid.data.tables import CurrentTable, read_current
 from neurogrid.errors import RunError
 from neurogrid.fl.record import weights_sha256
 from neurogrid.fl.update import AgentId, Vector
 from neurogrid.storage import Place
-from neurogrid.tasks import run_tasks
 from neurogrid.workloads.meters.agent import TrainingSettings, completed, new_model
 from neurogrid.workloads.meters.forecast import (
     FEDERATED,
@@ -38,6 +35,7 @@ from neurogrid.workloads.meters.forecast import (
     NoForecastError,
     forecast,
 )
+from neurogrid.workloads.meters.jobs import run_job
 from neurogrid.workloads.meters.personal_files import PersonalFiles, newcomer
 
 HOUSEHOLDS_A_TASK = 32
@@ -139,16 +137,10 @@ def forecast_all(
         RunError: a Spark task has returned something else than answers.
     """
     work = partial(_answer, warehouse=warehouse, settings=settings)
-    if spark is None or not tables:
-        found = []
-        for number, table in enumerate(tables, 1):
-            found.append(work(table))
-            progress(number, len(tables))
-        return found
-    context = spark.sparkContext
-    tasks = min(max(len(tables) // HOUSEHOLDS_A_TASK, context.defaultParallelism), len(tables))
-    with watched(spark, "forecasts", tasks, len(tables), progress):
-        return run_tasks(context, tables, work, TypeAdapter(Answer), partial(_is_of, settings), tasks)
+    cores = spark.sparkContext.defaultParallelism if spark else 1
+    tasks = min(max(len(tables) // HOUSEHOLDS_A_TASK, cores), len(tables))
+    is_of = partial(_is_of, settings)
+    return run_job(spark, "forecasts", work, tables, TypeAdapter(Answer), is_of, progress, tasks)
 
 
 def _is_of(settings: FleetSettings, table: CurrentTable, answer: Answer) -> bool:
@@ -156,7 +148,6 @@ def _is_of(settings: FleetSettings, table: CurrentTable, answer: Answer) -> bool
 
 
 def _answer(table: CurrentTable, *, warehouse: Place, settings: FleetSettings) -> Answer:
-    torch.set_num_threads(1)  # a task has one core, and sums must not depend on how many there are
     try:
         return Answer(table.household_id, _forecast(table, warehouse, settings), "")
     except NoForecastError as error:

@@ -23,6 +23,7 @@ from neurogrid.tasks import array_of
 from neurogrid.workloads.meters.distribution import quantiles_kwh
 from neurogrid.workloads.meters.models import Forecaster, point
 from neurogrid.workloads.meters.personal import blended, usual
+from neurogrid.workloads.meters.tensors import run_model
 from neurogrid.workloads.meters.windows import (
     Batch,
     Indices,
@@ -155,11 +156,9 @@ def outputs(
             quantiles[name] = np.maximum(usual_kwh, np.float32(0))
             continue
         load(model, candidates.weights[name])
-        model.eval()
-        with torch.inference_mode():
-            output, raw = model(torch.from_numpy(batch.history), torch.from_numpy(batch.known))
-        forecasts[name], logits[name] = point(output).numpy(), raw.numpy() + batch.surge_base
-        quantiles[name] = quantiles_kwh(output.numpy(), batch, levels) if levels else batch.usual_quantiles
+        output, logits[name] = run_model(model, batch)
+        forecasts[name] = point(output)
+        quantiles[name] = quantiles_kwh(output, batch, levels) if levels else batch.usual_quantiles
     found = forecasts, logits, quantiles
     forecast_, logits_, quantiles_ = (blended(candidates.shares, each) for each in found)
     return forecast_, logits_, quantiles_

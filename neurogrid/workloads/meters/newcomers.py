@@ -6,18 +6,16 @@ from functools import partial
 from hashlib import sha256
 from typing import Literal
 
-import torch
 from pydantic import TypeAdapter
 from pyspark.sql import SparkSession
 
-from neurogrid.data.progress import watched
 from neurogrid.data.tables import CurrentTable, read_current
 from neurogrid.errors import RunError
 from neurogrid.fl.record import weights_sha256
 from neurogrid.fl.update import AgentId, Vector
 from neurogrid.storage import Place
-from neurogrid.tasks import run_tasks
 from neurogrid.workloads.meters.agent import TrainingSettings, completed
+from neurogrid.workloads.meters.jobs import run_job
 from neurogrid.workloads.meters.personal import CANDIDATES, personalise
 from neurogrid.workloads.meters.personal_files import PersonalFiles, newcomer
 from neurogrid.workloads.meters.windows import build_shard
@@ -94,14 +92,7 @@ def personalise_all(
         RunError: a Spark task has returned something else than it was asked for.
     """
     work = partial(_made, warehouse=warehouse, settings=settings)
-    if spark is None or not tables:
-        found = []
-        for number, table in enumerate(tables, 1):
-            found.append(work(table))
-            progress(number, len(tables))
-        return found
-    with watched(spark, "personal models", len(tables), len(tables), progress):
-        return run_tasks(spark.sparkContext, tables, work, TypeAdapter(Made), _is_of)
+    return run_job(spark, "personal models", work, tables, TypeAdapter(Made), _is_of, progress)
 
 
 def _is_of(table: CurrentTable, made: Made) -> bool:
@@ -109,7 +100,6 @@ def _is_of(table: CurrentTable, made: Made) -> bool:
 
 
 def _made(table: CurrentTable, *, warehouse: Place, settings: NewcomerSettings) -> Made:
-    torch.set_num_threads(1)  # a task has one core, and sums must not depend on how many there are
     try:
         return _make(table, warehouse, settings)
     except RunError as error:

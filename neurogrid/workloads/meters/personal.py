@@ -18,7 +18,7 @@ from neurogrid.fl.update import Vector
 from neurogrid.fl.weights import load
 from neurogrid.workloads.meters.central import CentralSettings, first_weights, sample, train_on
 from neurogrid.workloads.meters.models import build, point, point_loss
-from neurogrid.workloads.meters.tensors import as_tensors, model_shape
+from neurogrid.workloads.meters.tensors import model_shape, run_model
 from neurogrid.workloads.meters.windows import (
     MEDIAN,
     SURGE_SHARE,
@@ -131,14 +131,12 @@ def outputs(
 ) -> dict[str, tuple[Array, Array]]:
     """Forecasts (B, h), scaled, and surge logits (B, h + 1) of models with these weights, and of what is usual."""
     batch = gather(shard, origins)
-    model = build(settings.model, model_shape(settings.windows), seed=settings.seed).eval()
-    windows = as_tensors(batch)
+    model = build(settings.model, model_shape(settings.windows), seed=settings.seed)
     found = {"usual": usual(shard, origins, batch)}
     for name, vector in weights.items():
         load(model, vector)
-        with torch.inference_mode():
-            forecast, logits = model(windows.history, windows.known)
-        found[name] = (point(forecast).numpy(), logits.numpy() + batch.surge_base)
+        output, logits = run_model(model, batch)
+        found[name] = (point(output), logits)
     return found
 
 

@@ -16,8 +16,8 @@ from neurogrid.workloads.meters.evaluation.parity import (
     DAYS,
     METHODS,
     HouseholdParity,
+    latecomer,
     measure,
-    newcomer,
     parity_figures,
 )
 from neurogrid.workloads.meters.models import LossSettings, ModelSettings, build
@@ -40,7 +40,7 @@ def federated() -> np.ndarray:
 @pytest.mark.parametrize("days", [7, 14])
 def test_a_newcomer_has_windows_of_so_many_days_before_the_test_part_and_no_others(households, days) -> None:
     household = households[5]
-    late = newcomer(household, days, WINDOWS)
+    late = latecomer(household, days, WINDOWS)
     assert late is not None
     origins = window_origins(late, None, WINDOWS)
     day = 1440 // late.meta.cadence_minutes
@@ -58,7 +58,7 @@ def test_a_newcomer_has_windows_of_so_many_days_before_the_test_part_and_no_othe
 
 
 def test_a_household_that_was_not_there_so_long_has_no_figure(households) -> None:
-    assert newcomer(households[5], 10_000, WINDOWS) is None
+    assert latecomer(households[5], 10_000, WINDOWS) is None
 
 
 def test_the_figures_are_those_of_the_models_on_the_whole_test_part(households, federated) -> None:
@@ -67,7 +67,7 @@ def test_the_figures_are_those_of_the_models_on_the_whole_test_part(households, 
     assert found.is_of(household.meta.household_id)
     assert 14 in found.mae
     assert set(found.mae) <= set(DAYS)
-    late = newcomer(household, 14, WINDOWS)
+    late = latecomer(household, 14, WINDOWS)
     own = train_alone(late, dataclasses.replace(ALONE, steps=60))
     # A test part that knows of nothing from before the household came.
     came = household.slot(late.meta.first)
@@ -99,13 +99,13 @@ def test_the_figures_are_those_of_the_models_on_the_whole_test_part(households, 
 
 def test_readings_of_the_test_part_or_from_before_the_newcomer_came_change_no_model(federated) -> None:
     household = make_household(11)
-    late = newcomer(household, 14, WINDOWS)
+    late = latecomer(household, 14, WINDOWS)
     start = household.slot(late.meta.first)
     kwh = household.kwh.copy()
     kwh[:start] *= 3
     features = household.features.copy()
     features[:start, 0] += 1
-    other = newcomer(dataclasses.replace(household, kwh=kwh, features=features), 14, WINDOWS)
+    other = latecomer(dataclasses.replace(household, kwh=kwh, features=features), 14, WINDOWS)
     assert train_alone(other, ALONE).tobytes() == train_alone(late, ALONE).tobytes()
 
 

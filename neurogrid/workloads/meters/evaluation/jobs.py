@@ -5,16 +5,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-import torch
 from pydantic import TypeAdapter
 from pyspark.sql import SparkSession
 
 from neurogrid.data.household import Household, read_household
 from neurogrid.data.manifest import Agent, Manifest
-from neurogrid.data.progress import watched
 from neurogrid.errors import RunError
 from neurogrid.storage import Place
-from neurogrid.tasks import run_tasks
+from neurogrid.workloads.meters.jobs import run_job
 from neurogrid.workloads.meters.personal_files import owners
 
 T = TypeVar("T")
@@ -67,17 +65,9 @@ class Jobs:
         Raises:
             RunError: an item's work failed, or a task has returned something else than it was asked for.
         """
-        count = len(items)
-        self._announce(step, count)
-        apply = partial(_apply, work, Reader(self._warehouse))
-        if self._spark is None or not items:
-            found = []
-            for number, item in enumerate(items, 1):
-                found.append(apply(item))
-                self._progress(number, count)
-            return found
-        with watched(self._spark, f"evaluation: {step}", count, count, self._progress):
-            return run_tasks(self._spark.sparkContext, items, apply, result, belongs)
+        self._announce(step, len(items))
+        read = partial(_reading, work, Reader(self._warehouse))
+        return run_job(self._spark, f"evaluation: {step}", read, items, result, belongs, self._progress)
 
 
 @dataclass(frozen=True)
@@ -98,6 +88,5 @@ class Reader:
             ) from error
 
 
-def _apply(work: Callable[[T, Reader], R], read: Reader, item: T) -> R:
-    torch.set_num_threads(1)  # a task has one core, and sums must not depend on how many there are
+def _reading(work: Callable[[T, Reader], R], read: Reader, item: T) -> R:
     return work(item, read)

@@ -19,12 +19,12 @@ from neurogrid.workloads.meters.central import CentralSettings
 from neurogrid.workloads.meters.evaluation.comparisons import train_alone
 from neurogrid.workloads.meters.evaluation.intervals import Figure, Resampler, share
 from neurogrid.workloads.meters.personal import PersonalSettings, outputs, personalise
+from neurogrid.workloads.meters.tensors import in_chunks
 from neurogrid.workloads.meters.windows import Shard, WindowSettings, build_shard, gather, reach_slots
 
 DAYS = (7, 14, 28, 56, 112, 364)
 METHODS = ("usual", "federated", "alone", "personal")
 _STEPS_A_DAY, _LEAST_STEPS = 4, 60
-_WINDOWS_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def measure(
     """
     name, found = household.meta.household_id, {}
     for days in DAYS:
-        late = newcomer(household, days, alone.windows)
+        late = latecomer(household, days, alone.windows)
         if late is None:
             continue
         # The test part, too, knows of nothing from before the household came.
@@ -98,7 +98,7 @@ def measure(
     return HouseholdParity(name, found)
 
 
-def newcomer(household: Household, days: int, windows: WindowSettings) -> Household | None:
+def latecomer(household: Household, days: int, windows: WindowSettings) -> Household | None:
     """The household as if its meter had been put in so many days before its test part; None if it was not there then.
 
     Windows look back on a week or more before they begin, which comes on top. The last fifth is for validation.
@@ -153,8 +153,7 @@ def parity_figures(found: Sequence[HouseholdParity], *, seed: int) -> tuple[Pari
 def _maes(shard: Shard, models: Mapping[str, Vector], settings: CentralSettings) -> dict[str, float]:
     origins = shard.origins["test"]
     total = dict.fromkeys(METHODS, 0.0)
-    for at in range(0, len(origins), _WINDOWS_AT_ONCE):
-        chunk = origins[at : at + _WINDOWS_AT_ONCE]
+    for chunk in in_chunks(origins):
         batch = gather(shard, chunk)
         for method, (forecast, _) in outputs(models, shard, chunk, settings).items():
             total[method] += float(np.abs((forecast - batch.target) * batch.scale).astype(np.float64).sum())

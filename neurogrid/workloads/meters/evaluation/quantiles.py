@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from neurogrid.data.household import Household
 from neurogrid.workloads.meters.distribution import quantiles_kwh
 from neurogrid.workloads.meters.evaluation.intervals import Figure, Resampler
 from neurogrid.workloads.meters.evaluation.metrics import Floats
 from neurogrid.workloads.meters.models import Forecaster
+from neurogrid.workloads.meters.tensors import in_chunks, run_model
 from neurogrid.workloads.meters.windows import (
     PROFILES,
     Indices,
@@ -34,7 +34,6 @@ OWN, USUAL = "federated", "quantiles_28_days"
 METHODS = (OWN, USUAL)
 TITLES = {OWN: "**federated**", USUAL: "the slot's quantiles, 28 days"}
 SCORED: tuple[Period, ...] = ("validation", "test")
-_WINDOWS_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
@@ -161,14 +160,11 @@ def score_quantiles(household: Household, windows: WindowSettings, model: Foreca
 def _quantiles(shard: Shard, origins: Indices, model: Forecaster) -> tuple[Array, dict[str, Array]]:
     """Loads (B, h) and, by method, their quantiles (B, h, Q), kWh."""
     levels, targets, own, usual = shard.settings.quantiles, [], [], []
-    model.eval()
-    for start in range(0, len(origins), _WINDOWS_AT_ONCE):
-        chunk = origins[start : start + _WINDOWS_AT_ONCE]
+    for chunk in in_chunks(origins):
         batch = gather(shard, chunk)
-        with torch.inference_mode():
-            output, _ = model(torch.from_numpy(batch.history), torch.from_numpy(batch.known))
+        output, _ = run_model(model, batch)
         targets.append(batch.target_kwh)
-        own.append(quantiles_kwh(output.numpy(), batch, levels))
+        own.append(quantiles_kwh(output, batch, levels))
         usual.append(shard.profiles[chunk[:, None] + np.arange(shard.settings.horizon_slots), len(PROFILES) :])
     return np.concatenate(targets), {OWN: np.concatenate(own), USUAL: np.concatenate(usual)}
 

@@ -9,7 +9,6 @@ from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from neurogrid.data.household import Household
 from neurogrid.data.summary import HOURS
@@ -30,6 +29,7 @@ from neurogrid.workloads.meters.evaluation.metrics import (
 )
 from neurogrid.workloads.meters.models import Forecaster, point
 from neurogrid.workloads.meters.personal import blended, usual
+from neurogrid.workloads.meters.tensors import in_chunks, run_model
 from neurogrid.workloads.meters.windows import (
     Batch,
     Indices,
@@ -40,7 +40,6 @@ from neurogrid.workloads.meters.windows import (
     gather,
 )
 
-_WINDOWS_AT_ONCE = 512
 Names = AbstractSet[str]
 NarrowCounts = Annotated[npt.NDArray[np.int32], array_of(np.int32)]
 QUIET_SHARE = 0.93
@@ -173,7 +172,6 @@ def _score_part(
     unrounded: dict[str, list[npt.NDArray[np.float32]]] = {}
     every_label = []
     persistence = np.zeros((shard.settings.horizon_slots + 1, 4), np.int64)
-    chunks = [origins[at : at + _WINDOWS_AT_ONCE] for at in range(0, len(origins), _WINDOWS_AT_ONCE)]
 
     def note(method: str, forecast_kwh: npt.NDArray[np.float32], batch: Batch) -> None:
         error = forecast_kwh.astype(np.float64) - batch.target_kwh
@@ -181,7 +179,7 @@ def _score_part(
         squared[method] = squared.get(method, 0) + (error**2).sum(0) / len(origins)
         signed[method] = signed.get(method, 0) + error.sum(0) / len(origins)
 
-    for chunk in chunks:
+    for chunk in in_chunks(origins):
         batch = gather(shard, chunk)
         load = load + batch.target_kwh.astype(np.float64).sum(0) / len(origins)
         labels = np.concatenate([batch.surge, batch.surge.max(axis=1, keepdims=True)], axis=1)
@@ -212,10 +210,8 @@ def _score_part(
 
 def _run(model: Forecaster, weights: Vector, batch: Batch) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     load(model, weights)
-    model.eval()
-    with torch.inference_mode():
-        forecast, logits = model(torch.from_numpy(batch.history), torch.from_numpy(batch.known))
-    return point(forecast).numpy(), logits.numpy() + batch.surge_base
+    output, logits = run_model(model, batch)
+    return point(output), logits
 
 
 def _persistence(surging: npt.NDArray[np.bool_], labels: npt.NDArray[np.float32]) -> Counts:

@@ -13,7 +13,6 @@ from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from neurogrid.data.household import Household
 from neurogrid.data.manifest import Manifest
@@ -21,6 +20,7 @@ from neurogrid.tasks import array_of
 from neurogrid.workloads.meters.distribution import moments, quantiles_kwh
 from neurogrid.workloads.meters.evaluation import naive
 from neurogrid.workloads.meters.models import Forecaster, point
+from neurogrid.workloads.meters.tensors import in_chunks, run_model
 from neurogrid.workloads.meters.windows import (
     Indices,
     Period,
@@ -40,7 +40,6 @@ MEASURED, OWN, MEAN, VARIANCE, DEVIATION = "measured", "federated", "quantile_me
 NAIVE = ("mean_28_days", "median_28_days", "last_week")
 SCALED = "_scaled"
 """Ends the name of a forecast that is multiplied by what was measured over what was forecast in the validation part."""
-_WINDOWS_AT_ONCE = 512
 _FACTORS = (0.5, 2.0)
 _GROUPS, _LEAST_A_GROUP = 64, 8
 
@@ -153,27 +152,24 @@ def add_up(
 
 
 def _in_chunks(shard: Shard, origins: Indices, model: Forecaster) -> tuple[dict[str, Floats], npt.NDArray[np.float32]]:
-    chunks = [origins[at : at + _WINDOWS_AT_ONCE] for at in range(0, len(origins), _WINDOWS_AT_ONCE)]
-    found = [_forecasts(shard, chunk, model) for chunk in chunks]
+    found = [_forecasts(shard, chunk, model) for chunk in in_chunks(origins)]
     kwh = {name: np.concatenate([own[name] for own, _ in found]) for name in found[0][0]}
     return kwh, np.concatenate([quantiles for _, quantiles in found])
 
 
 def _forecasts(shard: Shard, origins: Indices, model: Forecaster) -> tuple[dict[str, Floats], npt.NDArray[np.float32]]:
     batch, levels = gather(shard, origins), shard.settings.quantiles
-    model.eval()
-    with torch.inference_mode():
-        output, _ = model(torch.from_numpy(batch.history), torch.from_numpy(batch.known))
+    output, _ = run_model(model, batch)
     usual = naive.forecasts(shard, origins)
     kwh = {
         MEASURED: batch.target_kwh,
         **{name: usual[name] for name in NAIVE},
-        OWN: batch.base_kwh + batch.scale * point(output).numpy(),
+        OWN: batch.base_kwh + batch.scale * point(output),
     }
     found = {name: values.astype(np.float64) for name, values in kwh.items()}
     if not levels:
         return found, np.empty((*batch.target.shape, 0), np.float32)
-    quantiles = quantiles_kwh(output.numpy(), batch, levels)
+    quantiles = quantiles_kwh(output, batch, levels)
     found[MEAN], found[VARIANCE] = moments(quantiles, levels)
     found[DEVIATION] = np.sqrt(found[VARIANCE])
     return found, quantiles

@@ -5,21 +5,25 @@ those of the same slot over the 28 days before. So a new model forecasts what is
 """
 
 from collections.abc import Sequence
+from typing import TypeVar
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from neurogrid.workloads.meters.registry import MEDIAN_LEVEL
 
+Output = TypeVar("Output", Tensor, npt.NDArray[np.float32])
 LEAST_STEP = 0.01
 """Added to each usual step, in standard deviations of the household's load: where all days were alike a step of 0
 could never grow."""
 
 
-def point(output: Tensor) -> Tensor:
+def point(output: Output) -> Output:
     """A model's point forecast (B, h): its output as it is or, of (B, h, Q) raw outputs for quantiles, the median."""
-    return output[..., 0] if output.dim() == 3 else output
+    return output[..., 0] if output.ndim == 3 else output
 
 
 def compose(raw: Tensor, usual: Tensor, levels: Sequence[float]) -> Tensor:
