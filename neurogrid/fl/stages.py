@@ -232,7 +232,12 @@ class Weigh:
         """See Stage."""
         capped = capped_weights(batch.windows, self.cap)
         weights = capped / np.sqrt(1.0 + batch.staleness)
-        return Passed(replace(batch, weights=weights), {"capped_agents": int((capped < batch.windows).sum())})
+        figures = {
+            "capped_agents": int((capped < batch.windows).sum()),
+            "stale_agents": int((batch.staleness > 0).sum()),
+            "greatest_staleness": int(batch.staleness.max(initial=0)),
+        }
+        return Passed(replace(batch, weights=weights), figures)
 
 
 @dataclass(frozen=True)

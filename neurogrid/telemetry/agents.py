@@ -33,7 +33,7 @@ class AgentFigures:
         """Counts a round's audit in; one that cannot be read is tried again later."""
         file = self._run / "audit" / "agent_round_audit" / f"round={number:04d}.parquet"
         try:
-            rows = self._reads.table("audit", file, _COLUMNS) or []
+            rows = self._reads.table("audit", file, _COLUMNS.__contains__) or []
         except UnreadableError:
             self._unread.add(number)
             return

@@ -90,6 +90,7 @@ _ROUND = (
     _gauge("round_weights_drift_norm", "run", "L2 norm", "Distance of the weights from those that the run began with."),
     _gauge("round_median_agent_norm", "run", "L2 norm", "Median length of the last round's updates before clipping."),
     _gauge("round_executors", "run", "tasks", "Resident tasks alive at the end of the last round."),
+    _gauge("round_stage_figure", "run stage figure", "", "What a stage of the last round reports, by its own names."),
     _counter("exchange_bytes", "run direction", "bytes", "Payload sent down to agents and up from them."),
     _histogram("agent_training_duration_seconds", "run", "s", "Time that one agent trained in one round."),
 )

@@ -72,13 +72,13 @@ class Reads:
         """
         return self._read(kind, file, lambda content: parse(_record(content)))
 
-    def table(self, kind: str, file: Place, columns: tuple[str, ...]) -> list[Record] | None:
-        """The rows of a Parquet file, of those of `columns` that it has; None where there is none.
+    def table(self, kind: str, file: Place, wanted: Callable[[str], bool]) -> list[Record] | None:
+        """The rows of a Parquet file, with its columns that are wanted; None where there is none.
 
         Raises:
             UnreadableError: see `json`.
         """
-        return self._read(kind, file, lambda content: _rows(content, columns))
+        return self._read(kind, file, lambda content: _rows(content, wanted))
 
     def _read(self, kind: str, file: Place, parse: Callable[[bytes], T]) -> T | None:
         self._alive()
@@ -107,10 +107,9 @@ def _record(content: bytes) -> Record:
     return record
 
 
-def _rows(content: bytes, columns: tuple[str, ...]) -> list[Record]:
+def _rows(content: bytes, wanted: Callable[[str], bool]) -> list[Record]:
     file = pq.ParquetFile(pa.BufferReader(content))
-    there = set(file.schema_arrow.names)
-    rows: list[Record] = file.read([name for name in columns if name in there]).to_pylist()
+    rows: list[Record] = file.read([name for name in file.schema_arrow.names if wanted(name)]).to_pylist()
     return rows
 
 

@@ -3,6 +3,7 @@
 At first the run's table of rounds is read in one go, then a small record for each round that comes after it.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -28,9 +29,10 @@ _NUMBERS = ("acceptance_rate", "rejection_recall", "rejection_precision", "loss_
 _SECONDS = ("wallclock_s", *(f"{phase}_s" for phase in PHASES))
 _NO_COUNTS = (0,) * (len(TRAIN_S_BOUNDS) + 1)
 _TALLIES = ("rejections", "districts", "agent_train_counts", "agent_train_s")
-COLUMNS = ("round_id", "aggregated", "byzantine_attack", *_COUNTS, *_NUMBERS, *_SECONDS, *_TALLIES,
-           "recorded", "trace_id")  # fmt: skip
-"""What is read of a round's record, or of its row in the table."""
+_COLUMNS = frozenset(("round_id", "aggregated", "byzantine_attack", *_COUNTS, *_NUMBERS, *_SECONDS, *_TALLIES,
+                      "recorded", "trace_id"))  # fmt: skip
+_STAGE_FIGURE = re.compile(r"([a-z0-9_:]{1,40})\.([a-z0-9_]{1,40})")
+_MOST_STAGE_FIGURES = 40
 
 _GAUGES = {
     "round_assumed_byzantine_agents": "assumed_f",
@@ -64,6 +66,11 @@ _OUTCOMES = {
     "lost": "n_lost_agents",
     "refused": "n_refused_agents",
 }
+
+
+def is_read(name: str) -> bool:
+    """Whether a figure of a round's record, or the column of that name in the table, is read here."""
+    return name in _COLUMNS or _STAGE_FIGURE.fullmatch(name) is not None
 
 
 def seconds(moment: str) -> float:
@@ -136,6 +143,7 @@ class RoundFigures:
     districts: tuple[tuple[str, int, int], ...]
     train_counts: tuple[int, ...]
     train_s: float
+    stages: tuple[tuple[str, str, float], ...]
     recorded_s: float | None
     trace_id: str
 
@@ -158,6 +166,7 @@ class RoundFigures:
             districts=_districts(record.get("districts") or ()),
             train_counts=train_counts,
             train_s=number({"agent_train_s": 0.0, **record}, "agent_train_s") or 0.0,
+            stages=_stages(record),
             recorded_s=_moment(record, "recorded"),
             trace_id=text(record, "trace_id") if record.get("trace_id") is not None else "",
         )
@@ -166,6 +175,13 @@ class RoundFigures:
 def _kind(rejection: Mapping[str, Any]) -> str:
     kind = text(rejection, "reason")
     return kind if kind in REASON_KINDS else OTHER
+
+
+def _stages(record: Mapping[str, Any]) -> tuple[tuple[str, str, float], ...]:
+    """Figures that stages have of their own, with the stage's name; what is no number is none."""
+    named = [(found, record[name]) for name in sorted(record) if (found := _STAGE_FIGURE.fullmatch(name))]
+    numbers = [(f[1], f[2], float(value)) for f, value in named if isinstance(value, int | float)]
+    return tuple(numbers[:_MOST_STAGE_FIGURES])
 
 
 def _districts(records: Iterable[Mapping[str, Any]]) -> tuple[tuple[str, int, int], ...]:
@@ -288,6 +304,8 @@ class RunFigures:
         if self.genesis.attack != "none":
             values.put("neurogrid_round_rejection_precision_ratio", last.numbers["rejection_precision"])
             values.put("neurogrid_round_rejection_recall_ratio", last.numbers["rejection_recall"])
+        for stage, figure, value in last.stages:
+            values.put("neurogrid_round_stage_figure", value, stage=stage, figure=figure)
         for outcome, figure in _OUTCOMES.items():
             values.put("neurogrid_round_agents", last.counts[figure], outcome=outcome)
         values.put("neurogrid_round_suspected_agents", self._suspected(last))

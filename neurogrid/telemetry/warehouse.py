@@ -17,7 +17,7 @@ from neurogrid.telemetry.page import Page
 from neurogrid.telemetry.pieces import Pieces
 from neurogrid.telemetry.readings import Values
 from neurogrid.telemetry.records import Reads, UnreadableError
-from neurogrid.telemetry.runs import COLUMNS, End, Genesis, RoundFigures, RunFigures
+from neurogrid.telemetry.runs import End, Genesis, RoundFigures, RunFigures, is_read
 
 _RECHECKED = 50
 """Runs that are not shown, whose first records are looked at for a change at each look."""
@@ -175,7 +175,7 @@ class Warehouse:
     def _table(self, run: _Run) -> None:
         """All rounds so far in one read; where the table is not what it should be, the rounds' own records are read."""
         try:
-            rows = self.reads.table("round", run.place / "round_metrics.parquet", COLUMNS) or []
+            rows = self.reads.table("round", run.place / "round_metrics.parquet", is_read) or []
             run.table_broken = False
             figures = [RoundFigures.parse(row) for row in rows]
         except UnreadableError as error:

@@ -138,6 +138,11 @@ def test_each_stage_has_a_report_of_its_own_and_only_those_that_ran():
     assert (list(void.reports), void.slots) == (["admit"], {})
 
 
+def test_the_weighing_says_how_many_were_stale_and_by_how_much():
+    stale = replace(answers(), staleness={AGENTS[2]: 3, AGENTS[5]: 1})
+    assert outcome(stale).reports["weigh"] == {"capped_agents": 0, "stale_agents": 2, "greatest_staleness": 3}
+
+
 def test_stages_that_are_left_out_do_nothing():
     plain = outcome(answers(), replace(SETTINGS, rule="mean", stages=("admit", "rule", "mean", "server_step")))
     np.testing.assert_allclose(plain.mean.delta, DELTAS.astype(np.float64).mean(axis=0), rtol=1e-5, atol=1e-7)

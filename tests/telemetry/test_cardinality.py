@@ -20,7 +20,8 @@ def stated(pattern):
     return int(found)
 
 
-A_RUN = stated(r"A run is about (\d+) series, plus three for each of its first \d+ districts")
+A_RUN = stated(r"A run is about (\d+) series \(up to")
+STAGES = stated(r"\(up to (\d+) of them are its stages' own figures\)")
 DISTRICTS = stated(r"three for each of its first (\d+) districts") + 1
 AN_APPLICATION = stated(r"Each of the \d+ newest SparkApplications has (\d+) series")
 APPLICATIONS = stated(r"Each of the (\d+) newest SparkApplications")
@@ -45,6 +46,7 @@ def test_series_have_a_ceiling_whatever_the_records_and_the_cluster_say(tmp_path
         record["districts"] = [{"district": n, "asked": 2, "accepted": 1} for n in range(500)]
         record["rejections"] += [{"reason": f"{file.name} {n}", "malicious": True, "agents": 1} for n in range(100)]
         record["byzantine_attack"] = file.name
+        record["reports"]["weigh"] |= {f"figure_{n}": n for n in range(300)}
         file.write_text(json.dumps(record))
     write_records(tmp_path)
     manifest = {**RECORDS["manifests/m1/manifest.json"]}
@@ -81,7 +83,9 @@ def test_series_have_a_ceiling_whatever_the_records_and_the_cluster_say(tmp_path
     shown = {labels["application"] for _, labels in series if "application" in labels}
     assert shown == {f"a{n:03}" for n in range(300 - APPLICATIONS, 300)}, "the newest"
     assert sum("application" in labels for _, labels in series) == AN_APPLICATION * APPLICATIONS
-    ceiling = len(empty) + len(data) + A_RUN + 10 + 3 * DISTRICTS + AN_APPLICATION * APPLICATIONS + A_JOB * JOBS
+    ceiling = (
+        len(empty) + len(data) + A_RUN + STAGES + 10 + 3 * DISTRICTS + AN_APPLICATION * APPLICATIONS + A_JOB * JOBS
+    )
     assert len(series) <= ceiling + A_MANIFEST + A_TEACHER
     others = {labels.get("reason") for _, labels in series} & {"other"}
     assert others == {"other"}

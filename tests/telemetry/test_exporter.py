@@ -14,6 +14,7 @@ from telemetry_run import AGENTS, exporter, looked, scraped, train, value
 
 from neurogrid.data.quality import TIERS
 from neurogrid.fl.record import reason_kind
+from neurogrid.fl.registry import STAGES
 from neurogrid.ledger import read_agent_audit, read_round_metrics
 from neurogrid.storage import Place, place
 from neurogrid.telemetry.catalogue import BY_NAME, CATALOGUE, PHASES
@@ -101,6 +102,14 @@ def test_gauges_are_those_of_the_last_round(values, rows):
     assert value(values, "run_state", run="r1", state="running") == 0
     assert value(values, "run_end_info", run="r1", reason="all rounds done") == 1
     assert value(values, "rounds_total", run="r1", result="aggregated") == 6
+
+
+def test_what_stages_report_is_shown_by_its_own_names(values, rows):
+    own = {n: v for n, v in rows[-1].items() if n.split(".")[0] in STAGES and isinstance(v, int | float)}
+    assert {"weigh.stale_agents", "weigh.capped_agents"} <= own.keys()
+    for name, said in own.items():
+        stage, figure = name.split(".")
+        assert value(values, "round_stage_figure", run="r1", stage=stage, figure=figure) == pytest.approx(said), name
 
 
 def test_attackers_are_not_spoken_of_where_none_are_known(tmp_path):
