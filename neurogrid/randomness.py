@@ -30,6 +30,7 @@ Purpose = Literal[
     "agents",
     "adaptive agents",
     "panel",
+    "buckets",
     "attackers",
     "attack",
     "batches",

@@ -32,7 +32,7 @@ sampling: {agents: 15, districts: 3, clusters: 3, held_out_share: 0.2, min_obser
 model: {hidden: 16, surge_hidden: 8, history_slots: 32, horizon_slots: 8}
 local: {steps: 12, batch_size: 32}
 rounds: {count: 40, agents_per_round: 15, panel_agents: 5, server_momentum: 0.0, server_step: 1.0}
-aggregation: {byzantine_share: 0.2, rule: trimmed_mean, clip: {to: none}}
+aggregation: {byzantine_share: 0.2, rule: trimmed_mean, stages: [admit, weigh, rule, mean, server_step]}
 attack: {kind: noise, fraction: 0.4, noise_std: 0.1}
 evaluation: {comparisons: [ridge]}
 teacher: {id: pretrained, share: 0.5, apart: false, ranks: 1, epochs: 3, epoch_windows: 2048}

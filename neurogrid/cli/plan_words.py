@@ -95,6 +95,13 @@ def _rounds(plan: "RunPlan | TrainPlan", agents: int, districts: int) -> Facts:
     ]
 
 
+_STEPS = {
+    "arc": "the longest shortened (arc)",
+    "bucketing": "averaged in buckets",
+    "nnm": "mixed with the nearest (nnm)",
+}
+
+
 def _stages(plan: "RunPlan | TrainPlan") -> str:
     """What happens to updates before they are averaged, in this order."""
     aggregation = plan.rounds.aggregation
@@ -102,7 +109,8 @@ def _stages(plan: "RunPlan | TrainPlan") -> str:
     clipped = "clip" in aggregation.stages and clip.to != "none"
     said = f"clipped to the {clip.to} norm of each {clip.per}" if clipped else "not clipped"
     alike = "" if "weigh" in aggregation.stages else ", weighed alike"
-    return ", then ".join([f"{said}{alike}", *rules, aggregation.rule])
+    steps = [_STEPS[name] for name in aggregation.stages if name in _STEPS]
+    return ", then ".join([f"{said}{alike}", *rules, *steps, aggregation.rule])
 
 
 def _schedule(plan: "RunPlan | TrainPlan", asked: int, agents: int) -> str:

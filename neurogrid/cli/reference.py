@@ -66,7 +66,7 @@ def _rules() -> list[str]:
         if isinstance(spec, Exception):
             lines.append(f"| `{name}` | {spec} | | | |")
             continue
-        judges = "updates" if spec.judges == "rows" else "single weights"
+        judges = {"rows": "updates", "shares": "parts of updates", "entries": "single weights"}[spec.judges]
         needed = (
             (f"{spec.least_formula}, f > 0" if spec.needs_f else spec.least_formula) if spec.tolerates else "no defence"
         )

@@ -2,14 +2,22 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
 from neurogrid.config.section import Section, name_of
-from neurogrid.fl.registry import RULES, STAGES, refuse_stages
+from neurogrid.fl.registry import GONE, RULES, STAGES, refuse_stages
 
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0)]
-RuleName = Annotated[str, name_of(RULES)]
+
+
+def _not_gone(value: object) -> object:
+    if value in GONE:
+        raise ValueError(GONE[str(value)])
+    return value
+
+
+RuleName = Annotated[str, name_of(RULES), BeforeValidator(_not_gone)]
 
 
 class RoundsSection(Section):
@@ -85,16 +93,19 @@ class AggregationSection(Section):
     """How updates become one change of the model."""
 
     rule: RuleName = Field(
-        "trimmed_mean", description="robust rule over all updates, applied before the mean", examples=[*RULES.names()]
+        "caf",
+        description="robust rule over all updates, applied before the mean; docs/rules.md compares them",
+        examples=[*RULES.names()],
     )
     scope: Literal["all", "district"] = Field(
         "all", description="whose updates the rule judges together: all agents', or each district's by themselves"
     )
     stages: list[str] = Field(
         [*STAGES],
-        description="what happens to updates, in this order; clip and weigh may be left out, and before rule others "
-        "that judge whole updates may go, as rule:NAME",
+        description="what happens to updates, in this order; clip, weigh and arc may be left out, before rule the "
+        "steps bucketing and nnm may go, and before the steps rules that judge whole updates, as rule:NAME",
     )
+    bucket_size: int = Field(2, ge=2, description="agents of whom the stage bucketing makes one mean")
     byzantine_share: float = Field(
         0.2, ge=0, lt=0.5, description="tolerated share of malicious agents in a round; f is their number, rounded down"
     )

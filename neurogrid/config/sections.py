@@ -17,6 +17,7 @@ from neurogrid.config.learning import (
 )
 from neurogrid.config.section import Name, Section, Share, name_of
 from neurogrid.config.source import SourceSection
+from neurogrid.config.steps import refuse_steps
 from neurogrid.fl.registry import RULES, RuleSpec, at_least, count
 
 
@@ -210,7 +211,7 @@ class Config(Section):
         for rule in rules:
             if rule.needs_f and f == 0:
                 raise ValueError(
-                    f"aggregation.rule {rule.name} would trim nobody: aggregation.byzantine_share "
+                    f"aggregation.rule {rule.name} would cut nothing: aggregation.byzantine_share "
                     f"{section.byzantine_share} of {asked} agents{where} is f = 0; raise it, or use the rule mean"
                 )
         if asked < rules[0].least(f):
@@ -219,6 +220,9 @@ class Config(Section):
                 f"{rules[0].least_formula} = {rules[0].least(f)}; "
                 "lower aggregation.byzantine_share, or raise rounds.agents_per_round and sampling.agents"
             )
+        rounds = self.rounds
+        closes = rounds.buffer if rounds.schedule == "buffered" else at_least(rounds.quorum, asked)
+        refuse_steps(section, asked, min(asked, closes))
         left = asked
         for before, rule in pairwise(rules):
             left = before.left(left, f)

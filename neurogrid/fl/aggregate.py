@@ -31,8 +31,8 @@ class Aggregate:
     Attributes:
         delta: (d,) float32, the weighted mean of what the rule kept.
         share: (n,), each agent's share in `delta`, averaged over coordinates; sums to 1.
-        accepted: (n,) bool. Rules that judge whole updates: kept or not. Coordinate-wise rules: whether the agent kept
-            at least half as many of its coordinates as an average agent does.
+        accepted: (n,) bool, whether at least half as much of the agent was let in as of an average one: of its
+            coordinates, of the whole of it, or of the rows that it was mixed into.
         scores: (n,), the rule's score, or the share of coordinates that was cut; higher is further out.
         district_norms: L2 norm of the weighted mean of each district's agents alone, by district; 0 where none of them
             was accepted.
@@ -66,13 +66,13 @@ def average(verdict: Verdict, weights: Floats, districts: npt.NDArray[np.int64])
         districts: (n,), any number for each agent's district; nothing but `district_norms` depends on them.
     """
     labels = np.unique(districts).tolist()
-    own = np.array([np.where((districts == label) & verdict.kept, weights, 0.0) for label in labels])
-    delta, share, kept, squares = (_rows if verdict.coordinates is None else _entries)(verdict, weights, own)
+    members = np.array([districts == label for label in labels], np.float64)
+    delta, share, kept, squares = (_rows if verdict.coordinates is None else _entries)(verdict, weights, members)
     norms = dict(zip(labels, np.sqrt(squares).tolist(), strict=True))
-    if verdict.coordinates is None:
-        return Aggregate(delta, share, verdict.kept, verdict.scores, norms)
-    share = share if verdict.mixing is None else share @ verdict.mixing
-    return Aggregate(delta, share, kept >= verdict.kept_share / 2, 1 - kept, norms)
+    let_in = verdict.rows.of_agents(kept)
+    accepted = (let_in > 0) & (let_in >= let_in.mean() / 2)
+    scores = verdict.scores if verdict.coordinates is None else 1 - kept
+    return Aggregate(delta, share, accepted, verdict.rows.seen_by_agents(scores), norms)
 
 
 def joined(parts: Sequence[tuple[Members, Aggregate]], weights: Floats) -> Aggregate:
@@ -102,25 +102,32 @@ def length(vector: npt.NDArray[np.floating]) -> float:
 
 
 _Means = tuple[Vector, Floats, Floats, Floats]
-"""(d,) the mean; (n,) each row's share in it and the share of its entries that was kept; (districts,) squared norms."""
+"""(d,) the mean; (n,) each agent's share in it; (m,) how much of each row was kept; (districts,) squared norms."""
 
 
-def _rows(verdict: Verdict, weights: Floats, own: Floats) -> _Means:
-    """The weighted mean of the rows that were kept."""
-    kept = np.flatnonzero(verdict.kept)
-    share = np.zeros(len(weights))
-    share[kept] = weights[kept] / weights[kept].sum()
+def _rows(verdict: Verdict, weights: Floats, members: Floats) -> _Means:
+    """The weighted mean of rows, of each as much as was kept; made of the deltas, whatever was mixed."""
+    rows, kept = verdict.rows, verdict.kept.astype(np.float64)
+    chosen = np.flatnonzero(kept)
+    of_rows, of_kept = np.zeros(len(rows)), rows.of_rows(weights)[chosen] * kept[chosen]
+    of_rows[chosen] = of_kept / of_kept.sum()
+    share = rows.of_agents(of_rows)
+    chosen = np.flatnonzero(share)
+    own = members * share
     sums = own.sum(axis=1, keepdims=True)
-    shares = np.divide(own, sums, out=np.zeros_like(own), where=sums > 0)[:, kept]
+    shares = np.divide(own, sums, out=np.zeros_like(own), where=sums > 0)[:, chosen]
+    factors = share[chosen]
+    if rows.scale is not None:
+        factors, shares = factors * rows.scale[chosen], shares * rows.scale[chosen]
 
     def block(start: int) -> tuple[Vector, Floats]:
-        columns = verdict.rows[:, start : start + SUMMED_COLUMNS]
-        mean, means = _weighted_sums(columns, kept, share[kept], shares)
+        columns = rows.deltas[:, start : start + SUMMED_COLUMNS]
+        mean, means = _weighted_sums(columns, chosen, factors, shares)
         return mean.astype(np.float32), np.square(means).sum(axis=1)
 
-    blocks = over_cores(block, range(0, verdict.rows.shape[1], SUMMED_COLUMNS), len(verdict.rows))
+    blocks = over_cores(block, range(0, rows.deltas.shape[1], SUMMED_COLUMNS), len(rows.deltas))
     squares = sum_in_order(squares for _, squares in blocks)
-    return np.concatenate([mean for mean, _ in blocks]), share, verdict.kept.astype(np.float64), squares
+    return np.concatenate([mean for mean, _ in blocks]), share, kept, squares
 
 
 def _weighted_sums(columns: Matrix, chosen: Members, weights: Floats, own: Floats) -> tuple[Floats, Floats]:
@@ -138,13 +145,16 @@ def _weighted_sums(columns: Matrix, chosen: Members, weights: Floats, own: Float
     return total, parts
 
 
-def _entries(verdict: Verdict, weights: Floats, own: Floats) -> _Means:
+def _entries(verdict: Verdict, weights: Floats, members: Floats) -> _Means:
     """The same for rules that keep or cut each entry: the mean of a coordinate is over the entries kept."""
-    n, d = verdict.rows.shape
-    width = max(1, BLOCK_ENTRIES // n)
-    blocks = over_cores(partial(_block, verdict, weights, own, width), range(0, d, width), n)
+    rows = verdict.rows
+    n, d = len(rows), rows.deltas.shape[1]
+    of_rows = rows.of_rows(weights)
+    own = rows.of_rows(members) * of_rows
+    width = max(1, BLOCK_ENTRIES // len(rows.deltas))
+    blocks = over_cores(partial(_block, verdict, of_rows, own, width), range(0, d, width), n)
     delta = np.concatenate([block.delta for block in blocks])
-    share = weights * sum_in_order(block.share for block in blocks) / d
+    share = rows.of_agents(of_rows * sum_in_order(block.share for block in blocks) / d)
     kept = sum_in_order(block.kept for block in blocks) / d
     return delta, share, kept, sum_in_order(block.squares for block in blocks)
 
@@ -161,7 +171,7 @@ class _Block:
 
 def _block(verdict: Verdict, weights: Floats, own: Floats, width: int, start: int) -> _Block:
     assert verdict.coordinates is not None
-    rows = np.ascontiguousarray(verdict.rows[:, start : start + width])
+    rows = verdict.rows.block(slice(start, start + width))
     kept = verdict.coordinates(rows)
     entries = kept.astype(np.float64)
     values = rows.astype(np.float64)

@@ -7,9 +7,11 @@ from typing import Any
 
 from neurogrid.fl.aggregate import Aggregate
 from neurogrid.fl.clip import ClipSettings
+from neurogrid.fl.groups import Judging, Scope
+from neurogrid.fl.prepare import Arc, Bucketing, NearestNeighbours
 from neurogrid.fl.record import Figures
 from neurogrid.fl.registry import RULES, STAGES, count
-from neurogrid.fl.stages import Admit, Asked, Batch, Clip, Judge, Mean, Scope, ServerStep, Stage, Weigh
+from neurogrid.fl.stages import Admit, Asked, Batch, Clip, Judge, Mean, ServerStep, Stage, Weigh
 from neurogrid.fl.state import Slot, State
 from neurogrid.fl.update import AgentId, RoundResult
 
@@ -27,6 +29,7 @@ class AggregationSettings:
         server_momentum, server_step: see `ServerStep`.
         scope: whom a rule judges at once: all agents, or each district's by themselves.
         stages: their names, in order; see `registry.STAGES`.
+        bucket_size: agents in a bucket of the stage `bucketing`.
     """
 
     rule: str
@@ -38,6 +41,7 @@ class AggregationSettings:
     server_step: float
     scope: Scope = "all"
     stages: tuple[str, ...] = STAGES
+    bucket_size: int = 2
 
 
 @dataclass(frozen=True)
@@ -59,13 +63,19 @@ class Outcome:
     findings: Mapping[str, Mapping[AgentId, Any]]
 
 
-def make_stages(settings: AggregationSettings) -> tuple[Stage, ...]:
-    """The stages by their names."""
+def make_stages(settings: AggregationSettings, seed: int) -> tuple[Stage, ...]:
+    """The stages by their names; `seed` is the run's."""
     last = RULES.find(settings.rule)
+    judging = Judging(settings.byzantine_share, settings.scope)
+    # A rule that is no defence stays one: before the mean nothing is cut.
+    before = judging if last.tolerates else Judging(0.0, settings.scope)
     plain: dict[str, Stage] = {
         "admit": Admit(settings.min_agents),
         "clip": Clip(settings.clip),
         "weigh": Weigh(settings.weight_cap),
+        "arc": Arc(before),
+        "bucketing": Bucketing(before, settings.bucket_size, seed),
+        "nnm": NearestNeighbours(before),
         "mean": Mean(last),
         "server_step": ServerStep(settings.server_momentum, settings.server_step),
     }
@@ -73,7 +83,7 @@ def make_stages(settings: AggregationSettings) -> tuple[Stage, ...]:
 
     def judge(name: str) -> Judge:
         rule = last if name == "rule" else RULES.find(name.removeprefix("rule:"))
-        return Judge(rule, settings.byzantine_share, settings.scope, name == rules[0], name == "rule", name)
+        return Judge(rule, judging, name == rules[0], name == "rule", name)
 
     return tuple(plain[name] if name in plain else judge(name) for name in settings.stages)
 

@@ -18,9 +18,16 @@ from neurogrid.registry import Registry, UnknownNameError
 if TYPE_CHECKING:
     from neurogrid.fl.rules import Rule
 
-STAGES = ("admit", "clip", "weigh", "rule", "mean", "server_step")
+STAGES = ("admit", "clip", "weigh", "arc", "rule", "mean", "server_step")
 """What happens to a round's updates, in this order, unless the config says otherwise; see stages.py. Before `rule`,
-which is the config's own, other rules may go as `rule:NAME`."""
+which is the config's own, other rules may go as `rule:NAME`, and then the steps."""
+STEPS = ("arc", "bucketing", "nnm")
+"""What may change the rows that `rule` judges, in this order; see steps.py."""
+GONE = {
+    "nnm_trimmed_mean": "the rule nnm_trimmed_mean is now the step nnm before the rule trimmed_mean: set "
+    "aggregation.rule to trimmed_mean and aggregation.stages to [admit, clip, weigh, nnm, rule, mean, server_step]",
+}
+"""Rules of earlier versions, and what to say instead."""
 
 
 class TooFewAgentsError(ValueError):
@@ -28,7 +35,7 @@ class TooFewAgentsError(ValueError):
 
 
 class NothingToTrimError(ValueError):
-    """A trimmed mean was asked to trim nobody; that is the mean, and has to be asked for by that name."""
+    """A rule that cuts f updates was asked to cut none; that is the mean, and has to be asked for by that name."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +46,8 @@ class RuleSpec:
         name: in the config and in records.
         words: what it is called in a sentence.
         load: gives the rule itself; called where it is to run.
-        judges: whether it keeps or drops whole updates (`rows`), or each weight of each update (`entries`).
+        judges: whether it keeps or drops whole updates (`rows`), weighs them (`shares`), or keeps or drops each weight
+            of each update (`entries`).
         least_per_f, least_more: it needs least_per_f * f + least_more agents.
         tolerates: whether it is a defence at all; the f that one without a defence tolerates is 0.
         needs_f: whether it refuses f = 0.
@@ -51,7 +59,7 @@ class RuleSpec:
     name: str
     words: str
     load: Callable[[], "Rule"]
-    judges: Literal["rows", "entries"]
+    judges: Literal["rows", "shares", "entries"]
     least_per_f: int = 2
     least_more: int = 3
     tolerates: bool = True
@@ -72,7 +80,7 @@ class RuleSpec:
     def refuse(self, n: int, f: int) -> None:
         """Raises TooFewAgentsError or NothingToTrimError where it can't judge `n` agents with `f` malicious."""
         if self.needs_f and f == 0:
-            raise NothingToTrimError(f"{self.words} with f = 0 trims nothing: use the rule mean instead")
+            raise NothingToTrimError(f"{self.words} with f = 0 cuts nothing: use the rule mean instead")
         if n < self.least(f):
             raise TooFewAgentsError(
                 f"{self.words} with f = {plural(f, 'malicious agent')} needs at least {self.least(f)} agents, got {n}"
@@ -82,18 +90,22 @@ class RuleSpec:
 def refuse_stages(names: Sequence[str]) -> None:
     """Raises ValueError where these stages can't follow one another.
 
-    Clipping and weighing may be left out, and before `rule` others may go that judge whole updates.
+    Clipping and weighing may be left out. Before `rule` others may go that judge whole updates, and then steps.
     """
-    if not re.fullmatch(r"admit (clip )?(weigh )?(rule:\S+ )*rule mean server_step", " ".join(names)):
+    told = " ".join(names)
+    if not re.fullmatch(r"admit (clip )?(weigh )?(rule:\S+ )*(arc )?(bucketing )?(nnm )?rule mean server_step", told):
         raise ValueError(
-            "stages are admit, clip, weigh, rule, mean and server_step in this order; clip and weigh may be left out, "
-            "and before rule others may go as rule:NAME"
+            "stages are admit, clip, weigh, arc, bucketing, nnm, rule, mean and server_step in this order; clip, "
+            "weigh, arc, bucketing and nnm may be left out, and after weigh other rules may go as rule:NAME. Rules "
+            "that drop updates come before arc, which shortens what agents sent, and arc before what mixes it"
         )
     for name in names:
-        if name.startswith("rule:") and RULES.find(name.removeprefix("rule:")).judges != "rows":
-            raise ValueError(
-                f"{name} judges single weights, so no other rule can follow it; name it in aggregation.rule"
-            )
+        if not name.startswith("rule:"):
+            continue
+        spec = RULES.find(name.removeprefix("rule:"))
+        if spec.judges != "rows":
+            how = "weighs updates" if spec.judges == "shares" else "judges single weights"
+            raise ValueError(f"{name} {how}, so no other rule can follow it; name it in aggregation.rule")
 
 
 def count(share: float, agents: int) -> int:
@@ -108,7 +120,7 @@ def at_least(share: float, agents: int) -> int:
 
 def _load(name: str) -> Callable[[], "Rule"]:
     def load() -> "Rule":
-        from neurogrid.fl.rules import RULES  # noqa: PLC0415 - numpy only where a rule runs
+        from neurogrid.fl.built_in import RULES  # noqa: PLC0415 - numpy only where a rule runs
 
         return RULES[name]
 
@@ -130,13 +142,10 @@ BUILT_IN = {
             fixed_rejections=True,
             left=lambda n, f: n - f,
         ),
-        RuleSpec(
-            "nnm_trimmed_mean",
-            "nearest-neighbour mixing and the trimmed mean",
-            _load("nnm_trimmed_mean"),
-            "entries",
-            needs_f=True,
-        ),
+        RuleSpec("bulyan", "Bulyan", _load("bulyan"), "entries", least_per_f=4, needs_f=True, fixed_rejections=True),
+        RuleSpec("caf", "the covariance-bound filter", _load("caf"), "shares", least_more=1, needs_f=True),
+        RuleSpec("geometric_median", "the geometric median", _load("geometric_median"), "shares", least_more=1),
+        RuleSpec("centred_clipping", "centred clipping", _load("centred_clipping"), "shares", least_more=1),
     )
 }
 

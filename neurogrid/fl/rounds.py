@@ -113,7 +113,7 @@ def _prepared(federation: Federation, settings: RoundSettings, backend: Backend,
     return _Run(
         federation,
         settings,
-        make_stages(settings.aggregation),
+        make_stages(settings.aggregation, federation.seed),
         select,
         make_schedule(settings.schedule, pool, inbox),
         inbox,

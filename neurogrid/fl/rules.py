@@ -1,8 +1,8 @@
 """Robust rules: which updates, or which coordinates of them, may enter a mean when up to f of n agents are malicious.
 
-A rule looks at all agents' deltas at once and answers with a `Verdict`; aggregate.py makes the means. What each needs
-stands in registry.py, whose `RuleSpec.refuse` is asked first. Rules see no weights: what an agent claims about itself
-must not buy it a better verdict.
+A rule looks at all agents' deltas at once, plain or as the `Rows` that steps made of them, and answers with a
+`Verdict`; aggregate.py makes the means. What each needs stands in registry.py, whose `RuleSpec.refuse` is asked first.
+Rules see no weights: what an agent claims about itself must not buy it a better verdict.
 """
 
 from collections.abc import Callable
@@ -10,50 +10,43 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import threadpool_limits
 
+from neurogrid.fl.rows import Judged, Rows
 from neurogrid.fl.update import Floats, Matrix
-
-BLOCK_COLUMNS = 4096
-"""Columns handled at once, so that no copy of the deltas larger than n x 4096 is ever made."""
-
 
 Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a rule decided.
+    """What a rule decided about m rows.
 
     Attributes:
-        rows: (n, d) float32 to average: the deltas themselves, or mixtures of them.
-        kept: (n,) bool, rows that may enter at all.
-        coordinates: for a block of `rows` (n, b), how much of each entry may enter, (n, b), 0 to 1; None is all of it.
-        kept_share: share of coordinates that an average row keeps, to compare a row's own share with.
-        mixing: (n, n), row i of `rows` is `mixing[i] @ deltas`; None where rows are the deltas.
-        scores: (n,), how far out the rule found each agent (higher is further); NaN where the rule has no such figure
-            before the means are made (coordinate-wise rules: the share of the agent's coordinates that was cut).
+        rows: what to average.
+        kept: (m,) bool, or how much of each row may enter, 0 to 1.
+        coordinates: for a block of `rows` (m, b), how much of each entry may enter, (m, b), 0 to 1; None is all of it.
+        scores: (m,), how far out the rule found each row (higher is further); NaN where the rule has no such figure
+            before the means are made (coordinate-wise rules: the share of the row's coordinates that was cut).
     """
 
-    rows: Matrix
-    kept: Mask
+    rows: Rows
+    kept: Mask | Floats
     coordinates: Callable[[Matrix], Mask | Floats] | None
-    kept_share: float
-    mixing: Floats | None
     scores: Floats
 
 
-Rule = Callable[[Matrix, int], Verdict]
+Rule = Callable[[Judged, int], Verdict]
 
 
-def _everything(deltas: Matrix, kept: Mask, scores: Floats) -> Verdict:
-    return Verdict(rows=deltas, kept=kept, coordinates=None, kept_share=1.0, mixing=None, scores=scores)
+def _entries(deltas: Judged, coordinates: Callable[[Matrix], Mask | Floats]) -> Verdict:
+    rows = Rows.of(deltas)
+    return Verdict(rows, np.ones(len(rows), bool), coordinates, np.full(len(rows), np.nan))
 
 
-def mean(deltas: Matrix, f: int) -> Verdict:
+def mean(deltas: Judged, f: int) -> Verdict:
     """Keeps everything: federated averaging (McMahan et al. 2017, arXiv:1602.05629). No defence of its own."""
-    n = len(deltas)
-    return _everything(deltas, np.ones(n, bool), np.zeros(n))
+    rows = Rows.of(deltas)
+    return Verdict(rows, np.ones(len(rows), bool), None, np.zeros(len(rows)))
 
 
 def _between(block: Matrix, lowest: int) -> Mask | Floats:
@@ -84,56 +77,23 @@ def _between(block: Matrix, lowest: int) -> Mask | Floats:
     return entries
 
 
-def median(deltas: Matrix, f: int) -> Verdict:
+def median(deltas: Judged, f: int) -> Verdict:
     """Keeps the middle one (n odd) or two (n even) of each coordinate (Yin et al. 2018, arXiv:1803.01498)."""
-    n = len(deltas)
-    lowest = (n - 1) // 2
-    return Verdict(
-        rows=deltas,
-        kept=np.ones(n, bool),
-        coordinates=lambda block: _between(block, lowest),
-        kept_share=(n - 2 * lowest) / n,
-        mixing=None,
-        scores=np.full(n, np.nan),
-    )
+    return _entries(deltas, lambda block: _between(block, (len(block) - 1) // 2))
 
 
-def trimmed_mean(deltas: Matrix, f: int) -> Verdict:
+def trimmed_mean(deltas: Judged, f: int) -> Verdict:
     """Drops the f largest and f smallest values of each coordinate (Yin et al. 2018, arXiv:1803.01498)."""
-    n = len(deltas)
-    return Verdict(
-        rows=deltas,
-        kept=np.ones(n, bool),
-        coordinates=lambda block: _between(block, f),
-        kept_share=(n - 2 * f) / n,
-        mixing=None,
-        scores=np.full(n, np.nan),
-    )
+    return _entries(deltas, lambda block: _between(block, f))
 
 
-def squared_distances(deltas: Matrix) -> Floats:
-    """(n, n) float64, squared Euclidean distances between rows; time O(n^2 d), copies one block of columns at once."""
-    n, d = deltas.shape
-    gram = np.zeros((n, n))
-    # One BLAS thread: a sum split over threads may change in its last bits with the number of cores.
-    with threadpool_limits(1, user_api="blas"):
-        for start in range(0, d, BLOCK_COLUMNS):
-            block = deltas[:, start : start + BLOCK_COLUMNS].astype(np.float64)
-            gram += block @ block.T
-    squares = np.diag(gram)
-    distances: Floats = np.maximum(squares[:, None] + squares[None, :] - 2 * gram, 0)
-    np.fill_diagonal(distances, 0)
-    return distances
-
-
-def krum_scores(deltas: Matrix, f: int) -> Floats:
+def krum_scores(rows: Rows, f: int) -> Floats:
     """(n,) sum of squared distances of each row to its n - f - 1 nearest others.
 
     The form of Allouah et al. 2023 (arXiv:2302.01772); Blanchard et al. 2017 counted one neighbour fewer.
     """
-    n = len(deltas)
-    nearest = np.sort(squared_distances(deltas), axis=1)
-    scores: Floats = nearest[:, 1 : n - f].sum(axis=1)
+    nearest = np.sort(rows.squared_distances, axis=1)
+    scores: Floats = nearest[:, 1 : len(rows) - f].sum(axis=1)
     return scores
 
 
@@ -143,46 +103,38 @@ def _lowest(scores: Floats, count: int) -> Mask:
     return kept
 
 
-def krum(deltas: Matrix, f: int) -> Verdict:
+def krum(deltas: Judged, f: int) -> Verdict:
     """Keeps the one update with the lowest Krum score (Blanchard et al. 2017, NeurIPS)."""
-    scores = krum_scores(deltas, f)
-    return _everything(deltas, _lowest(scores, 1), scores)
+    rows = Rows.of(deltas)
+    scores = krum_scores(rows, f)
+    return Verdict(rows, _lowest(scores, 1), None, scores)
 
 
-def multi_krum(deltas: Matrix, f: int) -> Verdict:
+def multi_krum(deltas: Judged, f: int) -> Verdict:
     """Keeps the n - f updates with the lowest Krum scores (Blanchard et al. 2017)."""
-    scores = krum_scores(deltas, f)
-    return _everything(deltas, _lowest(scores, len(deltas) - f), scores)
+    rows = Rows.of(deltas)
+    scores = krum_scores(rows, f)
+    return Verdict(rows, _lowest(scores, len(rows) - f), None, scores)
 
 
-def nnm_trimmed_mean(deltas: Matrix, f: int) -> Verdict:
-    """Nearest-neighbour mixing, then the trimmed mean of the mixtures (Allouah et al. 2023, arXiv:2302.01772).
+def bulyan(deltas: Judged, f: int) -> Verdict:
+    """Of the n - 2f rows with the lowest Krum scores, the n - 4f values of each coordinate nearest to its median.
 
-    Each row becomes the mean of its n - f nearest rows, itself among them: a mask times the deltas, so memory stays at
-    one more (n, d).
+    El Mhamdi et al. 2018 (arXiv:1802.07927). The paper takes the rows one by one, with scores among those that are
+    left; here they are taken at once, as Multi-Krum does. Needs n >= 4f + 3.
     """
-    n = len(deltas)
-    order = np.argsort(squared_distances(deltas), axis=1, kind="stable")[:, : n - f]
-    mixing = np.zeros((n, n))
-    np.put_along_axis(mixing, order, 1 / (n - f), axis=1)
-    # Rows with the same neighbours are mixed once: BLAS sums the rows of a product in different ways, and mixtures that
-    # differ in their last bits alone would not share the places of the trimmed mean, but win or lose them by chance.
-    different, mixture_of = np.unique(mixing, axis=0, return_inverse=True)
-    mixed = np.empty_like(deltas)
-    with threadpool_limits(1, user_api="blas"):
-        for start in range(0, deltas.shape[1], BLOCK_COLUMNS):
-            columns = slice(start, start + BLOCK_COLUMNS)
-            mixed[:, columns] = (different @ deltas[:, columns].astype(np.float64))[mixture_of]
-    trimmed = trimmed_mean(mixed, f)
-    return Verdict(mixed, trimmed.kept, trimmed.coordinates, trimmed.kept_share, mixing, trimmed.scores)
+    rows = Rows.of(deltas)
+    scores = krum_scores(rows, f)
+    chosen = _lowest(scores, len(rows) - 2 * f)
+    return Verdict(rows, chosen, lambda block: _nearest(block, chosen, len(rows) - 4 * f), scores)
 
 
-RULES: dict[str, Rule] = {
-    "mean": mean,
-    "median": median,
-    "trimmed_mean": trimmed_mean,
-    "krum": krum,
-    "multi_krum": multi_krum,
-    "nnm_trimmed_mean": nnm_trimmed_mean,
-}
-"""What the registry's own specs load."""
+def _nearest(block: Matrix, chosen: Mask, count: int) -> Floats:
+    """Of each column's `chosen` entries the `count` nearest to their median; equally far ones share what is left."""
+    part = block[chosen].astype(np.float64)
+    away = np.abs(part - np.median(part, axis=0))
+    last = np.partition(away, count - 1, axis=0)[count - 1]
+    nearer, equal = away < last, away == last
+    entries = np.zeros(block.shape)
+    entries[chosen] = nearer + equal * ((count - nearer.sum(axis=0)) / equal.sum(axis=0))
+    return entries

@@ -6,15 +6,16 @@ agent, and with the slots of the state that it changes. It knows nothing of who 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from neurogrid.fl.aggregate import Aggregate, average, capped_weights, joined
 from neurogrid.fl.clip import ClipSettings, clip, tensor_norms, whole_norms
+from neurogrid.fl.groups import Group, Ints, Judging, districts_of, left, with_groups
 from neurogrid.fl.record import Figures
-from neurogrid.fl.registry import NothingToTrimError, RuleSpec, TooFewAgentsError, count
+from neurogrid.fl.registry import NothingToTrimError, RuleSpec, TooFewAgentsError
 from neurogrid.fl.rules import Verdict
 from neurogrid.fl.spec import Spec
 from neurogrid.fl.state import Slot, State
@@ -22,8 +23,6 @@ from neurogrid.fl.update import AgentId, Floats, Matrix, RoundResult, Vector
 from neurogrid.plural import plural
 
 MOST_WINDOWS = 2**31
-Scope = Literal["all", "district"]
-Ints = npt.NDArray[np.int64]
 Findings = Mapping[str, Mapping[AgentId, Any]]
 """By field of `AgentRecord`, what was found of each agent."""
 
@@ -77,6 +76,7 @@ class Batch:
         windows: (n,) training windows that the agents claim.
         staleness: (n,) by how many rounds the weights that they trained from were older than the model.
         weights: (n,) of each agent in the mean; 1 until they are weighed.
+        groups: whose updates are judged at once, and what is judged of them; empty until a stage needs them.
         judged: what the last rule decided; empty before it.
         mean: what came of them all; None before the mean.
     """
@@ -87,6 +87,7 @@ class Batch:
     windows: Ints
     staleness: Ints
     weights: Floats
+    groups: tuple[Group, ...] = ()
     judged: tuple[Judged, ...] = ()
     mean: Aggregate | None = None
 
@@ -114,6 +115,7 @@ class Batch:
             windows=self.windows[rows],
             staleness=self.staleness[rows],
             weights=self.weights[rows],
+            groups=(),
         )
 
     def by_agent(self, values: npt.NDArray[Any]) -> dict[AgentId, Any]:
@@ -249,17 +251,14 @@ class Judge:
 
     Attributes:
         rule: see registry.py.
-        byzantine_share: share of the agents asked that may be malicious; f is its whole part, of those asked and not of
-            those that came, so that missing honest agents give attackers nothing.
-        scope: whom it judges at once.
+        judging: whom it judges at once, and how many of them may be malicious.
         last: whether the mean is made of what it keeps; what another one drops is gone, and it has to judge rows.
         first: whether it is the first rule; a later one judges what is left, and needs more than 2f of them.
         name: `rule`, or `rule:` and the rule's name where others follow.
     """
 
     rule: RuleSpec
-    byzantine_share: float
-    scope: Scope
+    judging: Judging
     first: bool = True
     last: bool = True
     name: str = "rule"
@@ -268,23 +267,24 @@ class Judge:
         """See Stage."""
         judged: list[Judged] = []
         why: dict[int, str] = {}
-        for label, members in _groups(batch, asked, self.scope).items():
-            f = self._f(asked, label)
+        batch = with_groups(batch, asked, self.judging)
+        for group in batch.groups:
+            f = self.judging.f(asked, group.label)
             try:
-                self._refuse(len(members), f)
+                self._refuse(len(group.shared), f)
             except (TooFewAgentsError, NothingToTrimError) as error:
-                if self.scope == "all" and isinstance(error, NothingToTrimError):
+                if self.judging.scope == "all" and isinstance(error, NothingToTrimError):
                     raise
-                why[label] = str(error)
+                why[group.label] = str(error)
                 continue
-            deltas = batch.deltas if self.scope == "all" else batch.deltas[members]
-            judged.append(self._judged(deltas, members, f, asked.spec))
+            judged.append(self._judged(group, f))
         scores: dict[AgentId, float] = {}
         reasons: dict[AgentId, str] = {}
         for own in judged:
-            scores |= {batch.agents[i]: s for i, s in zip(own.members, own.verdict.scores.tolist(), strict=True)}
+            found = own.verdict.rows.seen_by_agents(own.verdict.scores).tolist()
+            scores |= {batch.agents[i]: s for i, s in zip(own.members, found, strict=True)}
         figures = {"judged_groups": len(judged), "groups_too_small": len(why)}
-        if self.scope == "district":
+        if self.judging.scope == "district":
             of = asked.districts
             reasons = {a: f"round void in district {of[a]}: {why[of[a]]}" for a in batch.agents if of[a] in why}
         if not judged:
@@ -292,20 +292,15 @@ class Judge:
         if self.last:
             return Passed(replace(batch, judged=tuple(judged)), figures, {"score": scores, "reason": reasons})
         kept = np.sort(np.concatenate([own.members[own.verdict.kept] for own in judged]))
-        left = batch.only(kept)
-        dropped = set(batch.agents) - set(left.agents) - set(reasons)
+        after = left(batch, kept)
+        dropped = set(batch.agents) - set(after.agents) - set(reasons)
         reasons |= dict.fromkeys(dropped, f"filtered by {self.rule.name}")
-        return Passed(left, {**figures, "dropped_agents": len(dropped)}, {"score": scores, "reason": reasons})
+        return Passed(after, {**figures, "dropped_agents": len(dropped)}, {"score": scores, "reason": reasons})
 
-    def _judged(self, deltas: Matrix, members: Ints, f: int, spec: Spec) -> Judged:
+    def _judged(self, group: Group, f: int) -> Judged:
         rule = self.rule.load()
-        buffers = rule(deltas[:, spec.columns("buffer")], f) if spec.buffers and self.last else None
-        return Judged(members, rule(deltas[:, spec.columns("shared")], f), buffers)
-
-    def _f(self, asked: Asked, label: int) -> int:
-        if self.scope == "all":
-            return count(self.byzantine_share, asked.among)
-        return count(self.byzantine_share, sum(asked.districts[agent] == label for agent in asked.agents))
+        buffers = rule(group.buffers, f) if group.buffers is not None and self.last else None
+        return Judged(group.members, rule(group.shared, f), buffers)
 
     def _refuse(self, n: int, f: int) -> None:
         self.rule.refuse(n if self.first else max(n, self.rule.least(f)), f)
@@ -313,18 +308,6 @@ class Judge:
             raise TooFewAgentsError(
                 f"{self.rule.words} with f = {f} after another rule needs more than 2f agents, got {n}"
             )
-
-
-def _groups(batch: Batch, asked: Asked, scope: Scope) -> dict[int, Ints]:
-    """Rows that are judged together, by a label."""
-    if scope == "all":
-        return {0: np.arange(len(batch.agents))}
-    districts = _districts(batch, asked)
-    return {label: np.flatnonzero(districts == label) for label in np.unique(districts).tolist()}
-
-
-def _districts(batch: Batch, asked: Asked) -> Ints:
-    return np.array([asked.districts[agent] for agent in batch.agents], np.int64)
 
 
 @dataclass(frozen=True)
@@ -336,7 +319,7 @@ class Mean:
 
     def __call__(self, batch: Batch, asked: Asked, state: State) -> Passed:
         """See Stage."""
-        districts = _districts(batch, asked)
+        districts = districts_of(batch, asked.districts)
         parts = [
             (own.members, averaged(own, batch.weights[own.members], districts[own.members])) for own in batch.judged
         ]

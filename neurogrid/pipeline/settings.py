@@ -93,6 +93,7 @@ def rounds(config: Config) -> RoundSettings:
             server_step=section.server_step,
             scope=aggregation.scope,
             stages=tuple(aggregation.stages),
+            bucket_size=aggregation.bucket_size,
         ),
         select=SelectSettings(section.select, section.select_floor),
         schedule=ScheduleSettings(section.schedule, section.quorum, section.buffer, section.max_staleness),

@@ -37,9 +37,17 @@ CASES = [
     ("config show --set rounds.count", 2, ["--set takes key=value", "rounds.count"]),
     ("config show --set seed=1 --set seed.a=2", 2, ["seed is a value, not a section"]),
     ("config show --set etl.train_share=0.95 --set etl.validation_share=0.1", 2, ["leave time to test on", "0.95"]),
-    ("config show --set aggregation.byzantine_share=0", 2, ["would trim nobody", "use the rule mean"]),
-    ("config show --set aggregation.byzantine_share=0.49", 2, ["cannot tolerate f = 7", "2f + 3 = 17"]),
-    ("config show --set sampling.agents=4 --set aggregation.byzantine_share=0.25", 2, ["4 agents", "f = 1", "= 5"]),
+    ("config show --set aggregation.byzantine_share=0", 2, ["would cut nothing", "use the rule mean"]),
+    (
+        "config show --set aggregation.byzantine_share=0.49 --set aggregation.rule=trimmed_mean",
+        2,
+        ["cannot tolerate f = 7", "2f + 3 = 17"],
+    ),
+    (
+        "config show --set sampling.agents=4 --set aggregation.byzantine_share=0.25 --set aggregation.rule=krum",
+        2,
+        ["4 agents", "f = 1", "= 5"],
+    ),
     ("config show --set rounds.min_agents=16", 2, ["rounds.min_agents 16", "15 agents"]),
     ("config show --set sampling.districts=70", 2, ["sampling.districts 70", "sampling.agents 61"]),
     ("config show --set run_id=a/b", 2, ["run_id", "a/b"]),
@@ -146,7 +154,7 @@ EARLY = [
     (RUN + " --warehouse {tmp}/w --set etl.cadence_minutes=7", ["7 minutes"]),
     (TRAIN + " --set model.history_slots=2000", ["2004 slots of 15 min", "0 of 3 agents", "model.history_slots"]),
     (TRAIN + " --set model.horizon_slots=1400", ["2016 before its start", "0 of 3 agents"]),
-    ("train --warehouse {tmp}/whole", ["with this manifest's agents", "would trim nobody", "3 agents"]),
+    ("train --warehouse {tmp}/whole", ["with this manifest's agents", "would cut nothing", "3 agents"]),
     (
         RUN + " --warehouse {tmp}/w --set backend.tasks=5 --set spark.master=local[2]",
         ["5 resident tasks", "2 on local[2]"],
@@ -360,7 +368,7 @@ def test_a_run_says_what_it_will_do_before_spark_starts(
         "8 household files",
         "agents: 5 in 3 districts",
         "city_lstm, 3",
-        "trimmed_mean, which tolerates f = 1",
+        "caf, which tolerates f = 1",
     ):
         assert words in plan
     assert "Spark was to be started" in end

@@ -35,7 +35,7 @@ def test_a_training_says_how_many_slots_its_agents_hold() -> None:
         (
             15,
             "attack: {kind: noise, fraction: 0.4}",
-            "attackers above f: more attackers than the 3 that trimmed_mean tolerates",
+            "attackers above f: more attackers than the 3 that caf tolerates",
         ),
         (15, "{attack: {kind: scale, fraction: 0.1}, aggregation: {rule: mean}}", "than the 0 that mean tolerates"),
         (60, "attack: {kind: noise, fraction: 0.3}", "18 of 60 agents, so 4.5 of the 15 in a round on average"),
@@ -58,11 +58,16 @@ def test_attackers_that_the_rule_bears_are_no_matter(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "updates: clipped to the median norm of each tensor, then trimmed_mean, which tolerates f = 3"),
-        ("aggregation: {clip: {to: none}}", "updates: not clipped, then trimmed_mean, which"),
         (
-            "aggregation: {stages: [admit, 'rule:multi_krum', rule, mean, server_step]}",
-            "updates: not clipped, weighed alike, then multi_krum, then trimmed_mean, which tolerates f = 3",
+            "",
+            "updates: clipped to the median norm of each tensor, then the longest shortened (arc), then caf, which "
+            "tolerates f = 3",
+        ),
+        ("aggregation: {clip: {to: none}}", "updates: not clipped, then the longest shortened (arc), then caf, which"),
+        (
+            "aggregation: {rule: trimmed_mean, stages: [admit, 'rule:multi_krum', nnm, rule, mean, server_step]}",
+            "updates: not clipped, weighed alike, then multi_krum, then mixed with the nearest (nnm), then "
+            "trimmed_mean, which tolerates f = 3",
         ),
     ],
 )
@@ -72,7 +77,7 @@ def test_what_happens_to_updates_is_said_as_the_stages_have_it(text: str, words:
 
 def test_a_rule_that_leaves_too_few_to_the_next_one_is_refused() -> None:
     chain = "aggregation: {stages: [admit, clip, weigh, 'rule:%s', rule, mean, server_step]}"
-    with pytest.raises(UsageError, match="krum leaves 1, and trimmed_mean after it needs more than 2f = 6"):
+    with pytest.raises(UsageError, match="krum leaves 1, and caf after it needs more than 2f = 6"):
         load(chain % "krum")
     with pytest.raises(UsageError, match="multi_krum leaves 6, and multi_krum after it needs more than 2f = 6"):
         load(

@@ -14,7 +14,7 @@ BUFFERED = "rounds.schedule=buffered"
     [
         ([BUFFERED, "rounds.buffer=16"], "rounds.buffer 16 is more than the 15 agents that are at work"),
         (
-            [BUFFERED, "rounds.buffer=8"],
+            [BUFFERED, "rounds.buffer=8", "aggregation.rule=trimmed_mean"],
             "since the fastest of 15 agents may be: trimmed_mean needs 2f + 3 = 9",
         ),
         ([BUFFERED, "rounds.min_agents=11"], "closes a round with 10 updates, rounds.min_agents is 11"),
@@ -22,7 +22,7 @@ BUFFERED = "rounds.schedule=buffered"
         ([BUFFERED, "aggregation.stages=[admit,clip,rule,mean,server_step]"], "aggregation.stages needs weigh"),
         ([BUFFERED, "attack.kind=noise", "attack.placement=per_round"], "use fixed"),
         ([BUFFERED, "aggregation.rule=median", "aggregation.scope=district"], "needs them all"),
-        (["rounds.quorum=0.5"], "rounds.quorum 0.5 closes a round with 8 updates, of which f = 3"),
+        (["rounds.quorum=0.4"], "rounds.quorum 0.4 closes a round with 6 updates, of which f = 3"),
         (["rounds.quorum=0"], "rounds.quorum"),
         (["rounds.quorum=0.7", "rounds.min_agents=12"], "closes a round with 11 updates, rounds.min_agents is 12"),
         (["rounds.select=adaptive", "rounds.agents_per_round=61"], "takes all 61 agents"),

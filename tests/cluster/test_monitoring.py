@@ -39,7 +39,7 @@ VALUES = {
     "config": {
         "local": {"steps": 20},
         "rounds": {"count": ROUNDS},
-        "aggregation": {"rule": "trimmed_mean", "clip": {"to": "none"}},
+        "aggregation": {"rule": "trimmed_mean", "stages": ["admit", "weigh", "rule", "mean", "server_step"]},
         "attack": {"kind": "noise", "fraction": 0.34, "noise_std": 0.1},
     },
     "jobDefaults": {"executor": {"instances": 1}},

@@ -7,7 +7,7 @@ import pytest
 from neurogrid import registry
 from neurogrid.config import load
 from neurogrid.errors import ConfigError
-from neurogrid.fl import rules
+from neurogrid.fl import built_in
 from neurogrid.fl.record import suspected
 from neurogrid.fl.registry import BUILT_IN, RULES, RuleSpec, known_rule
 from neurogrid.fl.rules import mean
@@ -24,8 +24,8 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_rule_that_is_built_in_has_a_spec_and_runs() -> None:
-    assert list(BUILT_IN) == list(rules.RULES)
-    assert all(spec.name == name and spec.load() is rules.RULES[name] for name, spec in BUILT_IN.items())
+    assert list(BUILT_IN) == list(built_in.RULES)
+    assert all(spec.name == name and spec.load() is built_in.RULES[name] for name, spec in BUILT_IN.items())
 
 
 def test_the_config_takes_the_name_of_a_rule_that_another_package_registered(registered: None) -> None:
@@ -74,11 +74,13 @@ def test_stages_that_cannot_follow_one_another_are_refused(stages: str, words: s
 
 
 def test_a_rule_of_districts_too_small_for_their_f_is_refused() -> None:
-    whole = "rounds: {agents_per_round: 15}\nsampling: {districts: 3}\naggregation: {scope: district}"
+    whole = (
+        "rounds: {agents_per_round: 15}\nsampling: {districts: 3}\naggregation: {scope: district, rule: trimmed_mean}"
+    )
     assert load(whole).aggregation.scope == "district"
     with pytest.raises(ConfigError, match=r"5 agents a round in each of 3 districts cannot .* f = 2 .* 2f \+ 3 = 7"):
         load(whole, ["aggregation.byzantine_share=0.45"])
-    with pytest.raises(ConfigError, match="trim nobody"):
+    with pytest.raises(ConfigError, match="would cut nothing"):
         load(whole, ["sampling.districts=5"])
 
 
@@ -86,7 +88,7 @@ def test_each_rule_asks_for_the_agents_that_it_needs_and_no_more() -> None:
     few = ["rounds.agents_per_round=5", "sampling.agents=5", "aggregation.byzantine_share=0.4"]
     assert load("aggregation: {rule: median}", few).aggregation.rule == "median"
     with pytest.raises(ConfigError, match=r"trimmed_mean needs 2f \+ 3 = 7"):
-        load("", few)
+        load("aggregation: {rule: trimmed_mean}", few)
 
 
 def test_a_record_may_name_a_rule_that_is_not_known_here(registered: None) -> None:

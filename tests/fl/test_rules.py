@@ -1,35 +1,18 @@
 """Robust rules beside byzfl's, beside numpy, and beside what they promise whatever the attackers send."""
 
-import importlib
-import importlib.util
-import sys
-import types
-
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
 from neurogrid.fl.aggregate import Aggregate, average
+from neurogrid.fl.built_in import RULES
 from neurogrid.fl.registry import BUILT_IN, NothingToTrimError, TooFewAgentsError
-from neurogrid.fl.rules import BLOCK_COLUMNS, RULES
+from neurogrid.fl.rows import BLOCK_COLUMNS
 
 SHAPES = [(9, 3, 7), (15, 3, 500), (11, 4, 64), (25, 1, 30), (13, 5, BLOCK_COLUMNS + 37)]
 ROBUST = sorted(set(RULES) - {"mean"})
-
-
-@pytest.fixture(scope="module")
-def byzfl() -> types.ModuleType:
-    """byzfl's aggregators alone: its top module imports torchvision, which nothing here needs."""
-    spec = importlib.util.find_spec("byzfl")
-    if spec is None or spec.submodule_search_locations is None:
-        pytest.skip("byzfl is not installed (pip install --no-deps byzfl==0.0.11)")
-    package = types.ModuleType("byzfl")
-    package.__path__ = list(spec.submodule_search_locations)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, "byzfl", package)
-        return importlib.import_module("byzfl.aggregators")
 
 
 def in_one_district(deltas: np.ndarray, f: int, rule: str) -> Aggregate:
@@ -46,7 +29,7 @@ def draw(n: int, d: int, seed: int = 0) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("n", "f", "d"), SHAPES)
-@pytest.mark.parametrize("rule", sorted(RULES))
+@pytest.mark.parametrize("rule", ["mean", "median", "trimmed_mean", "krum", "multi_krum"])
 def test_each_rule_gives_what_byzfl_gives(byzfl, rule, n, f, d):
     theirs = {
         "mean": byzfl.Average(),
@@ -54,7 +37,6 @@ def test_each_rule_gives_what_byzfl_gives(byzfl, rule, n, f, d):
         "trimmed_mean": byzfl.TrMean(f),
         "krum": byzfl.Krum(f),
         "multi_krum": byzfl.MultiKrum(f),
-        "nnm_trimmed_mean": lambda x: byzfl.TrMean(f)(byzfl.NNM(f)(x)),
     }
     deltas = draw(n, d, seed=n * d)
     deltas[-f:] *= 30
@@ -80,13 +62,15 @@ def test_the_median_of_tied_values_is_numpys(values):
     np.testing.assert_allclose(in_one_district(deltas, 1, "median").delta, np.median(deltas, axis=0), atol=1e-6)
 
 
-@example(seed=63222, rule="nnm_trimmed_mean", tied=False)
 @given(seed=st.integers(0, 10**6), rule=st.sampled_from(sorted(RULES)), tied=st.booleans())
 @settings(max_examples=120, deadline=None)
 def test_the_order_of_agents_does_not_matter(seed, rule, tied):
     rng = np.random.default_rng(seed)
     n, f = 13, 3
     deltas = draw(n, 40, seed)
+    if rule == "bulyan":
+        n, f = 15, 3
+        deltas = draw(n, 40, seed)
     if tied and rule in ("median", "trimmed_mean"):
         deltas = np.round(deltas, 1)
     weights, districts, order = rng.uniform(1, 5, n), rng.integers(0, 3, n), rng.permutation(n)
@@ -102,7 +86,7 @@ def test_a_coordinate_that_everybody_left_alone_speaks_for_nobody():
     deltas[:, :80] = 0
     for rule in ("median", "trimmed_mean"):
         result = in_one_district(deltas, 2, rule)
-        kept = (1 - result.scores) - 0.8 * (RULES[rule](deltas, 2).kept_share)
+        kept = (1 - result.scores) - 0.8 * (7 / 11 if rule == "trimmed_mean" else 1 / 11)
         alone = in_one_district(deltas[:, 80:].copy(), 2, rule)
         np.testing.assert_allclose(kept, 0.2 * (1 - alone.scores), atol=1e-9)
 
@@ -134,7 +118,7 @@ def test_krum_scores_are_highest_for_far_updates_and_far_updates_are_dropped(rul
     assert result.share[[2, 5]].sum() == 0
 
 
-@pytest.mark.parametrize("rule", ["trimmed_mean", "krum", "multi_krum", "nnm_trimmed_mean"])
+@pytest.mark.parametrize("rule", ["trimmed_mean", "krum", "multi_krum"])
 def test_fewer_than_2f_plus_3_agents_are_refused_with_the_numbers(rule):
     with pytest.raises(TooFewAgentsError, match=r"f = 4 malicious agents needs at least 11 agents, got 10"):
         BUILT_IN[rule].refuse(10, 4)
@@ -149,10 +133,10 @@ def test_a_median_without_an_honest_majority_is_refused_with_the_numbers():
     BUILT_IN["median"].refuse(9, 4)
 
 
-@pytest.mark.parametrize("rule", ["trimmed_mean", "nnm_trimmed_mean"])
+@pytest.mark.parametrize("rule", ["trimmed_mean", "caf", "bulyan"])
 def test_trimming_nobody_is_never_a_silent_mean(rule):
     with pytest.raises(NothingToTrimError, match="use the rule mean instead"):
-        BUILT_IN[rule].refuse(9, 0)
+        BUILT_IN[rule].refuse(12, 0)
 
 
 @pytest.mark.parametrize("rule", sorted(RULES))
