@@ -79,6 +79,21 @@ def bench_rounds(
     _bench("Rounds", lambda: measure(counts, kinds, rounds), out, as_json=as_json)
 
 
+@bench_app.command("rules")
+def bench_rules(
+    agents: Annotated[str, typer.Option(help="Numbers of agents, separated by commas; from 5.")] = "50,1000",
+    weights: Annotated[int, typer.Option(min=1, help="Weights of an update.")] = 145_000,
+    repeats: Annotated[int, typer.Option(min=1, help="Runs of each; the fastest counts.")] = 3,
+    out: Out = None,
+    as_json: Json = False,
+) -> None:
+    """Measure what each robust rule costs, beside one pass over the updates, their Gram matrix, and byzfl."""
+    counts = _numbers(agents, "--agents", 5)
+    from neurogrid.bench.rules import bench_rules as measure  # noqa: PLC0415
+
+    _bench("Robust rules", lambda: measure(counts, weights, repeats), out, as_json=as_json)
+
+
 @bench_app.command("etl")
 def bench_etl(
     files: Annotated[int, typer.Option(min=1, help="Number of household files.")] = 140,

@@ -53,9 +53,9 @@ def _filtered(gram: Floats, f: int) -> Floats:
 
 def _covariance(gram: Floats, shares: Floats) -> Floats:
     """A matrix with the eigenvalues of the rows' weighted covariance; its eigenvectors say what each row adds."""
-    means = np.einsum("ij,j->i", gram, shares)
+    means = gram @ shares
     roots = np.sqrt(shares)
-    centred: Floats = gram - means[:, None] - means + np.einsum("i,i->", means, shares)
+    centred: Floats = gram - means[:, None] - means + means @ shares
     centred *= roots[:, None]
     centred *= roots
     return centred
@@ -80,11 +80,11 @@ def _lanczos(matrix: Floats) -> tuple[float, Floats]:
     value, ritz, step = 0.0, np.ones(1), 0
     for step in range(_STEPS):
         basis[step] = vector
-        image = np.einsum("ij,j->i", matrix, vector)
-        diagonal[step] = np.einsum("i,i->", image, vector)
+        image = matrix @ vector
+        diagonal[step] = image @ vector
         known = basis[: step + 1]
         for _ in range(2):
-            image -= np.einsum("k,kj->j", np.einsum("kj,j->k", known, image), known)
+            image -= (known @ image) @ known
         beside[step] = np.sqrt(np.square(image).sum())
         last = step == _STEPS - 1
         if last or step % 10 == 9 or beside[step] <= _RESIDUAL * abs(diagonal[0]):
@@ -94,7 +94,8 @@ def _lanczos(matrix: Floats) -> tuple[float, Floats]:
             if last or beside[step] * abs(ritz[-1]) <= _RESIDUAL * abs(value):
                 break
         vector = image / beside[step]
-    return value, np.einsum("k,kj->j", ritz, basis[: len(ritz)])
+    found: Floats = ritz @ basis[: len(ritz)]
+    return value, found
 
 
 def _distances(gram: Floats, centre: Floats) -> Floats:
