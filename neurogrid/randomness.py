@@ -36,6 +36,7 @@ Purpose = Literal[
     "private batches",
     "dropout",
     "validation",
+    "votes",
     # evaluation
     "central",
     "boosting rows",

@@ -16,7 +16,7 @@ from neurogrid.plural import plural
 from neurogrid.registry import Registry, UnknownNameError
 
 if TYPE_CHECKING:
-    from neurogrid.fl.rules import Rule
+    from neurogrid.fl.rules import InformedRule, Rule
 
 STAGES = ("admit", "clip", "weigh", "rule", "mean", "server_step")
 """What happens to a round's updates, in this order, unless the config says otherwise; see stages.py. Before `rule`,
@@ -46,11 +46,13 @@ class RuleSpec:
         needs_clear: whether it has to see each update; a rule that does not can be used on their sum alone.
         fixed_rejections: whether it drops as many updates whoever attacks, so that their number says nothing.
         left: of n updates with f malicious, how many it leaves to a rule that follows.
+        by: what it judges by beside the updates: `votes` of the round's agents on them (see votes.py). It is called
+            with that as its third argument.
     """
 
     name: str
     words: str
-    load: Callable[[], "Rule"]
+    load: Callable[[], "Rule | InformedRule"]
     judges: Literal["rows", "entries"]
     least_per_f: int = 2
     least_more: int = 3
@@ -59,6 +61,7 @@ class RuleSpec:
     needs_clear: bool = True
     fixed_rejections: bool = False
     left: Callable[[int, int], int] = lambda n, _: n
+    by: Literal["", "votes"] = ""
 
     def least(self, f: int) -> int:
         """How many agents it takes to bear f malicious ones."""
@@ -106,6 +109,12 @@ def at_least(share: float, agents: int) -> int:
     return math.ceil(share * agents - 1e-9)
 
 
+def _load_vote() -> "InformedRule":
+    from neurogrid.fl.votes import vote  # noqa: PLC0415 - as in _load
+
+    return vote
+
+
 def _load(name: str) -> Callable[[], "Rule"]:
     def load() -> "Rule":
         from neurogrid.fl.rules import RULES  # noqa: PLC0415 - numpy only where a rule runs
@@ -136,6 +145,17 @@ BUILT_IN = {
             _load("nnm_trimmed_mean"),
             "entries",
             needs_f=True,
+        ),
+        RuleSpec(
+            "vote",
+            "the vote of the round's agents",
+            _load_vote,
+            "rows",
+            least_more=1,
+            needs_f=True,
+            fixed_rejections=True,
+            left=lambda n, f: n - f,
+            by="votes",
         ),
     )
 }

@@ -7,6 +7,7 @@ must not buy it a better verdict.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +45,8 @@ class Verdict:
 
 
 Rule = Callable[[Matrix, int], Verdict]
+InformedRule = Callable[[Matrix, int, npt.NDArray[Any]], Verdict]
+"""A rule that judges by something beside the updates, see `RuleSpec.by`."""
 
 
 def _everything(deltas: Matrix, kept: Mask, scores: Floats) -> Verdict:

@@ -6,7 +6,7 @@ agent, and with the slots of the state that it changes. It knows nothing of who 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, Protocol, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from neurogrid.fl.aggregate import Aggregate, average, capped_weights, joined
 from neurogrid.fl.clip import ClipSettings, clip, tensor_norms, whole_norms
 from neurogrid.fl.record import Figures
 from neurogrid.fl.registry import NothingToTrimError, RuleSpec, TooFewAgentsError, count
-from neurogrid.fl.rules import Verdict
+from neurogrid.fl.rules import InformedRule, Rule, Verdict
 from neurogrid.fl.spec import Spec
 from neurogrid.fl.state import Slot, State
 from neurogrid.fl.update import AgentId, Floats, Matrix, RoundResult, Vector
@@ -79,6 +79,7 @@ class Batch:
         weights: (n,) of each agent in the mean; 1 until they are weighed.
         judged: what the last rule decided; empty before it.
         mean: what came of them all; None before the mean.
+        votes: (n, n) losses, row i is what agent i says of each of these updates; None where nobody was asked.
     """
 
     agents: tuple[AgentId, ...]
@@ -89,6 +90,7 @@ class Batch:
     weights: Floats
     judged: tuple[Judged, ...] = ()
     mean: Aggregate | None = None
+    votes: Floats | None = None
 
     @classmethod
     def of(cls, result: RoundResult, spec: Spec) -> Self:
@@ -114,6 +116,7 @@ class Batch:
             windows=self.windows[rows],
             staleness=self.staleness[rows],
             weights=self.weights[rows],
+            votes=None if self.votes is None else self.votes[np.ix_(rows, rows)],
         )
 
     def by_agent(self, values: npt.NDArray[Any]) -> dict[AgentId, Any]:
@@ -270,15 +273,15 @@ class Judge:
         why: dict[int, str] = {}
         for label, members in _groups(batch, asked, self.scope).items():
             f = self._f(asked, label)
+            deltas = batch.deltas if self.scope == "all" else batch.deltas[members]
+            votes = None if batch.votes is None else batch.votes[np.ix_(members, members)]
             try:
                 self._refuse(len(members), f)
+                judged.append(self._judged(deltas, votes, members, f, asked.spec))
             except (TooFewAgentsError, NothingToTrimError) as error:
                 if self.scope == "all" and isinstance(error, NothingToTrimError):
                     raise
                 why[label] = str(error)
-                continue
-            deltas = batch.deltas if self.scope == "all" else batch.deltas[members]
-            judged.append(self._judged(deltas, members, f, asked.spec))
         scores: dict[AgentId, float] = {}
         reasons: dict[AgentId, str] = {}
         for own in judged:
@@ -297,10 +300,17 @@ class Judge:
         reasons |= dict.fromkeys(dropped, f"filtered by {self.rule.name}")
         return Passed(left, {**figures, "dropped_agents": len(dropped)}, {"score": scores, "reason": reasons})
 
-    def _judged(self, deltas: Matrix, members: Ints, f: int, spec: Spec) -> Judged:
-        rule = self.rule.load()
-        buffers = rule(deltas[:, spec.columns("buffer")], f) if spec.buffers and self.last else None
-        return Judged(members, rule(deltas[:, spec.columns("shared")], f), buffers)
+    def _judged(self, deltas: Matrix, votes: Floats | None, members: Ints, f: int, spec: Spec) -> Judged:
+        loaded = self.rule.load()
+
+        def of(columns: slice) -> Verdict:
+            if self.rule.by == "votes":
+                assert votes is not None
+                return cast("InformedRule", loaded)(deltas[:, columns], f, votes)
+            return cast("Rule", loaded)(deltas[:, columns], f)
+
+        buffers = of(spec.columns("buffer")) if spec.buffers and self.last else None
+        return Judged(members, of(spec.columns("shared")), buffers)
 
     def _f(self, asked: Asked, label: int) -> int:
         if self.scope == "all":
