@@ -68,11 +68,13 @@ class Attackers:
         everyone: all agents, in the manifest's order.
         seed: of the run.
         settings: see there; an attack of the kind `none` has no attackers.
+        trusted: agents that are never malicious.
     """
 
     everyone: tuple[AgentId, ...]
     seed: int
     settings: AttackSettings
+    trusted: frozenset[AgentId] = frozenset()
 
     @property
     def attack(self) -> str:
@@ -85,7 +87,8 @@ class Attackers:
             pool, rng = self.everyone, generator(self.seed, "attackers")
         else:
             pool, rng = agents, generator(self.seed, "attackers", round_number)
-        drawn = set(rng.choice(np.array(pool), count(self.settings.fraction, len(pool)), replace=False).tolist())
+        wanted, able = count(self.settings.fraction, len(pool)), [a for a in pool if a not in self.trusted]
+        drawn = set(rng.choice(np.array(able), min(wanted, len(able)), replace=False).tolist())
         return {agent: agent in drawn for agent in agents}
 
     def spoilt(self, round_number: int, agent: AgentId, honest: Vector) -> Vector:

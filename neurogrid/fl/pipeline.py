@@ -28,6 +28,7 @@ class AggregationSettings:
         server_momentum, server_step: see `ServerStep`.
         scope: whom a rule judges at once: all agents, or each district's by themselves.
         stages: their names, in order; see `registry.STAGES`.
+        trusted: agents whose updates others are compared with; asked in each round. See trust.py.
     """
 
     rule: str
@@ -39,6 +40,7 @@ class AggregationSettings:
     server_step: float
     scope: Scope = "all"
     stages: tuple[str, ...] = STAGES
+    trusted: frozenset[AgentId] = frozenset()
 
 
 Ask = Callable[[Batch], Poll]

@@ -46,8 +46,8 @@ class RuleSpec:
         needs_clear: whether it has to see each update; a rule that does not can be used on their sum alone.
         fixed_rejections: whether it drops as many updates whoever attacks, so that their number says nothing.
         left: of n updates with f malicious, how many it leaves to a rule that follows.
-        by: what it judges by beside the updates: `votes` of the round's agents on them (see votes.py). It is called
-            with that as its third argument.
+        by: what it judges by beside the updates, which it is called with as its third argument: `votes` of the round's
+            agents on them (see votes.py), or which of them are of agents that are `trusted` (see trust.py).
     """
 
     name: str
@@ -61,7 +61,7 @@ class RuleSpec:
     needs_clear: bool = True
     fixed_rejections: bool = False
     left: Callable[[int, int], int] = lambda n, _: n
-    by: Literal["", "votes"] = ""
+    by: Literal["", "votes", "trusted"] = ""
 
     def least(self, f: int) -> int:
         """How many agents it takes to bear f malicious ones."""
@@ -115,6 +115,12 @@ def _load_vote() -> "InformedRule":
     return vote
 
 
+def _load_fltrust() -> "InformedRule":
+    from neurogrid.fl.trust import fltrust  # noqa: PLC0415 - as in _load
+
+    return fltrust
+
+
 def _load(name: str) -> Callable[[], "Rule"]:
     def load() -> "Rule":
         from neurogrid.fl.rules import RULES  # noqa: PLC0415 - numpy only where a rule runs
@@ -156,6 +162,17 @@ BUILT_IN = {
             fixed_rejections=True,
             left=lambda n, f: n - f,
             by="votes",
+        ),
+        RuleSpec(
+            "fltrust",
+            "the likeness with trusted households' updates",
+            _load_fltrust,
+            "rows",
+            least_per_f=1,
+            least_more=1,
+            # It drops those that point elsewhere, as many an honest household's does.
+            fixed_rejections=True,
+            by="trusted",
         ),
     )
 }

@@ -33,6 +33,7 @@ from neurogrid.fl.select import Select, SelectSettings, make_select
 from neurogrid.fl.spec import Spec
 from neurogrid.fl.stages import Asked, Batch, Stage
 from neurogrid.fl.state import State
+from neurogrid.fl.trust import Always
 from neurogrid.fl.update import AgentId, Vector
 from neurogrid.fl.void import VoidRoundsError
 from neurogrid.randomness import generator
@@ -107,6 +108,8 @@ class _Run:
 
 def _prepared(federation: Federation, settings: RoundSettings, backend: Backend, truth: Truth | None) -> _Run:
     select = make_select(settings.select, federation.seed, settings.aggregation.byzantine_share)
+    if settings.aggregation.trusted:
+        select = Always(select, settings.aggregation.trusted)
     inbox = Inbox(backend)
     pool = Pool(
         federation.agents, settings.agents_per_round, settings.timeout_s, select, federation.spec.columns("buffer")
@@ -189,7 +192,9 @@ def _one_round(state: State, run: "_Run") -> tuple[State, Round]:
     gathered = run.schedule.gather(state)
     result = gathered.result
     returned = time.perf_counter()
-    asked = Asked(gathered.agents, federation.districts, federation.spec, gathered.at_work)
+    asked = Asked(
+        gathered.agents, federation.districts, federation.spec, gathered.at_work, settings.aggregation.trusted
+    )
 
     def ask(batch: Batch) -> Poll:
         return poll(run.inbox, number, state.weights, batch.agents, batch.deltas, settings.timeout_s)

@@ -34,6 +34,7 @@ class Verdict:
         mixing: (n, n), row i of `rows` is `mixing[i] @ deltas`; None where rows are the deltas.
         scores: (n,), how far out the rule found each agent (higher is further); NaN where the rule has no such figure
             before the means are made (coordinate-wise rules: the share of the agent's coordinates that was cut).
+        trust: (n,) factors from 0 to 1 of the rows' weights, above 0 for each that is kept; None is 1 for all.
     """
 
     rows: Matrix
@@ -42,6 +43,7 @@ class Verdict:
     kept_share: float
     mixing: Floats | None
     scores: Floats
+    trust: Floats | None = None
 
 
 Rule = Callable[[Matrix, int], Verdict]

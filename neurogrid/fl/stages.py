@@ -38,12 +38,14 @@ class Asked:
         spec: what the vector holds.
         at_work: how many agents were at work, where that is more than `agents`: a buffer is filled by the fastest,
             and these may be the malicious ones among them all.
+        trusted: agents whose updates others are compared with, see trust.py.
     """
 
     agents: tuple[AgentId, ...]
     districts: Mapping[AgentId, int]
     spec: Spec
     at_work: int = 0
+    trusted: frozenset[AgentId] = frozenset()
 
     @property
     def among(self) -> int:
@@ -274,10 +276,11 @@ class Judge:
         for label, members in _groups(batch, asked, self.scope).items():
             f = self._f(asked, label)
             deltas = batch.deltas if self.scope == "all" else batch.deltas[members]
-            votes = None if batch.votes is None else batch.votes[np.ix_(members, members)]
             try:
                 self._refuse(len(members), f)
-                judged.append(self._judged(deltas, votes, members, f, asked.spec))
+                rule = self._informed(batch, members, asked)
+                buffers = rule(deltas[:, asked.spec.columns("buffer")], f) if asked.spec.buffers and self.last else None
+                judged.append(Judged(members, rule(deltas[:, asked.spec.columns("shared")], f), buffers))
             except (TooFewAgentsError, NothingToTrimError) as error:
                 if self.scope == "all" and isinstance(error, NothingToTrimError):
                     raise
@@ -300,17 +303,17 @@ class Judge:
         reasons |= dict.fromkeys(dropped, f"filtered by {self.rule.name}")
         return Passed(left, {**figures, "dropped_agents": len(dropped)}, {"score": scores, "reason": reasons})
 
-    def _judged(self, deltas: Matrix, votes: Floats | None, members: Ints, f: int, spec: Spec) -> Judged:
-        loaded = self.rule.load()
-
-        def of(columns: slice) -> Verdict:
-            if self.rule.by == "votes":
-                assert votes is not None
-                return cast("InformedRule", loaded)(deltas[:, columns], f, votes)
-            return cast("Rule", loaded)(deltas[:, columns], f)
-
-        buffers = of(spec.columns("buffer")) if spec.buffers and self.last else None
-        return Judged(members, of(spec.columns("shared")), buffers)
+    def _informed(self, batch: Batch, members: Ints, asked: Asked) -> Rule:
+        """The rule, with what it judges by beside the updates."""
+        rule = self.rule.load()
+        if not self.rule.by:
+            return cast("Rule", rule)
+        if self.rule.by == "votes":
+            assert batch.votes is not None
+            known: npt.NDArray[Any] = batch.votes[np.ix_(members, members)]
+        else:
+            known = np.array([batch.agents[row] in asked.trusted for row in members])
+        return lambda deltas, f: cast("InformedRule", rule)(deltas, f, known)
 
     def _f(self, asked: Asked, label: int) -> int:
         if self.scope == "all":
