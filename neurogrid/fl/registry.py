@@ -44,7 +44,7 @@ class RuleSpec:
         tolerates: whether it is a defence at all; the f that one without a defence tolerates is 0.
         needs_f: whether it refuses f = 0.
         needs_clear: whether it has to see each update; a rule that does not can be used on their sum alone.
-        fixed_rejections: whether it drops as many updates whoever attacks, so that their number says nothing.
+        fixed_rejections: whether it drops honest updates whoever attacks, so that the number dropped says nothing.
         left: of n updates with f malicious, how many it leaves to a rule that follows.
         by: what it judges by beside the updates, which it is called with as its third argument: `votes` of the round's
             agents on them (see votes.py), or which of them are of agents that are `trusted` (see trust.py).
@@ -70,7 +70,7 @@ class RuleSpec:
     @property
     def least_formula(self) -> str:
         """The same for people: `2f + 3`."""
-        return f"{self.least_per_f}f + {self.least_more}" if self.tolerates else "1"
+        return f"{self.least_per_f if self.least_per_f > 1 else ''}f + {self.least_more}" if self.tolerates else "1"
 
     def refuse(self, n: int, f: int) -> None:
         """Raises TooFewAgentsError or NothingToTrimError where it can't judge `n` agents with `f` malicious."""
