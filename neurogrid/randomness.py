@@ -37,6 +37,7 @@ Purpose = Literal[
     "private batches",
     "dropout",
     "validation",
+    "votes",
     # evaluation
     "central",
     "boosting rows",
@@ -55,6 +56,7 @@ Purpose = Literal[
     "bench batches",
     "bench dropout",
     "bench delta",
+    "bench rules",
 ]
 
 

@@ -20,7 +20,7 @@ from neurogrid.backends.wire import Message, Said, answers, down_schema, rows_ba
 from neurogrid.errors import RunError
 from neurogrid.fl.claims import Refusal, reason
 from neurogrid.fl.order import Answer, Order, Scores, Traffic, Update
-from neurogrid.fl.update import Vector, Worked
+from neurogrid.fl.update import Matrix, Vector, Worked
 
 _LONGEST_WAIT_S = 60.0  # a lock cannot wait for infinity, a caller may
 
@@ -131,7 +131,8 @@ class Exchange:
             self._leases.fail(task.number, said.order_id, now, said.took_s, said.outcome.reason, retry=said.retry)
             return
         asked = self._leases.holds(task.number, said.order_id)
-        if asked is not None and (asked.kind == "train") != (said.delta is not None):
+        other = (said.delta is not None, bool(said.outcome.losses))
+        if asked is not None and other != (asked.kind == "train", asked.kind == "vote"):
             raise ValueError("an answer to another question")
         taken = self._leases.answer(task.number, said.order_id, now, said.took_s, held=said.held)
         if taken is None:
@@ -238,14 +239,14 @@ class Exchange:
 
     # See fl.order.Backend.
 
-    def publish(self, version: int, weights: Vector) -> None:
+    def publish(self, version: int, weights: Vector | Matrix) -> None:
         """See `Backend`. What is the same as before is not sent again."""
         with self._changed:
             before = self._weights.get(version)
             used = self._leases.versions()
             self._weights = {v: kept for v, kept in self._weights.items() if v in used or v == version}
             # A copy, because the batch is written by other threads, the last time perhaps after this call.
-            batch = rows_batch(np.array(weights, np.float32).reshape(1, -1), down_schema(self._n_weights))
+            batch = rows_batch(np.array(np.atleast_2d(weights), np.float32, order="C"), down_schema(self._n_weights))
             if before is None or not before[1].equals(batch):
                 self._serial += 1
                 self._weights[version] = (self._serial, batch)

@@ -9,7 +9,7 @@ from neurogrid.errors import RunError
 from neurogrid.fl.claims import Refusal
 from neurogrid.fl.order import LATE, Answer, Missing, Order, Scores, Traffic, Update
 from neurogrid.fl.perform import perform
-from neurogrid.fl.update import Trainer, TrainerFactory, Vector, Worked
+from neurogrid.fl.update import Matrix, Trainer, TrainerFactory, Vector, Worked
 
 
 class InlineBackend:
@@ -18,7 +18,7 @@ class InlineBackend:
     def __init__(self, factory: TrainerFactory) -> None:
         self._factory = factory
         self._trainer: Trainer | None = None
-        self._weights: dict[int, Vector] = {}
+        self._weights: dict[int, Vector | Matrix] = {}
         self._open: dict[int, tuple[Order, float, float]] = {}  # with when it was submitted, and its deadline
         self._ended: list[Order] = []
         self._train_s = 0.0
@@ -33,7 +33,7 @@ class InlineBackend:
         self._open.clear()
         self._ended.clear()
 
-    def publish(self, version: int, weights: Vector) -> None:
+    def publish(self, version: int, weights: Vector | Matrix) -> None:
         """See `Backend`."""
         used = {order.version for order, _, _ in self._open.values()}
         self._weights = {kept: self._weights[kept] for kept in used}

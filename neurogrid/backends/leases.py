@@ -290,8 +290,8 @@ class Leases:
         job.queue = "free"
         home = self._tasks.get(self._home.get(job.order.agent, -1))
         queue = self._free if home is None or home.stalled else home.own
-        # A round waits for its scores, and not for trainings of agents that go on into later rounds.
-        (queue.appendleft if job.order.kind == "score" else queue.append)(job)
+        # A round waits for its scores and votes, and not for trainings of agents that go on into later rounds.
+        (queue.appendleft if job.order.kind in ("score", "vote") else queue.append)(job)
         self._waiting += 1
 
     def _leave_queue(self, job: _Job) -> None:

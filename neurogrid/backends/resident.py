@@ -8,6 +8,7 @@ cannot, it fails, and Spark tries the task again elsewhere.
 
 import contextlib
 import json
+import math
 import os
 import socket
 import threading
@@ -25,9 +26,9 @@ from pyspark import TaskContext
 
 from neurogrid.backends.memory import keep_freed_memory, return_freed_memory
 from neurogrid.backends.wire import Hello, Message, down_schema, parse, rows_batch, rows_of, up_schema
-from neurogrid.fl.claims import Claims, reason
+from neurogrid.fl.claims import MOST_CANDIDATES, Claims, reason
 from neurogrid.fl.perform import Done, perform
-from neurogrid.fl.update import Trainer, TrainerFactory, Vector
+from neurogrid.fl.update import Matrix, Trainer, TrainerFactory, Vector
 
 _LINGER_S = 0.1
 """What is finished is handed in after so long at the latest, though others could share its message."""
@@ -108,7 +109,7 @@ class TaskStream:
         self._changed = threading.Condition()
         self._orders: deque[list[Any]] = deque()  # id, agent, kind, round, version
         self._dropped: set[int] = set()
-        self._weights: dict[int, Vector] = {}
+        self._weights: dict[int, Vector | Matrix] = {}
         self._finished: list[tuple[int, Done | None]] = []  # None is dropped
         self._ended: Exception | str = ""  # why no more is to be done: stop, leave, or what failed
         self._closing = False
@@ -212,7 +213,8 @@ class TaskStream:
                     elif message["do"] == "publish":
                         kept = {version: self._weights[version] for version in message["keep"]}
                         # A copy: the trainer may want to wrap it in a tensor, and what Arrow owns is read-only.
-                        self._weights = {**kept, message["version"]: rows_of(chunk.data, n_weights, 1)[0].copy()}
+                        rows = rows_of(chunk.data, n_weights, MOST_CANDIDATES).copy()
+                        self._weights = {**kept, message["version"]: rows[0] if len(rows) == 1 else rows}
                     else:
                         break
             self._end("stop")
@@ -246,6 +248,9 @@ def _message(finished: list[tuple[int, Done | None]], n_weights: int) -> tuple[M
     for number, done in finished:
         if done is None:
             answers.append([number, "dropped"])
+        elif isinstance(done.outcome, Claims) and done.outcome.losses:
+            losses = [loss if math.isfinite(loss) else None for loss in done.outcome.losses]
+            answers.append([number, "voted", done.took_s, now - done.ended_s, done.held, losses])
         elif isinstance(done.outcome, Claims):
             word = "scored" if done.delta is None else "trained"
             deltas += [] if done.delta is None else [done.delta]

@@ -31,7 +31,7 @@ from neurogrid.backends.resident import Invitation, reside
 from neurogrid.backends.server import ExchangeServer, Stream
 from neurogrid.errors import RunError, UsageError
 from neurogrid.fl.order import Answer, Order, Traffic
-from neurogrid.fl.update import TrainerFactory, Vector
+from neurogrid.fl.update import Matrix, TrainerFactory, Vector
 from neurogrid.plural import plural
 
 _LOOKS = 6  # within lost_after_s
@@ -146,9 +146,9 @@ class SparkBackend:
         """Process ids of the tasks on this machine."""
         return sorted(process.pid for process in self._workers())
 
-    def publish(self, version: int, weights: Vector) -> None:
+    def publish(self, version: int, weights: Vector | Matrix) -> None:
         """See `Backend`."""
-        if weights.shape != (self._n_weights,):
+        if weights.shape[-1:] != (self._n_weights,) or weights.ndim > 2:
             raise ValueError(f"weights are {weights.shape}, the backend was made for ({self._n_weights},)")
         self._entered().publish(version, weights)
 

@@ -8,7 +8,8 @@ batch beside it. Nothing on the wire is pickled.
 Driver to task, schema {weights: fixed_size_list<float32>[d]}:
 
     {"do": "publish", "version", "keep": [version, ...]}
-                        a batch of one row: the weights of this version; forget all others that are not to be kept
+                        a batch of one row, the weights of this version, or of one for each candidate to vote on;
+                        forget all others that are not to be kept
     {"do": "work", "orders": [[id, agent, kind, round, version], ...]}
                         carry these out, in this order, after those before
     {"do": "drop", "orders": [id, ...]}    nobody needs these any more: leave them out, and say so
@@ -21,6 +22,7 @@ Task to driver, schema {delta: fixed_size_list<float32>[d]}:
     {"say": "answers", "answers": [...]}   what came of orders, each a list that begins with its id and a word:
         [id, "trained", took_s, age_s, held, windows, {name: number}]   its delta is the next row of the batch
         [id, "scored", took_s, age_s, held, windows, {name: number}]
+        [id, "voted", took_s, age_s, held, [loss, ...]]   of each candidate; null is none that is a finite number
         [id, "failed", took_s, reason, retry]
         [id, "dropped"]
                         `took_s` is how long it took, `age_s` how long ago it ended
@@ -34,11 +36,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from neurogrid.fl.claims import Claims, Refusal, claims, count, host, reason, seconds
+from neurogrid.fl.claims import Claims, Refusal, ballot, claims, count, host, reason, seconds
 from neurogrid.fl.order import Order
 from neurogrid.fl.update import Matrix, Vector
 
-PROTOCOL = 2
+PROTOCOL = 3
 MAX_METADATA = 1 << 20
 """Most bytes of a message's JSON."""
 _MOST_ID = 2**53
@@ -166,6 +168,8 @@ def _said(item: Any, rows: Any) -> Said:
             if what == "trained" and delta is None:
                 raise ValueError("a batch of fewer rows than agents that trained")
             return Said(_id(number), claims(windows, metrics), delta, _seconds(took), _seconds(age), held is True)
+        case [number, "voted", took, age, held, losses]:
+            return Said(_id(number), ballot(losses), None, _seconds(took), _seconds(age), held is True)
         case [number, "failed", took, why, retry]:
             words = reason(why)
             if not words.startswith(_FAILURES):  # other reasons are the driver's to give

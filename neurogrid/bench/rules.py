@@ -4,7 +4,6 @@ byzfl gets the same updates as float32 arrays. It is left out where its rule wou
 installed.
 """
 
-import importlib
 import sys
 import time
 import types
@@ -72,7 +71,7 @@ def bench_rules(agents: Sequence[int], weights: int, repeats: int) -> ResultTabl
 
 
 def _updates(n: int, d: int) -> Matrix:
-    rng = generator(1, "bench delta", n)
+    rng = generator(1, "bench rules", n)
     deltas = rng.standard_normal((n, d), dtype=np.float32)
     longer = count(BYZANTINE_SHARE, n)
     deltas[:longer] *= rng.uniform(1, 4, (longer, 1)).astype(np.float32)
@@ -114,6 +113,9 @@ def _aggregators() -> types.ModuleType | None:
     package.__path__ = list(spec.submodule_search_locations)
     sys.modules["byzfl"] = package
     try:
-        return importlib.import_module("byzfl.aggregators")
+        from byzfl import aggregators  # noqa: PLC0415 - it is not installed everywhere
+
+        found: types.ModuleType = aggregators
+        return found
     finally:
         del sys.modules["byzfl"]

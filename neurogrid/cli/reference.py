@@ -59,7 +59,7 @@ def _rules() -> list[str]:
         "Another package adds a rule of its own as an entry point of the group `neurogrid.rules`, as "
         "`neurogrid/fl/registry.py` says.",
         "",
-        "| rule | what it is | keeps or drops | agents needed for f malicious | drops as many whoever attacks |",
+        "| rule | what it is | keeps or drops | agents needed for f malicious | drops honest updates too |",
         "|---|---|---|---|---|",
     ]
     for name, spec in RULES.specs():

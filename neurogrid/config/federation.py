@@ -109,6 +109,11 @@ class AggregationSection(Section):
     byzantine_share: float = Field(
         0.2, ge=0, lt=0.5, description="tolerated share of malicious agents in a round; f is their number, rounded down"
     )
+    trusted_households: list[Annotated[str, BeforeValidator(str)]] = Field(
+        [],
+        description="fltrust: ids of agents' households that are trusted; they train in every round, and updates count "
+        "as far as they are like theirs",
+    )
     weight_cap: float = Field(2.0, ge=1, description="largest weight of an agent, as a multiple of the median agent's")
     clip: ClipSection = Field(ClipSection(), description="clipping of updates")
 

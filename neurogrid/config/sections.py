@@ -18,6 +18,7 @@ from neurogrid.config.learning import (
 from neurogrid.config.section import Name, Section, Share, name_of
 from neurogrid.config.source import SourceSection
 from neurogrid.config.steps import refuse_steps
+from neurogrid.config.trust import refuse_trust
 from neurogrid.fl.registry import RULES, RuleSpec, at_least, count
 
 
@@ -183,6 +184,7 @@ class Config(Section):
         if "parity" in self.evaluation.comparisons and not self.personal.steps:
             raise ValueError("evaluation.comparisons parity is about personal models: personal.steps is 0")
         self._refuse_schedule(asked)
+        refuse_trust(self)
         if self.model.quantiles and self.local.loss != "l1":
             raise ValueError(
                 "model.quantiles are trained by the pinball loss, which is l1 for the median: local.loss "

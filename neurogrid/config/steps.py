@@ -20,6 +20,11 @@ def refuse_steps(section: AggregationSection, judged: int, updates: int) -> None
             f"aggregation.stages: {mixes[0]} mixes updates for the rule to judge, and the rule {rule.name} judges "
             "nothing; leave it out, or use another rule"
         )
+    if mixes and rule.by:
+        raise ValueError(
+            f"aggregation.stages: {mixes[0]} mixes updates, and the rule {rule.name} says something of each by itself; "
+            "leave it out, or use another rule"
+        )
     if "nnm" in steps and f == 0:
         raise ValueError(
             f"aggregation.stages: nnm with aggregation.byzantine_share {section.byzantine_share} of {judged} agents, "

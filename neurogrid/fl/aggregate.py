@@ -65,6 +65,7 @@ def average(verdict: Verdict, weights: Floats, districts: npt.NDArray[np.int64])
         weights: (n,) positive, see `capped_weights`.
         districts: (n,), any number for each agent's district; nothing but `district_norms` depends on them.
     """
+    weights = weights if verdict.trust is None else weights * verdict.trust
     labels = np.unique(districts).tolist()
     members = np.array([districts == label for label in labels], np.float64)
     delta, share, kept, squares = (_rows if verdict.coordinates is None else _entries)(verdict, weights, members)

@@ -10,9 +10,10 @@ from typing import Literal
 
 import numpy as np
 
-from neurogrid.fl.order import Answer, Backend, Order, Traffic, Update
+from neurogrid.fl.claims import MOST_FIGURE
+from neurogrid.fl.order import Answer, Backend, Order, Scores, Traffic, Update
 from neurogrid.fl.registry import count
-from neurogrid.fl.update import AgentId, Vector
+from neurogrid.fl.update import AgentId, Matrix, Vector
 from neurogrid.randomness import generator
 
 
@@ -67,11 +68,13 @@ class Attackers:
         everyone: all agents, in the manifest's order.
         seed: of the run.
         settings: see there; an attack of the kind `none` has no attackers.
+        trusted: agents that are never malicious.
     """
 
     everyone: tuple[AgentId, ...]
     seed: int
     settings: AttackSettings
+    trusted: frozenset[AgentId] = frozenset()
 
     @property
     def attack(self) -> str:
@@ -84,7 +87,8 @@ class Attackers:
             pool, rng = self.everyone, generator(self.seed, "attackers")
         else:
             pool, rng = agents, generator(self.seed, "attackers", round_number)
-        drawn = set(rng.choice(np.array(pool), count(self.settings.fraction, len(pool)), replace=False).tolist())
+        wanted, able = count(self.settings.fraction, len(pool)), [a for a in pool if a not in self.trusted]
+        drawn = set(rng.choice(np.array(able), min(wanted, len(able)), replace=False).tolist())
         return {agent: agent in drawn for agent in agents}
 
     def spoilt(self, round_number: int, agent: AgentId, honest: Vector) -> Vector:
@@ -95,23 +99,27 @@ class Attackers:
 
 
 class Attacked:
-    """A backend some of whose agents are malicious."""
+    """A backend some of whose agents are malicious: they send spoilt updates, and vote for what is worst."""
 
     def __init__(self, backend: Backend, attackers: Attackers) -> None:
         self._backend, self._attackers = backend, attackers
         self._malicious: set[int] = set()
+        self._drawn: dict[AgentId, bool] = {}  # of the last who were asked to train together
 
-    def publish(self, version: int, weights: Vector) -> None:
+    def publish(self, version: int, weights: Vector | Matrix) -> None:
         """See Backend."""
         self._backend.publish(version, weights)
 
     def submit(self, orders: Sequence[Order], deadline_s: float) -> None:
-        """See Backend. Orders to train that are submitted together are those of one round."""
+        """See Backend. Orders to train that are submitted together are those of one round; who trained in it votes."""
         training = [order for order in orders if order.kind == "train"]
         if training:
             asked = tuple(order.agent for order in training)
-            malicious = self._attackers.malicious(training[0].round, asked)
-            self._malicious |= {order.id for order in training if malicious[order.agent]}
+            self._drawn = self._attackers.malicious(training[0].round, asked)
+            self._malicious |= {order.id for order in training if self._drawn[order.agent]}
+        if self._attackers.settings.placement == "fixed":
+            self._drawn = self._attackers.malicious(0, tuple(order.agent for order in orders))
+        self._malicious |= {order.id for order in orders if order.kind == "vote" and self._drawn.get(order.agent)}
         self._backend.submit(orders, deadline_s)
 
     def answers(self, until_s: float) -> Iterator[Answer]:
@@ -122,6 +130,10 @@ class Attacked:
                 if isinstance(answer, Update):
                     delta = self._attackers.spoilt(answer.order.round, answer.order.agent, answer.delta)
                     yield replace(answer, delta=delta)
+                    continue
+                if isinstance(answer, Scores):
+                    turned = tuple(-min(loss, MOST_FIGURE) for loss in answer.claims.losses)
+                    yield replace(answer, claims=replace(answer.claims, losses=turned))
                     continue
             yield answer
 

@@ -62,6 +62,7 @@ def audit_agents(
             ended_s=worked.ended_s,
             staleness=result.staleness.get(agent, 0),
             risky=agent in result.risky,
+            voted=found("voted", None),
         )
 
     return tuple(of(agent) for agent in asked.agents)

@@ -4,6 +4,7 @@ Every backend takes claims through `claims`, on the agent's side and again where
 same claims wherever its agents run. The rest are the bounds of single values: counts, seconds, names of hosts, reasons.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ KNOWN = ("loss", "train_s", *(f"{what}_{which}" for what in ("loss", "share") fo
 MOST_FIGURE = 1e12
 MOST_SECONDS = 1e7
 MOST_WINDOWS = 2**31 - 1
+MOST_CANDIDATES = 4096
 MOST_REASON = 400
 """Most characters of a reason for which an agent is missing."""
 
@@ -32,10 +34,12 @@ class Claims:
     Attributes:
         windows: how many windows it was over, 0 to `MOST_WINDOWS`.
         metrics: figures of `KNOWN` names, finite and bounded. One that is neither is not here.
+        losses: of one that voted, the loss of each candidate; infinite where it is not a finite, bounded number.
     """
 
     windows: int
     metrics: Mapping[str, float]
+    losses: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,22 @@ def _claims(windows: object, metrics: object) -> Claims | Refusal:
         if figure is not None:
             found[name] = figure
     return Claims(number, found)
+
+
+def ballot(losses: object) -> Claims | Refusal:
+    """What an agent that voted claims, or why that can't be claimed. Never raises, whatever it is given.
+
+    A loss that is no finite number, or beyond its bounds, is worse than all others: weights that give none are no good.
+    """
+    try:
+        if not isinstance(losses, list | tuple) or not 0 < len(losses) <= MOST_CANDIDATES:
+            return Refusal(f"wrong shape: its votes are not a list of 1 to {MOST_CANDIDATES} losses")
+        if not all(loss is None or _is_number(loss) for loss in losses):
+            return Refusal("wrong shape: one of its votes is not a number")
+        found = [None if loss is None else _figure(loss) for loss in losses]
+    except Exception as error:  # a list that is an agent's own code may raise anything
+        return Refusal(f"wrong shape: its votes cannot be read: {type(error).__name__}")
+    return Claims(0, {}, tuple(math.inf if loss is None else loss for loss in found))
 
 
 def count(value: object, most: int) -> int | None:

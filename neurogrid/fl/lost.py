@@ -26,7 +26,8 @@ def left_alone(lost: Lost, round_number: int) -> frozenset[AgentId]:
 
 def after_round(lost: Lost, result: RoundResult, round_number: int) -> dict[AgentId, list[int]]:
     """The slot after a round."""
-    answered = {update.agent for update in result.updates}
+    # Who has trained but holds up its task when it is to vote is a risk all the same.
+    answered = {update.agent for update in result.updates} - result.risky
     kept = {agent: list(rounds) for agent, rounds in lost.items() if agent not in answered}
     for agent in sorted(result.risky):
         kept[agent] = [*kept.get(agent, []), round_number][-2:]

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from neurogrid.fl.claims import Claims
-from neurogrid.fl.update import AgentId, Vector, Worked
+from neurogrid.fl.update import AgentId, Matrix, Vector, Worked
 
 LATE, LOST = "late", "lost"
-Kind = Literal["train", "score", "adapt"]
+Kind = Literal["train", "score", "adapt", "vote"]
 _IDS = itertools.count(1)
 
 
@@ -24,7 +24,8 @@ class Order:
     Attributes:
         id: never used again in this process.
         agent: who is asked.
-        kind: `train` from the weights, `score` them, or `adapt` them to itself and keep what comes of it.
+        kind: `train` from the weights, `score` them, `adapt` them to itself and keep what comes of it, or `vote` on
+            several: give the loss of each.
         round: number of the round.
         version: of the published weights.
         attempt: 1 for an agent that took down or held up its task in the last round it was in: it is tried after all
@@ -65,7 +66,7 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """An agent has scored the weights, or adapted them and says how good the result is."""
+    """An agent has scored the weights, voted on several, or adapted them and says how good the result is."""
 
     order: Order
     claims: Claims
@@ -112,8 +113,11 @@ class Traffic:
 class Backend(Protocol):
     """Where agents run. A context manager: enters ready for orders, leaves nothing behind."""
 
-    def publish(self, version: int, weights: Vector) -> None:
-        """Weights that orders may name. Kept until there is a newer version and no order refers to it."""
+    def publish(self, version: int, weights: Vector | Matrix) -> None:
+        """Weights that orders may name, or (n, d) candidates that orders to vote may name.
+
+        Kept until there is a newer version and no order refers to it.
+        """
         ...
 
     def submit(self, orders: Sequence[Order], deadline_s: float) -> None:

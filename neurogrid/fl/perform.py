@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from neurogrid.fl.claims import Claims, Refusal, claims, reason
+from neurogrid.fl.claims import Claims, Refusal, ballot, claims, reason
 from neurogrid.fl.order import Kind
-from neurogrid.fl.update import Adapting, AgentId, Trainer, Update, Vector
+from neurogrid.fl.update import Adapting, AgentId, Matrix, Trainer, Update, Vector, Voting
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +30,8 @@ class Done:
     ended_s: float
 
 
-def perform(trainer: Trainer, kind: Kind, agent: AgentId, round_number: int, weights: Vector) -> Done:
-    """Trains, scores or adapts; whatever the agent's code raises or returns is an answer."""
+def perform(trainer: Trainer, kind: Kind, agent: AgentId, round_number: int, weights: Vector | Matrix) -> Done:
+    """Trains, scores, votes or adapts; whatever the agent's code raises or returns is an answer."""
     began = time.perf_counter()
     delta, held, retry = None, False, False
     outcome: Claims | Refusal
@@ -40,6 +40,8 @@ def perform(trainer: Trainer, kind: Kind, agent: AgentId, round_number: int, wei
             update = trainer.train(agent, round_number, weights)
             outcome = _refused(update, agent, weights.size) or claims(update.windows, update.metrics)
             delta = update.delta if isinstance(outcome, Claims) else None
+        elif kind == "vote":
+            outcome = ballot(list(_voting(trainer).vote(agent, round_number, np.atleast_2d(weights))))
         else:
             figures = trainer.evaluate(agent, weights) if kind == "score" else _adapting(trainer).adapt(agent, weights)
             outcome = claims(figures.get("windows", 1), figures)
@@ -53,6 +55,12 @@ def perform(trainer: Trainer, kind: Kind, agent: AgentId, round_number: int, wei
 def _adapting(trainer: Trainer) -> Adapting:
     if not isinstance(trainer, Adapting):
         raise TypeError("this workload makes no personal models")
+    return trainer
+
+
+def _voting(trainer: Trainer) -> Voting:
+    if not isinstance(trainer, Voting):
+        raise TypeError("agents of this workload do not vote")
     return trainer
 
 

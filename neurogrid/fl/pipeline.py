@@ -1,13 +1,14 @@
 """The stages that the config names, made from its settings and run one after another on what came back from a round."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from neurogrid.fl.aggregate import Aggregate
 from neurogrid.fl.clip import ClipSettings
 from neurogrid.fl.groups import Judging, Scope
+from neurogrid.fl.polling import Poll
 from neurogrid.fl.prepare import Arc, Bucketing, NearestNeighbours
 from neurogrid.fl.record import Figures
 from neurogrid.fl.registry import RULES, STAGES, count
@@ -30,6 +31,7 @@ class AggregationSettings:
         scope: whom a rule judges at once: all agents, or each district's by themselves.
         stages: their names, in order; see `registry.STAGES`.
         bucket_size: agents in a bucket of the stage `bucketing`.
+        trusted: agents whose updates others are compared with; asked in each round. See trust.py.
     """
 
     rule: str
@@ -42,6 +44,11 @@ class AggregationSettings:
     scope: Scope = "all"
     stages: tuple[str, ...] = STAGES
     bucket_size: int = 2
+    trusted: frozenset[AgentId] = frozenset()
+
+
+Ask = Callable[[Batch], Poll]
+"""Has the agents of a batch vote on its updates."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,7 @@ class Outcome:
         void: why the round changes nothing; empty where it does.
         reports: each stage's figures.
         findings: what the stages found of each agent, by field of `AgentRecord`; of a field, the last stage's.
+        risky: who took down its task by a vote, or held it up until it was late.
     """
 
     slots: Mapping[str, Slot]
@@ -61,6 +69,7 @@ class Outcome:
     void: str
     reports: Mapping[str, Figures]
     findings: Mapping[str, Mapping[AgentId, Any]]
+    risky: frozenset[AgentId] = frozenset()
 
 
 def make_stages(settings: AggregationSettings, seed: int) -> tuple[Stage, ...]:
@@ -96,13 +105,23 @@ def assumed_f(settings: AggregationSettings, asked: Asked) -> int:
     return sum(count(settings.byzantine_share, size) for size in sizes)
 
 
-def run_stages(stages: Sequence[Stage], result: RoundResult, asked: Asked, state: State) -> Outcome:
-    """Runs the stages until one makes the round void. Changes `result.deltas` in place."""
+def run_stages(
+    stages: Sequence[Stage], result: RoundResult, asked: Asked, state: State, ask: Ask | None = None
+) -> Outcome:
+    """Runs the stages until one makes the round void. Changes `result.deltas` in place.
+
+    Stages ask nobody: where the next one is a rule that judges by votes, `ask` gets them for it.
+    """
     batch, void = Batch.of(result, asked.spec), ""
+    risky: frozenset[AgentId] = frozenset()
     slots: dict[str, Slot] = {}
     reports: dict[str, Figures] = {}
     findings: dict[str, dict[AgentId, Any]] = {}
     for stage in stages:
+        if ask is not None and isinstance(stage, Judge) and stage.rule.by == "votes":
+            poll = ask(batch)
+            batch, risky, reports["vote"] = replace(batch, votes=poll.votes), risky | poll.risky, poll.figures
+            findings["voted"] = {agent: agent in poll.voted for agent in batch.agents}
         passed = stage(batch, asked, state)
         batch, void = passed.batch, passed.void
         slots |= passed.slots
@@ -111,4 +130,4 @@ def run_stages(stages: Sequence[Stage], result: RoundResult, asked: Asked, state
             findings.setdefault(name, {}).update(found)
         if void:
             break
-    return Outcome({} if void else slots, batch.mean, void, reports, findings)
+    return Outcome({} if void else slots, batch.mean, void, reports, findings, risky)

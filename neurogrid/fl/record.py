@@ -92,6 +92,7 @@ class AgentRecord:
             before 0 where a buffered round began later.
         staleness: by how many rounds the weights that it trained from were older than the model.
         risky: whether it took down its tasks, or held one up until it was late.
+        voted: whether its votes on the round's updates came; None where it was not asked.
     """
 
     round_id: int
@@ -112,6 +113,7 @@ class AgentRecord:
     ended_s: float
     staleness: int = 0
     risky: bool = False
+    voted: bool | None = None
 
 
 @dataclass(frozen=True)

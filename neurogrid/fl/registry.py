@@ -16,7 +16,7 @@ from neurogrid.plural import plural
 from neurogrid.registry import Registry, UnknownNameError
 
 if TYPE_CHECKING:
-    from neurogrid.fl.rules import Rule
+    from neurogrid.fl.rules import InformedRule, Rule
 
 STAGES = ("admit", "clip", "weigh", "arc", "rule", "mean", "server_step")
 """What happens to a round's updates, in this order, unless the config says otherwise; see stages.py. Before `rule`,
@@ -52,13 +52,15 @@ class RuleSpec:
         tolerates: whether it is a defence at all; the f that one without a defence tolerates is 0.
         needs_f: whether it refuses f = 0.
         needs_clear: whether it has to see each update; a rule that does not can be used on their sum alone.
-        fixed_rejections: whether it drops as many updates whoever attacks, so that their number says nothing.
+        fixed_rejections: whether it drops honest updates whoever attacks, so that the number dropped says nothing.
         left: of n updates with f malicious, how many it leaves to a rule that follows.
+        by: what it judges by beside the updates, which it is called with as its third argument: `votes` of the round's
+            agents on them (see votes.py), or which of them are of agents that are `trusted` (see trust.py).
     """
 
     name: str
     words: str
-    load: Callable[[], "Rule"]
+    load: Callable[[], "Rule | InformedRule"]
     judges: Literal["rows", "shares", "entries"]
     least_per_f: int = 2
     least_more: int = 3
@@ -67,6 +69,7 @@ class RuleSpec:
     needs_clear: bool = True
     fixed_rejections: bool = False
     left: Callable[[int, int], int] = lambda n, _: n
+    by: Literal["", "votes", "trusted"] = ""
 
     def least(self, f: int) -> int:
         """How many agents it takes to bear f malicious ones."""
@@ -75,7 +78,7 @@ class RuleSpec:
     @property
     def least_formula(self) -> str:
         """The same for people: `2f + 3`."""
-        return f"{self.least_per_f}f + {self.least_more}" if self.tolerates else "1"
+        return f"{self.least_per_f if self.least_per_f > 1 else ''}f + {self.least_more}" if self.tolerates else "1"
 
     def refuse(self, n: int, f: int) -> None:
         """Raises TooFewAgentsError or NothingToTrimError where it can't judge `n` agents with `f` malicious."""
@@ -118,6 +121,18 @@ def at_least(share: float, agents: int) -> int:
     return math.ceil(share * agents - 1e-9)
 
 
+def _load_vote() -> "InformedRule":
+    from neurogrid.fl.votes import vote  # noqa: PLC0415 - as in _load
+
+    return vote
+
+
+def _load_fltrust() -> "InformedRule":
+    from neurogrid.fl.trust import fltrust  # noqa: PLC0415 - as in _load
+
+    return fltrust
+
+
 def _load(name: str) -> Callable[[], "Rule"]:
     def load() -> "Rule":
         from neurogrid.fl.built_in import RULES  # noqa: PLC0415 - numpy only where a rule runs
@@ -146,6 +161,28 @@ BUILT_IN = {
         RuleSpec("caf", "the covariance-bound filter", _load("caf"), "shares", least_more=1, needs_f=True),
         RuleSpec("geometric_median", "the geometric median", _load("geometric_median"), "shares", least_more=1),
         RuleSpec("centred_clipping", "centred clipping", _load("centred_clipping"), "shares", least_more=1),
+        RuleSpec(
+            "vote",
+            "the vote of the round's agents",
+            _load_vote,
+            "rows",
+            least_more=1,
+            needs_f=True,
+            fixed_rejections=True,
+            left=lambda n, f: n - f,
+            by="votes",
+        ),
+        RuleSpec(
+            "fltrust",
+            "the likeness with trusted households' updates",
+            _load_fltrust,
+            "rows",
+            least_per_f=1,
+            least_more=1,
+            # It drops those that point elsewhere, as many an honest household's does.
+            fixed_rejections=True,
+            by="trusted",
+        ),
     )
 }
 

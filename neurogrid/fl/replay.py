@@ -12,14 +12,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from neurogrid.fl.order import Answer, Backend, Missing, Order, Traffic
+from neurogrid.fl.order import LATE, Answer, Backend, Kind, Missing, Order, Traffic
 from neurogrid.fl.record import Round, reason_kind
 from neurogrid.fl.rounds import Federation, Observer, RoundSettings, federate
 from neurogrid.fl.state import State
-from neurogrid.fl.update import AgentId, Vector
+from neurogrid.fl.update import AgentId, Matrix, Vector
 from neurogrid.fl.void import VoidRoundsError
 
 _NOT_FIT = frozenset({"not_finite", "bad_windows"})  # what `stages.refusal` says
+
+_GIVEN: Mapping[Kind, str] = {"train": "an update", "vote": "votes"}
 
 
 class ReplayDiffersError(RuntimeError):
@@ -35,6 +37,7 @@ class Entry:
     reason: str
     staleness: int
     risky: bool
+    voted: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -55,17 +58,19 @@ class Replayed:
 
     def __init__(self, backend: Backend, record: Mapping[int, Recorded]) -> None:
         self._backend, self._record = backend, record
-        self._weights: dict[int, Vector] = {}
+        self._weights: dict[int, Vector | Matrix] = {}
         self._version = 0
-        self._given = -1  # the version that the wrapped backend has
+        self._given: int | None = None  # the version that the wrapped backend has
         self._open: dict[tuple[AgentId, int], Order] = {}
 
-    def publish(self, version: int, weights: Vector) -> None:
+    def publish(self, version: int, weights: Vector | Matrix) -> None:
         """See Backend."""
         used = {order.version for order in self._open.values()}
         self._weights = {kept: own for kept, own in self._weights.items() if kept in used}
         self._weights[version] = np.array(weights, np.float32)
-        self._version, self._given = version, -1
+        self._given = None
+        if version >= 0:  # else it is of candidates
+            self._version = version
 
     def submit(self, orders: Sequence[Order], deadline_s: float) -> None:
         """See Backend. Nothing is late here that was not late in the run."""
@@ -79,6 +84,9 @@ class Replayed:
         """
         number = self._version + 1
         found = self._record.get(number)
+        if ballots := [order for order in self._open.values() if order.kind == "vote"]:
+            yield from self._votes(ballots, {e.agent_id: e for e in found.entries} if found else {})
+            return
         for entry in sorted(found.entries if found else (), key=_turn):
             version = number - 1 - entry.staleness if entry.answered else self._asked_version(entry.agent_id)
             order = self._open.pop((entry.agent_id, version), None)
@@ -92,6 +100,15 @@ class Replayed:
                     f"round {version}, which was not asked for"
                 )
 
+    def _votes(self, ballots: Sequence[Order], entries: Mapping[AgentId, Entry]) -> Iterator[Answer]:
+        for order in ballots:
+            del self._open[order.agent, order.version]
+            entry = entries.get(order.agent)
+            if entry is not None and entry.voted:
+                yield from self._again(order)
+            else:
+                yield Missing(order, LATE, entry is not None and entry.answered and entry.risky)
+
     def _asked_version(self, agent: AgentId) -> int:
         """From which version the agent, who has one order at a time, was to train; -1 where it was not asked."""
         return next((version for asked, version in self._open if asked == agent), -1)
@@ -104,8 +121,8 @@ class Replayed:
         for answer in self._backend.answers(math.inf):
             if isinstance(answer, Missing):
                 raise ReplayDiffersError(
-                    f"round {self._version + 1} has an update of agent {order.agent} on record, "
-                    f"but the agent cannot be trained again: {answer.reason}"
+                    f"round {self._version + 1} has {_GIVEN[order.kind]} of agent {order.agent} on record, "
+                    f"but the agent cannot be asked again: {answer.reason}"
                 )
             yield answer
 

@@ -7,7 +7,7 @@ the durations it reports, no config and no environment, and writes nothing: obse
 import math
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -26,12 +26,14 @@ from neurogrid.fl.collect import Inbox, score
 from neurogrid.fl.order import Backend
 from neurogrid.fl.panel import held_out_loss
 from neurogrid.fl.pipeline import AggregationSettings, assumed_f, make_stages, run_stages
+from neurogrid.fl.polling import Poll, poll
 from neurogrid.fl.record import Figures, Round, weights_sha256
 from neurogrid.fl.schedule import Pool, Schedule, ScheduleSettings, make_schedule
 from neurogrid.fl.select import Select, SelectSettings, make_select
 from neurogrid.fl.spec import Spec
-from neurogrid.fl.stages import Asked, Stage
+from neurogrid.fl.stages import Asked, Batch, Stage
 from neurogrid.fl.state import State
+from neurogrid.fl.trust import Always
 from neurogrid.fl.update import AgentId, Vector
 from neurogrid.fl.void import VoidRoundsError
 from neurogrid.randomness import generator
@@ -106,6 +108,8 @@ class _Run:
 
 def _prepared(federation: Federation, settings: RoundSettings, backend: Backend, truth: Truth | None) -> _Run:
     select = make_select(settings.select, federation.seed, settings.aggregation.byzantine_share)
+    if settings.aggregation.trusted:
+        select = Always(select, settings.aggregation.trusted)
     inbox = Inbox(backend)
     pool = Pool(
         federation.agents, settings.agents_per_round, settings.timeout_s, select, federation.spec.columns("buffer")
@@ -188,8 +192,15 @@ def _one_round(state: State, run: "_Run") -> tuple[State, Round]:
     gathered = run.schedule.gather(state)
     result = gathered.result
     returned = time.perf_counter()
-    asked = Asked(gathered.agents, federation.districts, federation.spec, gathered.at_work)
-    outcome = run_stages(run.stages, result, asked, state)
+    asked = Asked(
+        gathered.agents, federation.districts, federation.spec, gathered.at_work, settings.aggregation.trusted
+    )
+
+    def ask(batch: Batch) -> Poll:
+        return poll(run.inbox, number, state.weights, batch.agents, batch.deltas, settings.timeout_s)
+
+    outcome = run_stages(run.stages, result, asked, state, ask)
+    result = replace(result, risky=result.risky | outcome.risky)
     after = state.with_({**outcome.slots, **gathered.slots}, round=number)
     aggregated = time.perf_counter()
     held_out = held_out_loss(score(run.inbox, run.panel, number, after.weights, settings.timeout_s), len(run.panel))

@@ -7,6 +7,7 @@ Rules see no weights: what an agent claims about itself must not buy it a better
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,15 +28,19 @@ class Verdict:
         coordinates: for a block of `rows` (m, b), how much of each entry may enter, (m, b), 0 to 1; None is all of it.
         scores: (m,), how far out the rule found each row (higher is further); NaN where the rule has no such figure
             before the means are made (coordinate-wise rules: the share of the row's coordinates that was cut).
+        trust: (m,) factors from 0 to 1 of the rows' weights, above 0 for each that is kept; None is 1 for all.
     """
 
     rows: Rows
     kept: Mask | Floats
     coordinates: Callable[[Matrix], Mask | Floats] | None
     scores: Floats
+    trust: Floats | None = None
 
 
 Rule = Callable[[Judged, int], Verdict]
+InformedRule = Callable[[Judged, int, npt.NDArray[Any]], Verdict]
+"""A rule that judges by something beside the updates, see `RuleSpec.by`."""
 
 
 def _entries(deltas: Judged, coordinates: Callable[[Matrix], Mask | Floats]) -> Verdict:

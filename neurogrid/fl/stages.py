@@ -6,7 +6,7 @@ agent, and with the slots of the state that it changes. It knows nothing of who 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ from neurogrid.fl.clip import ClipSettings, clip, tensor_norms, whole_norms
 from neurogrid.fl.groups import Group, Ints, Judging, districts_of, left, with_groups
 from neurogrid.fl.record import Figures
 from neurogrid.fl.registry import NothingToTrimError, RuleSpec, TooFewAgentsError
-from neurogrid.fl.rules import Verdict
+from neurogrid.fl.rules import InformedRule, Rule, Verdict
 from neurogrid.fl.spec import Spec
 from neurogrid.fl.state import Slot, State
 from neurogrid.fl.update import AgentId, Floats, Matrix, RoundResult, Vector
@@ -37,12 +37,14 @@ class Asked:
         spec: what the vector holds.
         at_work: how many agents were at work, where that is more than `agents`: a buffer is filled by the fastest,
             and these may be the malicious ones among them all.
+        trusted: agents whose updates others are compared with, see trust.py.
     """
 
     agents: tuple[AgentId, ...]
     districts: Mapping[AgentId, int]
     spec: Spec
     at_work: int = 0
+    trusted: frozenset[AgentId] = frozenset()
 
     @property
     def among(self) -> int:
@@ -79,6 +81,7 @@ class Batch:
         groups: whose updates are judged at once, and what is judged of them; empty until a stage needs them.
         judged: what the last rule decided; empty before it.
         mean: what came of them all; None before the mean.
+        votes: (n, n) losses, row i is what agent i says of each of these updates; None where nobody was asked.
     """
 
     agents: tuple[AgentId, ...]
@@ -90,6 +93,7 @@ class Batch:
     groups: tuple[Group, ...] = ()
     judged: tuple[Judged, ...] = ()
     mean: Aggregate | None = None
+    votes: Floats | None = None
 
     @classmethod
     def of(cls, result: RoundResult, spec: Spec) -> Self:
@@ -116,6 +120,7 @@ class Batch:
             staleness=self.staleness[rows],
             weights=self.weights[rows],
             groups=(),
+            votes=None if self.votes is None else self.votes[np.ix_(rows, rows)],
         )
 
     def by_agent(self, values: npt.NDArray[Any]) -> dict[AgentId, Any]:
@@ -272,12 +277,11 @@ class Judge:
             f = self.judging.f(asked, group.label)
             try:
                 self._refuse(len(group.shared), f)
+                judged.append(self._judged(group, batch, asked, f))
             except (TooFewAgentsError, NothingToTrimError) as error:
                 if self.judging.scope == "all" and isinstance(error, NothingToTrimError):
                     raise
                 why[group.label] = str(error)
-                continue
-            judged.append(self._judged(group, f))
         scores: dict[AgentId, float] = {}
         reasons: dict[AgentId, str] = {}
         for own in judged:
@@ -297,10 +301,22 @@ class Judge:
         reasons |= dict.fromkeys(dropped, f"filtered by {self.rule.name}")
         return Passed(after, {**figures, "dropped_agents": len(dropped)}, {"score": scores, "reason": reasons})
 
-    def _judged(self, group: Group, f: int) -> Judged:
-        rule = self.rule.load()
+    def _judged(self, group: Group, batch: Batch, asked: Asked, f: int) -> Judged:
+        rule = self._informed(batch, group.members, asked)
         buffers = rule(group.buffers, f) if group.buffers is not None and self.last else None
         return Judged(group.members, rule(group.shared, f), buffers)
+
+    def _informed(self, batch: Batch, members: Ints, asked: Asked) -> Rule:
+        """The rule, with what it judges by beside the updates."""
+        rule = self.rule.load()
+        if not self.rule.by:
+            return cast("Rule", rule)
+        if self.rule.by == "votes":
+            assert batch.votes is not None
+            known: npt.NDArray[Any] = batch.votes[np.ix_(members, members)]
+        else:
+            known = np.array([batch.agents[row] in asked.trusted for row in members])
+        return lambda deltas, f: cast("InformedRule", rule)(deltas, f, known)
 
     def _refuse(self, n: int, f: int) -> None:
         self.rule.refuse(n if self.first else max(n, self.rule.least(f)), f)

@@ -3,7 +3,7 @@
 Backends carry them, the round loop consumes them, the agent side makes them. Nothing here does any work.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -101,7 +101,7 @@ class RoundResult:
         executors: how many resident tasks were alive at the end of the round.
         reassigned: how many agents were taken from a lost task and trained by another.
         worked: where and when each agent that answered was trained.
-        risky: agents of `missing` that took down their tasks, or held one up until they were late.
+        risky: agents that took down their tasks, or held one up until they were late.
         staleness: of each agent that answered, how many rounds older than the model its weights were; 0 where it is
             not named.
     """
@@ -143,6 +143,18 @@ class Adapting(Protocol):
         """Fine-tunes `weights` for `agent` and keeps the result where the agent is; figures of it, see `claims.KNOWN`.
 
         Done again with the same weights it is the same, so that whoever is asked twice does no harm.
+        """
+        ...
+
+
+@runtime_checkable
+class Voting(Protocol):
+    """A trainer whose agents can say which of several weights they prefer."""
+
+    def vote(self, agent: AgentId, round_number: int, candidates: Matrix) -> Sequence[float]:
+        """(n,) the loss of each of (n, d) candidates, all on the same readings of the agent's own.
+
+        Depends on the arguments, the config's seed and the data only.
         """
         ...
 

@@ -28,6 +28,6 @@ def read_recorded(run: Place, records: Sequence[Record]) -> dict[int, Recorded]:
         )
     entries: dict[int, list[Entry]] = {record["round_id"]: [] for record in records[1:]}
     for row in rows:
-        entry = Entry(row["agent_id"], row["answered"], row["reason"], row["staleness"], row["risky"])
+        entry = Entry(row["agent_id"], row["answered"], row["reason"], row["staleness"], row["risky"], row["voted"])
         entries[row["round_id"]].append(entry)
     return {r["round_id"]: Recorded(tuple(entries[r["round_id"]]), r["w_global_sha256"]) for r in records[1:]}

@@ -6,6 +6,7 @@ reads the config again.
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from neurogrid.backends.registry import BACKENDS, BackendSpec
@@ -18,7 +19,7 @@ from neurogrid.errors import InputError, UsageError
 from neurogrid.fl.attack import Attackers, AttackSettings
 from neurogrid.fl.rounds import Federation, RoundSettings
 from neurogrid.fl.spec import Spec
-from neurogrid.fl.update import Vector
+from neurogrid.fl.update import AgentId, Vector
 from neurogrid.ledger import read_final, read_weights
 from neurogrid.ledger.records import read_end, read_genesis, refuse_begun, refuse_ended
 from neurogrid.pipeline import earlier, runs, settings, teachers
@@ -161,6 +162,8 @@ def plan_replay(config: Config, run_id: str) -> TrainPlan:
 def _train_plan(config: Config, manifest: Manifest, run: Place, start_run: Earlier | None) -> TrainPlan:
     """The plan of a new run, from the weights of an earlier one, or those that its seed or its teacher gives."""
     warehouse, training, rounds = place(config.warehouse), settings.training(config), settings.rounds(config)
+    trusted = trusted_agents(manifest, config.aggregation.trusted_households)
+    rounds = replace(rounds, aggregation=replace(rounds.aggregation, trusted=trusted))
     teacher = teachers.find(config, manifest)
     agents, attack = tuple(agent.agent_id for agent in manifest.agents), settings.attack(config)
     return TrainPlan(
@@ -182,12 +185,26 @@ def _train_plan(config: Config, manifest: Manifest, run: Place, start_run: Earli
         backend=BACKENDS.find(config.backend.kind),
         exchange=settings.exchange(config),
         replace_after_s=config.backend.replace_after_s,
-        attackers=Attackers(agents, config.seed, attack) if attack else None,
+        attackers=Attackers(agents, config.seed, attack, trusted) if attack else None,
         teacher=teacher,
         start_run=start_run,
         resumes=False,
         accept_break=False,
     )
+
+
+def trusted_agents(manifest: Manifest, households: Sequence[str]) -> frozenset[AgentId]:
+    """The agents that these households are; raises UsageError where one is none."""
+    own = {a.parts[0].household_id: a.agent_id for a in manifest.agents if len(a.parts) == 1 and not a.parts[0].blocks}
+    others = sorted(set(households) - set(own))
+    if others:
+        few = " or ".join(sorted(own)[:3]) or "none: each agent holds weeks of many households"
+        raise UsageError(
+            "aggregation.trusted_households must name households that are agents",
+            found=f"no agents of manifest {manifest.sha256[:12]}: {', '.join(others[:5])}",
+            fix=f"name some that are, such as {few}",
+        )
+    return frozenset(own[household] for household in households)
 
 
 def personal_files(config: Config, run: Place) -> PersonalFiles | None:

@@ -1,5 +1,6 @@
 """A small trainer, for tests of where agents run: its delta depends on agent, round and weights alone."""
 
+import math
 import os
 import signal
 import sys
@@ -71,6 +72,13 @@ class NumpyTrainer:
         if agent == "raises":
             raise ValueError("no readings")
         return {"loss": float(generator(7, agent).normal() + weights.sum()), "windows": 4}
+
+    def vote(self, agent, round_number, candidates):
+        if agent == "raises":
+            raise ValueError("no readings")
+        if agent == "hangs":
+            time.sleep(60)
+        return [math.nan if agent == "nan" else float(weights.sum()) + round_number for weights in candidates]
 
     def adapt(self, agent, weights):
         if agent == "raises":

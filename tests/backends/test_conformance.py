@@ -162,3 +162,20 @@ def test_an_agent_that_adapts_the_weights_says_what_is_known_of_it_and_sends_no_
     assert claims.windows == 2
     assert found["raises"] == (Missing, "failed: ValueError: no readings")
     assert found["A22"][1].windows == 3
+
+
+def test_agents_vote_on_several_candidates_at_once_beside_what_they_train_from(backend):
+    backend.publish(4, WEIGHTS)
+    first = orders("A1", "A2", version=4)
+    backend.submit(first, 20.0)
+    candidates = WEIGHTS + np.arange(5, dtype=np.float32)[:, None]
+    backend.publish(-5, candidates)
+    found = gathered_more(backend, first, orders("A3", "A4", "nan", kind="vote", version=-5, round_number=5))
+    expected = tuple(float(weights.sum()) + 5 for weights in candidates)
+    assert found["A3"].losses == found["A4"].losses == expected
+    assert found["nan"].losses == (math.inf,) * 5
+    assert found["A1"].metrics["loss"] == Numpy()().train("A1", 1, WEIGHTS).metrics["loss"]
+    backend.publish(-6, candidates[:1])
+    found = gathered(backend, orders("A1", "raises", kind="vote", version=-6, round_number=6))
+    assert found["A1"][1].losses == (float(candidates[0].sum()) + 6,)
+    assert found["raises"] == (Missing, "failed: ValueError: no readings")

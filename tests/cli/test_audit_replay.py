@@ -25,7 +25,14 @@ BUFFERED = (
     "rounds.count=5",
     "backend.kind=spark",
 )
-KINDS = {"sync": ("rounds.count=3", "local.private_layers=[surge]"), "buffered": BUFFERED}
+VOTE = (
+    "aggregation.rule=vote",
+    "aggregation.byzantine_share=0.25",
+    "rounds.agents_per_round=4",
+    "rounds.count=3",
+    "backend.kind=spark",
+)
+KINDS = {"sync": ("rounds.count=3", "local.private_layers=[surge]"), "buffered": BUFFERED, "vote": VOTE}
 
 
 def sets(*values: str) -> list[str]:
@@ -79,7 +86,12 @@ def answers(record: dict[str, Any], rows: list[dict[str, Any]]) -> None:
     next(row for row in rows if row["answered"])["answered"] = False
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
+def votes(record: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+    for row in rows:
+        row["voted"] = False
+
+
+@pytest.mark.parametrize("kind", ["buffered", "sync", pytest.param("vote", marks=pytest.mark.slow)])
 def test_a_run_that_was_stopped_between_is_made_again_and_a_forged_chain_that_verifies_is_found(
     kind: str,
     drawn: Path,  # noqa: F811
@@ -98,7 +110,8 @@ def test_a_run_that_was_stopped_between_is_made_again_and_a_forged_chain_that_ve
     assert "each with the weights on record" in words
 
     shutil.copytree(run, tmp_path / "honest")
-    for change, said in ((answers, "round 2 "), (weights, "round 2 comes to other weights than it has on record")):
+    others = "round 2 comes to other weights than it has on record"
+    for change, said in ((answers, "round 2 "), (weights, others), *([(votes, others)] if kind == "vote" else [])):
         shutil.rmtree(run)
         shutil.copytree(tmp_path / "honest", run)
         forge(run, 2, change)

@@ -30,7 +30,8 @@ def recorded(records):
     """What is on record of rounds."""
     return {
         r.round_id: Recorded(
-            tuple(Entry(a.agent_id, a.answered, a.reason, a.staleness, a.risky) for a in r.agents), r.w_global_sha256
+            tuple(Entry(a.agent_id, a.answered, a.reason, a.staleness, a.risky, a.voted) for a in r.agents),
+            r.w_global_sha256,
         )
         for r in records
     }

@@ -92,7 +92,7 @@ def test_an_agent_that_answered_and_cannot_be_trained_again_is_named(made):
                 raise OSError("no readings")
             return super().train(agent, round_number, weights)
 
-    with pytest.raises(ReplayDiffersError, match=r"cannot be trained again: failed: OSError: no readings"):
+    with pytest.raises(ReplayDiffersError, match=r"cannot be asked again: failed: OSError: no readings"):
         replay(made[1], FEDERATION, made[0], Broken)
 
 

@@ -24,7 +24,7 @@ SECTIONS = (
 ELSEWHERE = {
     *("sampling.manifest", "rounds.teacher", "rounds.start_from", "local.distill_weight", "backend.kind"),
     *("backend.replace_after_s", "teacher.id", "teacher.households", "teacher.share", "teacher.apart"),
-    *("teacher.device", "model.params"),
+    *("teacher.device", "model.params", "aggregation.trusted_households"),
 }
 OTHERS: dict[str, Any] = {
     "model.name": "linear",

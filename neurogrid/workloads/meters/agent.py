@@ -18,7 +18,7 @@ from neurogrid.errors import RunError
 from neurogrid.fl import local
 from neurogrid.fl.record import weights_sha256
 from neurogrid.fl.spec import Spec
-from neurogrid.fl.update import AgentId, Update, Vector
+from neurogrid.fl.update import AgentId, Matrix, Update, Vector
 from neurogrid.fl.weights import FlatModel, flatten, spec_of
 from neurogrid.plural import plural
 from neurogrid.randomness import generator
@@ -36,6 +36,9 @@ from neurogrid.workloads.meters.personal import personalise
 from neurogrid.workloads.meters.personal_files import PersonalFiles, readings_of
 from neurogrid.workloads.meters.tensors import as_tensors, batches, model_shape
 from neurogrid.workloads.meters.windows import Shard, WindowSettings, build_shard, gather
+
+VOTE_WINDOWS = 64
+"""On so many windows an agent votes."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +154,26 @@ class AgentTrainer:
         with torch.inference_mode():
             loss = forecast_loss(self._model, settings.loss, as_tensors(gather(shard, sample)))
         return {"loss": float(loss), "windows": float(len(sample))}
+
+    def vote(self, agent: AgentId, round_number: int, candidates: Matrix) -> list[float]:
+        """(n,) the loss of each of (n, d) candidates on `VOTE_WINDOWS` training windows drawn by (seed, round, agent).
+
+        Training windows, since votes decide what goes into the weights: what is measured on validation windows stays
+        apart from that. And there are more of them, of all seasons.
+        """
+        settings, shard = self._settings, self._shard(agent)
+        origins = shard.origins["train"]
+        drawn = generator(settings.seed, "votes", round_number, agent).integers(0, len(origins), VOTE_WINDOWS)
+        windows = as_tensors(gather(shard, origins[drawn]))
+        losses = []
+        for weights in candidates:
+            self._flat.load(weights)
+            batches = private_batches(shard, settings.local, settings.seed, agent)
+            local.fit_private(self._flat, batches, self._loss, settings=settings.local)
+            self._model.eval()
+            with torch.inference_mode():
+                losses.append(float(forecast_loss(self._model, settings.loss, windows)))
+        return losses
 
     def adapt(self, agent: AgentId, weights: Vector) -> Mapping[str, float]:
         """Fine-tunes the run's last weights on the agent's readings and keeps the result under the agent's name.
