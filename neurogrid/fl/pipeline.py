@@ -7,6 +7,7 @@ from typing import Any
 
 from neurogrid.fl.aggregate import Aggregate
 from neurogrid.fl.clip import ClipSettings
+from neurogrid.fl.privacy import Noise, PrivacyPlan, PrivateMean
 from neurogrid.fl.record import Figures
 from neurogrid.fl.registry import RULES, STAGES, count
 from neurogrid.fl.stages import Admit, Asked, Batch, Clip, Judge, Mean, Scope, ServerStep, Stage, Weigh
@@ -59,8 +60,12 @@ class Outcome:
     findings: Mapping[str, Mapping[AgentId, Any]]
 
 
-def make_stages(settings: AggregationSettings) -> tuple[Stage, ...]:
-    """The stages by their names."""
+def make_stages(settings: AggregationSettings, privacy: PrivacyPlan | None = None) -> tuple[Stage, ...]:
+    """The stages by their names; where the server makes the model private, those that its accounting knows."""
+    if privacy and privacy.mode == "central":
+        # A round of few or no answers is none the less one: whether it was void would say who answered.
+        step = ServerStep(settings.server_momentum, settings.server_step)
+        return Admit(0), PrivateMean(privacy), Noise(privacy), step
     last = RULES.find(settings.rule)
     plain: dict[str, Stage] = {
         "admit": Admit(settings.min_agents),
