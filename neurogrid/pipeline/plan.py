@@ -170,6 +170,7 @@ def _train_plan(config: Config, manifest: Manifest, run: Place, start_run: Earli
     training = replace(settings.training(config), noise=privacy.agent_noise(private))
     rounds = replace(settings.rounds(config), privacy=private)
     privacy.refuse_statistics(private, spec(training))
+    privacy.refuse_split(private, manifest)
     teacher = teachers.find(config, manifest)
     agents, attack = tuple(agent.agent_id for agent in manifest.agents), settings.attack(config)
     return TrainPlan(

@@ -76,6 +76,16 @@ def refuse_statistics(found: PrivacyPlan | None, spec: Spec) -> None:
         )
 
 
+def refuse_split(found: PrivacyPlan | None, manifest: Manifest) -> None:
+    """Raises UsageError where a household's readings are with several agents: to hide one agent hides no household."""
+    if found and manifest.partition != "natural":
+        raise UsageError(
+            "privacy hides an agent, and in this manifest a household's readings are with several",
+            found=f"its partition is {manifest.partition}",
+            fix="sample with sampling.partition natural, or set privacy.level to none",
+        )
+
+
 def refuse_clear_start(found: PrivacyPlan | None, before: Config | None) -> None:
     """Raises UsageError where a private run would start from weights that were made without privacy."""
     if found and before is not None and (not before.privacy.on or before.privacy.test_seed is not None):
