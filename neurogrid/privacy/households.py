@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import json
 import secrets
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -24,7 +25,7 @@ from neurogrid.privacy.accounting import composed
 from neurogrid.storage import Place
 
 FOLDER, FILE, KEY = "privacy", "households.json", "key"
-_VERSION = 1
+_VERSION, _PATIENCE_S = 1, 10.0
 _PLAN = TypeAdapter(PrivacyPlan)
 
 
@@ -169,11 +170,23 @@ def _write(warehouse: Place, entries: Mapping[str, _Entry]) -> None:
     (warehouse / FOLDER / FILE).write(json.dumps(content, indent=1) + "\n")
 
 
+def _lock(folder: Place) -> FolderLock:
+    """Waits for another run that begins or ends in this moment; raises UsageError where it goes on holding the lock."""
+    until_s = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            return FolderLock(folder, "the ledger of what households have spent")
+        except UsageError:
+            if time.monotonic() > until_s:
+                raise
+            time.sleep(_PATIENCE_S / 100)
+
+
 @contextmanager
 def _locked(warehouse: Place) -> Iterator[None]:
-    """One writer at a time; OSErrors in words."""
+    """One writer at a time, which takes milliseconds; OSErrors in words."""
     try:
-        lock = FolderLock(warehouse / FOLDER, "the ledger of what households have spent")
+        lock = _lock(warehouse / FOLDER)
         try:
             yield
         finally:

@@ -61,6 +61,10 @@ def test_a_private_run_says_what_it_promises_counts_it_and_cannot_be_made_again(
     assert "their noise is on no record" in words
     assert neurogrid("audit", "a", "--warehouse", tmp_path / "w")[0] == 0
 
+    code, _, words = neurogrid("report", "a", "--warehouse", tmp_path / "w")
+    assert code == 0, words
+    assert "at delta 1e-05; each agent, added or removed" in (tmp_path / "w/runs/a/report.html").read_text()
+
     code, _, words = neurogrid(*train(tmp_path, "b"), *CENTRAL, *sets("privacy.household_epsilon=11"))
     assert code == 2
     assert "4 households above privacy.household_epsilon 11" in words

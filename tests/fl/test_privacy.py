@@ -13,7 +13,7 @@ from test_rounds import AGENTS, FEDERATION, SETTINGS, SPEC, Trainer, Watch
 
 from neurogrid.backends.inline import InlineBackend
 from neurogrid.fl.pipeline import make_stages, run_stages
-from neurogrid.fl.privacy import CLIP_NORM, Drawn, Noise, PrivacyPlan, PrivateMean, privatise
+from neurogrid.fl.privacy import CLIP_NORM, AgentNoise, Drawn, Noise, PrivacyPlan, PrivateMean, privatise
 from neurogrid.fl.rounds import federate
 from neurogrid.fl.stages import Asked, Batch
 from neurogrid.fl.state import State
@@ -128,6 +128,14 @@ def test_an_update_leaves_its_agent_clipped_and_noisy():
     assert (drawn - drawn.mean(axis=0)).std() == pytest.approx(1.0, rel=0.02)
     nan = np.full(D, np.nan, np.float32)
     assert np.isfinite(privatise(nan, 0.5, 2.0, rng)).all()
+
+
+def test_an_agent_that_is_asked_twice_in_a_round_has_the_same_noise_and_after_a_kill_another():
+    plan = replace(PLAN, mode="local", test_seed=None)
+    drawn = [AgentNoise(plan, key).stream("A00", number).normal() for key, number in ((5, 1), (5, 1), (6, 1), (5, 2))]
+    assert drawn[0] == drawn[1]
+    assert len(set(drawn)) == 3
+    assert "5" not in repr(AgentNoise(PLAN, 5)).rpartition("level")[2]
 
 
 class Count:
