@@ -98,6 +98,7 @@ def test_the_attack_finds_noise_that_is_broken_on_purpose(claimed: PrivacyPlan, 
     assert lower_bound(*scores(fewer, np.random.default_rng(1)), claimed.delta) > epsilon(claimed, ROUNDS)
 
 
+@pytest.mark.slow
 def test_a_canary_that_sends_a_thousand_times_as_much_is_seen_no_better(claimed: PrivacyPlan) -> None:
     huge, unit = (scores(claimed, np.random.default_rng(1), send)[1] for send in (1e3, 1.0))
     np.testing.assert_allclose(huge, unit, atol=1e-4)
