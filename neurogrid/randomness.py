@@ -5,6 +5,7 @@ draws of a run have the same bits: whoever draws for something new adds its name
 """
 
 import hashlib
+import secrets
 from numbers import Integral
 from typing import Literal
 
@@ -38,6 +39,9 @@ Purpose = Literal[
     "dropout",
     "validation",
     "votes",
+    # differential privacy: of tests, and of tasks with a secret key
+    "central noise",
+    "agent noise",
     # evaluation
     "central",
     "boosting rows",
@@ -69,6 +73,14 @@ def generator(seed: int, purpose: Purpose, *name: int | str) -> np.random.Genera
     key = (_plain(seed), purpose, *map(_plain, name))
     digest = hashlib.sha256(repr(key).encode()).digest()
     return np.random.Generator(np.random.PCG64(int.from_bytes(digest, "big")))
+
+
+def system_generator() -> np.random.Generator:
+    """A stream of the operating system's entropy, never the same again: for noise that nobody may take away.
+
+    The one exception to this module's rule. What is drawn from it can't be made again, not even by a replay.
+    """
+    return np.random.Generator(np.random.PCG64(secrets.randbits(256)))
 
 
 def _plain(part: int | str) -> int | str:

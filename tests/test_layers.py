@@ -54,6 +54,8 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
         {"errors", "plural", "storage", "lock", "fl", "__init__"},
         {"numpy", "pyarrow", "safetensors", "threadpoolctl", "torch"},
     ),
+    # Accounting, and who has spent what; the noise itself is added in fl.
+    "privacy": ({"errors", "plural", "storage", "lock", "fl"}, {"pydantic", "dp_accounting"}),
     "report": (
         {"errors", "plural", "storage", "data", "fl", "ledger"},
         {"numpy", "pyarrow", "matplotlib", "PIL", "jinja2", "markupsafe", "yaml"},
@@ -73,7 +75,7 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     # A run as a service: it says nothing to people, so it knows no terminal.
     "pipeline": (
         {"errors", "plural", "storage", "lock", "session", "incluster", "config", "data", "workloads", "fl", "backends"}
-        | {"ledger", "teacher", "report", "telemetry", "cluster", "bench", "serving"},
+        | {"ledger", "teacher", "report", "telemetry", "cluster", "bench", "serving", "privacy"},
         {"pyspark"},
     ),
     "cli": (

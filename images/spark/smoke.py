@@ -1,6 +1,8 @@
 """Run while the image is built: everything that jobs import, and Spark with a Python worker, Arrow and MLlib."""
 
+import dp_accounting
 import torch
+from dp_accounting import pld, rdp
 from pyarrow import flight, fs
 from pyspark.ml.clustering import KMeans
 from pyspark.ml.functions import array_to_vector
@@ -20,6 +22,9 @@ assert neurogrid.cli.bench.bench_app
 assert neurogrid.telemetry.exporter
 assert flight.FlightServerBase
 assert fs.S3FileSystem
+assert dp_accounting.GaussianDpEvent
+assert pld.PLDAccountant
+assert rdp.RdpAccountant
 lstm = torch.nn.LSTM(4, 8)
 lstm(torch.zeros(3, 2, 4))[0].sum().backward()
 torch.optim.Adam(lstm.parameters()).step()

@@ -91,8 +91,30 @@ def _rounds(plan: "RunPlan | TrainPlan", agents: int, districts: int) -> Facts:
             f"{plural(local.steps, 'step')} of {plural(local.batch_size, 'window')}, loss {plan.training.loss.loss}",
         ),
         ("updates", f"{_stages(plan)}{where}, which tolerates {tolerated}"),
+        *_privacy(plan),
         *_attack(plan, agents, asked, borne),
     ]
+
+
+def _privacy(plan: "RunPlan | TrainPlan") -> Facts:
+    """What a run promises to those whose readings it learns from, and what ends it."""
+    found = plan.rounds.privacy
+    if found is None:
+        return [("privacy", "none: weights may give away what they were trained on")]
+    if found.test_seed is not None:
+        return [("privacy", "NONE: privacy.test_seed draws the noise, so that anybody can take it away")]
+    where = {"central": "by the server on the mean", "local": "by each agent", "example": "by each agent in each step"}
+    rows = [
+        (
+            "privacy",
+            f"{found.level}: epsilon {found.epsilon:g} at delta {found.delta:.2g} for {found.guarantee}, "
+            f"over {plural(found.releases, 'round')}",
+        ),
+        ("noise", f"{found.noise_multiplier:.3g} times the clip of {found.clip_norm:g}, {where[found.mode]}"),
+    ]
+    if found.releases < plan.rounds.rounds:
+        rows.append(("privacy budget", f"ends the run after {found.releases} of {plan.rounds.rounds} rounds"))
+    return rows
 
 
 _STEPS = {
@@ -104,7 +126,9 @@ _STEPS = {
 
 def _stages(plan: "RunPlan | TrainPlan") -> str:
     """What happens to updates before they are averaged, in this order."""
-    aggregation = plan.rounds.aggregation
+    aggregation, privacy = plan.rounds.aggregation, plan.rounds.privacy
+    if privacy and privacy.mode == "central":
+        return "clipped whole, summed alike, mean"
     clip, rules = aggregation.clip, [name.removeprefix("rule:") for name in aggregation.stages if "rule:" in name]
     clipped = "clip" in aggregation.stages and clip.to != "none"
     said = f"clipped to the {clip.to} norm of each {clip.per}" if clipped else "not clipped"
@@ -115,6 +139,8 @@ def _stages(plan: "RunPlan | TrainPlan") -> str:
 
 def _schedule(plan: "RunPlan | TrainPlan", asked: int, agents: int) -> str:
     rounds, schedule, whom = plan.rounds, plan.rounds.schedule, f"{asked} of {plural(agents, 'agent')}"
+    if rounds.privacy and rounds.privacy.mode == "central" and rounds.privacy.sampling == "poisson":
+        return f"with {whom} in each on average, drawn each by itself"
     chosen = "" if rounds.select.kind == "random" else ", chosen by their history"
     if schedule.kind == "buffered":
         return f"of {schedule.buffer} updates each, with {whom} at work at once{chosen}"

@@ -15,6 +15,7 @@ from neurogrid.config.learning import (
     PersonalSection,
     TeacherSection,
 )
+from neurogrid.config.privacy import PrivacySection, refuse_impossible
 from neurogrid.config.section import Name, Section, Share, name_of
 from neurogrid.config.source import SourceSection
 from neurogrid.config.steps import refuse_steps
@@ -145,6 +146,7 @@ class Config(Section):
     local: LocalSection = Field(LocalSection(), description="what an agent does in a round")
     rounds: RoundsSection = Field(RoundsSection(), description="the rounds")
     aggregation: AggregationSection = Field(AggregationSection(), description="how updates are combined")
+    privacy: PrivacySection = Field(PrivacySection(), description="differential privacy of the run's weights")
     attack: AttackSection = Field(AttackSection(), description="malicious agents, for experiments")
     personal: PersonalSection = Field(
         PersonalSection(), description="what each agent makes of the run's last weights for itself"
@@ -185,6 +187,7 @@ class Config(Section):
             raise ValueError("evaluation.comparisons parity is about personal models: personal.steps is 0")
         self._refuse_schedule(asked)
         refuse_trust(self)
+        refuse_impossible(self)
         if self.model.quantiles and self.local.loss != "l1":
             raise ValueError(
                 "model.quantiles are trained by the pinball loss, which is l1 for the median: local.loss "

@@ -78,6 +78,7 @@ def train(
     rates: Iterable[float],
     random: np.random.Generator,
     private: Iterable[B] = (),
+    gradient: Callable[[Flat, B], float] | None = None,
 ) -> LocalResult:
     """Trains from `weights`, a step a batch; what it returns depends on its arguments only.
 
@@ -92,6 +93,8 @@ def train(
         rates: the learning rate of each step.
         random: what the model draws itself (dropout) depends on this stream.
         private: see `fit_private`.
+        gradient: puts the gradient that a step takes into what it is given, and returns the batch's loss; None is that
+            of `loss`.
 
     Raises:
         ValueError: the weights are another model's, or there are no batches.
@@ -101,7 +104,7 @@ def train(
     fit_private(model, private, loss, settings=settings)
     model.model.train()
     seed_torch(random)
-    losses = _descend(model.shared, batches, loss, settings, rates, settings.proximal_mu)
+    losses = _descend(model.shared, batches, gradient or _of(loss), settings, rates, settings.proximal_mu)
     if not losses:
         raise ValueError("no batches to train on")
     return LocalResult(model.vector() - weights, float(np.mean(losses)), time.perf_counter() - began)
@@ -126,16 +129,29 @@ def fit_private(
     for parameter in model.shared.parameters:
         parameter.requires_grad_(False)
     try:
-        _descend(model.private, batches, loss, settings, repeat(settings.learning_rate), 0.0)
+        _descend(model.private, batches, _of(loss), settings, repeat(settings.learning_rate), 0.0)
     finally:  # an agent that fails costs its own answer
         for parameter in model.shared.parameters:
             parameter.requires_grad_(True)
 
 
+def _of(loss: Callable[[B], Tensor]) -> Callable[[Flat, B], float]:
+    """The gradient of a loss."""
+
+    def gradient(flat: Flat, batch: B) -> float:
+        flat.gradient.zero_()
+        value = loss(batch)
+        if value.requires_grad:  # else none of these weights is in it
+            value.backward()  # type: ignore[no-untyped-call]
+        return float(value.item())
+
+    return gradient
+
+
 def _descend(
     flat: Flat,
     batches: Iterable[B],
-    loss: Callable[[B], Tensor],
+    gradient: Callable[[Flat, B], float],
     settings: LocalSettings,
     rates: Iterable[float],
     proximal_mu: float,
@@ -145,11 +161,7 @@ def _descend(
     step = _Adam(flat) if settings.optimiser == "adam" else _Sgd(flat)
     losses = []
     for batch, rate in zip(batches, rates, strict=False):
-        flat.gradient.zero_()
-        value = loss(batch)
-        if value.requires_grad:  # else none of these weights is in it
-            value.backward()  # type: ignore[no-untyped-call]
-        losses.append(value.item())
+        losses.append(gradient(flat, batch))
         if proximal_mu:
             flat.gradient.add_(flat.weights - start, alpha=proximal_mu)
         if settings.gradient_clip_norm:

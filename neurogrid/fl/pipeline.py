@@ -10,6 +10,7 @@ from neurogrid.fl.clip import ClipSettings
 from neurogrid.fl.groups import Judging, Scope
 from neurogrid.fl.polling import Poll
 from neurogrid.fl.prepare import Arc, Bucketing, NearestNeighbours
+from neurogrid.fl.privacy import Noise, PrivacyPlan, PrivateMean
 from neurogrid.fl.record import Figures
 from neurogrid.fl.registry import RULES, STAGES, count
 from neurogrid.fl.stages import Admit, Asked, Batch, Clip, Judge, Mean, ServerStep, Stage, Weigh
@@ -72,8 +73,18 @@ class Outcome:
     risky: frozenset[AgentId] = frozenset()
 
 
-def make_stages(settings: AggregationSettings, seed: int) -> tuple[Stage, ...]:
-    """The stages by their names; `seed` is the run's."""
+def make_stages(settings: AggregationSettings, seed: int, privacy: PrivacyPlan | None = None) -> tuple[Stage, ...]:
+    """The stages by their names, and where the server makes the model private those that its accounting knows.
+
+    Args:
+        settings: see there.
+        seed: of the run.
+        privacy: what the run promises.
+    """
+    if privacy and privacy.mode == "central":
+        # A round of few or no answers is none the less one: whether it was void would say who answered.
+        step = ServerStep(settings.server_momentum, settings.server_step)
+        return Admit(0), PrivateMean(privacy), Noise(privacy), step
     last = RULES.find(settings.rule)
     judging = Judging(settings.byzantine_share, settings.scope)
     # A rule that is no defence stays one: before the mean nothing is cut.

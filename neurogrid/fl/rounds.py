@@ -27,6 +27,7 @@ from neurogrid.fl.order import Backend
 from neurogrid.fl.panel import held_out_loss
 from neurogrid.fl.pipeline import AggregationSettings, assumed_f, make_stages, run_stages
 from neurogrid.fl.polling import Poll, poll
+from neurogrid.fl.privacy import Drawn, PrivacyPlan, Spending
 from neurogrid.fl.record import Figures, Round, weights_sha256
 from neurogrid.fl.schedule import Pool, Schedule, ScheduleSettings, make_schedule
 from neurogrid.fl.select import Select, SelectSettings, make_select
@@ -55,6 +56,7 @@ class RoundSettings:
     aggregation: AggregationSettings
     select: SelectSettings = field(default_factory=SelectSettings)
     schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
+    privacy: PrivacyPlan | None = None
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class Observer(Protocol):
 
 @dataclass(frozen=True)
 class Finish:
-    """How a run ended: `all rounds done`, `no improvement` or `converged`."""
+    """How a run ended: `all rounds done`, `no improvement`, `converged` or `privacy budget spent`."""
 
     state: State
     reason: str
@@ -104,10 +106,17 @@ class _Run:
     inbox: Inbox
     panel: tuple[AgentId, ...]
     truth: Truth | None
+    spending: Spending | None
 
 
-def _prepared(federation: Federation, settings: RoundSettings, backend: Backend, truth: Truth | None) -> _Run:
-    select = make_select(settings.select, federation.seed, settings.aggregation.byzantine_share)
+def _prepared(
+    federation: Federation, settings: RoundSettings, backend: Backend, truth: Truth | None, spending: Spending | None
+) -> _Run:
+    privacy = settings.privacy
+    if privacy and privacy.mode == "central" and privacy.sampling == "poisson":
+        select: Select = Drawn(privacy)
+    else:
+        select = make_select(settings.select, federation.seed, settings.aggregation.byzantine_share)
     if settings.aggregation.trusted:
         select = Always(select, settings.aggregation.trusted)
     inbox = Inbox(backend)
@@ -117,12 +126,13 @@ def _prepared(federation: Federation, settings: RoundSettings, backend: Backend,
     return _Run(
         federation,
         settings,
-        make_stages(settings.aggregation, federation.seed),
+        make_stages(settings.aggregation, federation.seed, privacy),
         select,
         make_schedule(settings.schedule, pool, inbox),
         inbox,
         choose_panel(federation, settings),
         truth,
+        spending,
     )
 
 
@@ -133,6 +143,7 @@ def federate(
     backend: Backend,
     observers: Iterable[Observer],
     truth: Truth | None = None,
+    spending: Spending | None = None,
 ) -> Finish:
     """Runs rounds from `state` until all are done or the run stops early.
 
@@ -143,15 +154,16 @@ def federate(
         backend: entered.
         observers: told after each round, in this order.
         truth: who is malicious, where that is known; no weight depends on it.
+        spending: counts what rounds give away, and ends the run before its budget is crossed; None counts nothing.
 
     Raises:
         VoidRoundsError: three rounds in a row gave too few usable updates, or all rounds did.
         NothingToTrimError: the rule asks for f > 0 and there is none.
     """
     watchers = tuple(observers)
-    run = _prepared(federation, settings, backend, truth)
+    run = _prepared(federation, settings, backend, truth, spending)
     record: Round | None = None
-    while state.round < settings.rounds and not stop_reason(state, settings):
+    while state.round < settings.rounds and not _stop(state, run):
         state, record = _one_round(state, run)
         for watcher in watchers:
             watcher.after_round(record, state)
@@ -161,7 +173,7 @@ def federate(
     run.inbox.close()
     if 0 < state.round == state.progress.void_in_a_row:
         raise VoidRoundsError("no round changed anything, so the weights are those of the start", record)
-    return Finish(state, stop_reason(state, settings) or "all rounds done")
+    return Finish(state, _stop(state, run) or "all rounds done")
 
 
 def choose_panel(federation: Federation, settings: RoundSettings) -> tuple[AgentId, ...]:
@@ -186,12 +198,27 @@ def stop_reason(state: State, settings: RoundSettings) -> str:
     return ""
 
 
+def _stop(state: State, run: _Run) -> str:
+    """Why no round follows, or an empty string; a budget that pays for the last round ends nothing early."""
+    if run.spending is not None and state.round < run.settings.rounds and run.spending.exhausted():
+        return "privacy budget spent"
+    return stop_reason(state, run.settings)
+
+
+def _server_adds_noise(settings: RoundSettings) -> bool:
+    return settings.privacy is not None and settings.privacy.mode == "central"
+
+
 def _one_round(state: State, run: "_Run") -> tuple[State, Round]:
     began = time.perf_counter()
     federation, settings, number = run.federation, run.settings, state.round + 1
+    # What agents make noisy themselves leaves them as they answer; the server's noise is of use only once it is added.
+    spent = run.spending.release() if run.spending and not _server_adds_noise(settings) else {}
     gathered = run.schedule.gather(state)
     result = gathered.result
     returned = time.perf_counter()
+    if run.spending and _server_adds_noise(settings):
+        spent = run.spending.release()
     asked = Asked(
         gathered.agents, federation.districts, federation.spec, gathered.at_work, settings.aggregation.trusted
     )
@@ -230,6 +257,8 @@ def _one_round(state: State, run: "_Run") -> tuple[State, Round]:
         "server": {"aggregate_s": aggregated - returned, "evaluate_s": ended - aggregated},
         "audit": audit_report(agents),
     }
+    if spent:
+        reports["privacy"] = spent
     if run.truth:
         reports["truth"] = truth_report(agents, run.truth)
     record = Round(

@@ -41,7 +41,8 @@ class Genesis:
 
     `teacher` is the id of the teacher it starts or learns from, `teacher_sha256` that teacher's last record's hash.
     `start_run` is the id of the run whose last weights it starts from, `start_run_sha256` its last record's hash.
-    `made_with` is what else its bits depend on, see `made_with.py`.
+    `made_with` is what else its bits depend on, see `made_with.py`. `privacy` is its plan of noise and accounting,
+    empty without any.
     """
 
     run_id: str
@@ -61,6 +62,7 @@ class Genesis:
     start_run: str = ""
     start_run_sha256: str = ""
     made_with: MadeWith = field(default_factory=dict)
+    privacy: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

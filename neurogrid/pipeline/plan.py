@@ -22,7 +22,7 @@ from neurogrid.fl.spec import Spec
 from neurogrid.fl.update import AgentId, Vector
 from neurogrid.ledger import read_final, read_weights
 from neurogrid.ledger.records import read_end, read_genesis, refuse_begun, refuse_ended
-from neurogrid.pipeline import earlier, runs, settings, teachers
+from neurogrid.pipeline import earlier, privacy, runs, settings, teachers
 from neurogrid.pipeline.earlier import Earlier
 from neurogrid.plural import plural
 from neurogrid.storage import Place, place
@@ -62,6 +62,7 @@ class TrainPlan:
         start_run: the run that it starts from; a run that goes on has its own start on record.
         resumes: whether the run exists and goes on.
         accept_break: whether it may go on with other versions or on another processor, and say so in its records.
+        household_epsilon: what a household may spend in all runs of the warehouse; None is no limit.
     """
 
     run: Place
@@ -79,6 +80,7 @@ class TrainPlan:
     start_run: Earlier | None
     resumes: bool
     accept_break: bool
+    household_epsilon: float | None = None
 
     @property
     def attack(self) -> AttackSettings | None:
@@ -136,6 +138,10 @@ def plan_training(config: Config, manifest: Manifest, resume: str = "", *, accep
     refuse_missing(manifest, place(config.warehouse))
     start_run = None if resume else earlier.find(config, manifest, spec(settings.training(config)))
     plan = _train_plan(config, manifest, run, start_run)
+    if not resume:
+        before = runs.run_config(config.warehouse, start_run.id, []) if start_run else None
+        privacy.refuse_clear_start(plan.rounds.privacy, before)
+        privacy.refuse_spent(manifest, plan.warehouse, plan.rounds.privacy, plan.household_epsilon)
     refuse_more_tasks_than_cores(config)
     refuse_without_windows(plan.training.windows, manifest, plan.rounds.aggregation.min_agents)
     return replace(plan, resumes=bool(resume), accept_break=accept_break)
@@ -161,7 +167,11 @@ def plan_replay(config: Config, run_id: str) -> TrainPlan:
 
 def _train_plan(config: Config, manifest: Manifest, run: Place, start_run: Earlier | None) -> TrainPlan:
     """The plan of a new run, from the weights of an earlier one, or those that its seed or its teacher gives."""
-    warehouse, training, rounds = place(config.warehouse), settings.training(config), settings.rounds(config)
+    warehouse, private = place(config.warehouse), privacy.plan(config, len(manifest.agents))
+    training = replace(settings.training(config), noise=privacy.agent_noise(private))
+    rounds = replace(settings.rounds(config), privacy=private)
+    privacy.refuse_statistics(private, spec(training))
+    privacy.refuse_split(private, manifest)
     trusted = trusted_agents(manifest, config.aggregation.trusted_households)
     rounds = replace(rounds, aggregation=replace(rounds.aggregation, trusted=trusted))
     teacher = teachers.find(config, manifest)
@@ -190,6 +200,7 @@ def _train_plan(config: Config, manifest: Manifest, run: Place, start_run: Earli
         start_run=start_run,
         resumes=False,
         accept_break=False,
+        household_epsilon=config.privacy.household_epsilon,
     )
 
 

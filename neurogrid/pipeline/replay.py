@@ -41,6 +41,7 @@ def replay(plan: TrainPlan, moved: Moved) -> int:
         RunError: a round comes to something else than it has on record; names it.
     """
     records = read_chain(plan.run)
+    _refuse_private(plan)
     _refuse_other_software(plan.run, records)
     _refuse_other_readings(plan.warehouse, plan.manifest)
     recorded = read_recorded(plan.run, records)
@@ -68,6 +69,16 @@ class _Moved:
 
     def after_round(self, record: Round, state: State) -> None:
         self.moved(record.round_id, self.rounds)
+
+
+def _refuse_private(plan: TrainPlan) -> None:
+    private = plan.rounds.privacy
+    if private and private.test_seed is None:
+        raise UsageError(
+            f"the rounds of run {plan.run.name} cannot be made again: their noise is on no record",
+            found=f"privacy.mode {private.mode}: with the noise on record anybody could take it away",
+            fix="`neurogrid audit` without --replay checks its records and files",
+        )
 
 
 def _refuse_other_software(run: Place, records: list[Record]) -> None:

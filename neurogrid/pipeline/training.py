@@ -24,7 +24,7 @@ from neurogrid.fl.void import VoidRoundsError
 from neurogrid.ledger import Genesis, Ledger
 from neurogrid.ledger.made_with import differences, made_with
 from neurogrid.ledger.personal import PERSONAL
-from neurogrid.pipeline import runs, teachers
+from neurogrid.pipeline import privacy, runs, teachers
 from neurogrid.pipeline.adapting import adapt
 from neurogrid.pipeline.events import (
     SILENT,
@@ -59,6 +59,12 @@ def train(
     backend = _backend(plan, spark, pods)
     with observer.traces(plan.run.name) as traces, open_ledger(plan, observer) as (ledger, state, started_from):
         ledger.traced_by(traces)
+        private = plan.rounds.privacy
+        spending = (
+            privacy.begin(plan.run, plan.warehouse, plan.manifest, private, plan.household_epsilon, state.round)
+            if private
+            else None
+        )
         try:
             with ExitStack() as stack:
                 with observer.during("starting the tasks"):
@@ -67,7 +73,9 @@ def train(
                 watchers: list[RoundObserver] = [*filter(None, [traces]), ledger, _Told(observer)]
                 federation = replace(plan.federation, start=started_from)
                 with observer.during(Rounds(plan.rounds.rounds, state.round)):
-                    finish = federate(state, federation, plan.rounds, backend, watchers, plan.attackers)
+                    finish = federate(
+                        state, federation, plan.rounds, backend, watchers, plan.attackers, spending=spending
+                    )
                 ledger.flush()  # whoever is killed in what comes now loses no round
                 keeps = plan.factory.personal
                 personal = adapt(plan, keeps.settings, backend, finish.state, observer) if keeps else None
@@ -75,6 +83,8 @@ def train(
             raise RunError(str(error), found=error.found, fix=error.fix) from error
         facts: dict[str, Any] = {"manifest_sha256": plan.manifest.sha256}
         files = {}
+        if spending:
+            facts |= privacy.end(plan.warehouse, spending)
         if personal:
             facts["personal"], files[PERSONAL] = personal.summary(), personal.table()
         end = ledger.finish(finish.state, finish.reason, facts, files)
@@ -118,6 +128,7 @@ def open_ledger(plan: TrainPlan, observer: Observer = SILENT) -> Iterator[tuple[
     with ledger:
         runs.refuse_other_manifest(found.genesis, plan.manifest)
         teachers.refuse_another(found.genesis, plan.teacher)
+        privacy.refuse_another(found.genesis, plan.rounds.privacy)
         now = made_with()
         others = differences(found.made_with, now)
         if others:
@@ -149,4 +160,5 @@ def _genesis(plan: TrainPlan) -> Genesis:
         start_run=before.id if before else "",
         start_run_sha256=before.head_sha256 if before else "",
         made_with=made_with(),
+        privacy=privacy.record(plan.rounds.privacy),
     )

@@ -1,6 +1,6 @@
 """A whole run: ETL, sampling, rounds, evaluation and report, or those of them that a stopped run has left."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from neurogrid.config import Config
@@ -9,7 +9,7 @@ from neurogrid.errors import UsageError
 from neurogrid.fl.attack import AttackSettings
 from neurogrid.fl.rounds import RoundSettings
 from neurogrid.ledger.records import read_end, read_evaluation, refuse_begun
-from neurogrid.pipeline import etl, plan, runs, sessions, settings, steps, teachers, training
+from neurogrid.pipeline import etl, plan, privacy, runs, sessions, settings, steps, teachers, training
 from neurogrid.pipeline.etl_plan import EtlPlan, plan_etl
 from neurogrid.pipeline.events import SILENT, AlreadyTrained, Observer, RunBegins
 from neurogrid.plural import plural
@@ -62,11 +62,13 @@ def plan_run(config: Config) -> RunPlan:
     files = cleaning.source.listing(cleaning.settings.listed_per_kind).files
     if not cleaning.source.declaration.staged:  # how many households a file of many has is not known yet
         _refuse_too_few_files(cleaning.path, len(files), sampling)
+    private = privacy.plan(config, config.sampling.agents)
+    privacy.refuse_statistics(private, plan.spec(learning))
     return RunPlan(
         etl=cleaning,
         sampling=sampling,
         training=learning,
-        rounds=settings.rounds(config),
+        rounds=replace(settings.rounds(config), privacy=private),
         attack=settings.attack(config),
         n_weights=plan.spec(learning).size,
         comparisons=tuple(config.evaluation.comparisons),

@@ -140,9 +140,18 @@ def record(facts: RunFacts) -> list[tuple[str, str]]:
         ),
         ("Manifest (SHA-256)", genesis.get("manifest_sha256")),
         ("Seed", genesis.get("seed")),
+        ("Differential privacy", _privacy(last)),
         ("Started", genesis.get("started")),
         ("NeuroGrid", genesis.get("neurogrid_version")),
         ("Made with", ", ".join(f"{what} {which}" for what, which in genesis.get("made_with", {}).items())),
         ("Break", "; ".join(breaks([genesis, *facts.rounds, *([end] if end else [])]))),
     ]
     return [(label, str(value)) for label, value in rows if value not in (None, "")]
+
+
+def _privacy(last: dict[str, Any]) -> str:
+    """What the weights after the last round promise; empty where the run promises nothing."""
+    guarantee, spent = last.get("privacy.guarantee"), last.get("privacy.epsilon")
+    if not guarantee or spent is None:
+        return str(guarantee or "")
+    return f"epsilon {spent:.3g} at delta {last['privacy.delta']:.2g}; {guarantee}"

@@ -75,6 +75,25 @@ def test_what_happens_to_updates_is_said_as_the_stages_have_it(text: str, words:
     assert words in said(15, text)
 
 
+PRIVATE = "{aggregation: {rule: mean, stages: [admit, rule, mean, server_step]}, privacy: {level: moderate%s}}"
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (
+            ", noise_multiplier: 90",
+            "privacy: moderate: epsilon 3 at delta 1e-05 for each agent, added or removed, over 60 rounds",
+        ),
+        (", noise_multiplier: 3", "privacy budget: ends the run after "),
+        (", test_seed: 1, noise_multiplier: 90", "privacy: NONE: privacy.test_seed draws the noise"),
+    ],
+)
+def test_what_is_promised_is_said_with_its_epsilon(more: str, words: str) -> None:
+    assert words in said(15, PRIVATE % more)
+    assert "privacy: none: weights may give away" in said(15, "")
+
+
 def test_a_rule_that_leaves_too_few_to_the_next_one_is_refused() -> None:
     chain = "aggregation: {stages: [admit, clip, weigh, 'rule:%s', rule, mean, server_step]}"
     with pytest.raises(UsageError, match="krum leaves 1, and caf after it needs more than 2f = 6"):

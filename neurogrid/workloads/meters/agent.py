@@ -4,7 +4,7 @@ Backends get the factory from the command line's wiring and call it once a task;
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import repeat
 from typing import cast
@@ -16,6 +16,7 @@ from neurogrid.data.household import Household
 from neurogrid.data.manifest import Agent, Manifest, read_part
 from neurogrid.errors import RunError
 from neurogrid.fl import local
+from neurogrid.fl.privacy import AgentNoise
 from neurogrid.fl.record import weights_sha256
 from neurogrid.fl.spec import Spec
 from neurogrid.fl.update import AgentId, Matrix, Update, Vector
@@ -34,8 +35,9 @@ from neurogrid.workloads.meters.models import (
 )
 from neurogrid.workloads.meters.personal import personalise
 from neurogrid.workloads.meters.personal_files import PersonalFiles, readings_of
+from neurogrid.workloads.meters.private_training import NoisyGradient, drawn_origins, noisy_update
 from neurogrid.workloads.meters.tensors import as_tensors, batches, model_shape
-from neurogrid.workloads.meters.windows import Shard, WindowSettings, build_shard, gather
+from neurogrid.workloads.meters.windows import Indices, Shard, WindowSettings, build_shard, gather
 
 VOTE_WINDOWS = 64
 """On so many windows an agent votes."""
@@ -52,6 +54,7 @@ class TrainingSettings:
         cache_mb: memory that one task may spend on shards, MB.
         seed: the run's.
         private: names of layers that stay with each agent.
+        noise: that each agent adds itself; None is none.
     """
 
     windows: WindowSettings
@@ -63,6 +66,7 @@ class TrainingSettings:
     cache_mb: int
     seed: int
     private: tuple[str, ...] = ()
+    noise: AgentNoise | None = None
 
 
 @dataclass(frozen=True)
@@ -126,17 +130,28 @@ class AgentTrainer:
                 fix="sample again: that leaves out households with too few readings or too many gaps",
             )
         random = generator(settings.seed, "batches", round_number, agent)
-        chosen = random.integers(0, len(origins), (settings.local.steps, settings.local.batch_size))
+        chosen: Iterable[Indices] = origins[
+            random.integers(0, len(origins), (settings.local.steps, settings.local.batch_size))
+        ]
+        noise = settings.noise
+        stream = noise.stream(agent, round_number) if noise else random
+        gradient = None
+        if noise and noise.plan.mode == "example":
+            chosen = drawn_origins(origins, noise.plan, stream)
+            gradient = NoisyGradient(self._flat, settings.loss, noise.plan, len(origins), stream)
         result = local.train(
             self._flat,
             weights,
-            batches(shard, origins[chosen]),
+            batches(shard, chosen),
             self._loss,
             settings=settings.local,
             rates=repeat(local.learning_rate(settings.local, round_number, settings.rounds)),
             random=generator(settings.seed, "dropout", round_number, agent),
             private=private_batches(shard, settings.local, settings.seed, agent),
+            gradient=gradient,
         )
+        if noise:
+            return noisy_update(agent, result, noise.plan, stream)
         metrics = {"loss": result.loss, "train_s": result.seconds}
         return Update(agent=agent, delta=result.delta, windows=len(origins), metrics=metrics)
 

@@ -1,6 +1,6 @@
 """Windows as torch sees them: their sizes, and batches without copies."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -23,8 +23,8 @@ def as_tensors(batch: Batch) -> Windows:
     return Windows(*map(_tensor, arrays))
 
 
-def batches(shard: Shard, origins: Indices) -> Iterator[Windows]:
-    """A batch for each row of `origins` (steps, batch_size)."""
+def batches(shard: Shard, origins: Iterable[Indices]) -> Iterator[Windows]:
+    """A batch for each row of `origins`."""
     for chosen in origins:
         yield as_tensors(gather(shard, chosen))
 
