@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from neurogrid.fl import lost
+from neurogrid.fl import lost, roster
 from neurogrid.fl.aggregate import length
 from neurogrid.fl.audit import (
     Truth,
@@ -27,6 +27,7 @@ from neurogrid.fl.order import Backend
 from neurogrid.fl.panel import held_out_loss
 from neurogrid.fl.pipeline import AggregationSettings, assumed_f, make_stages, run_stages
 from neurogrid.fl.record import Figures, Round, weights_sha256
+from neurogrid.fl.roster import Leaving, nobody
 from neurogrid.fl.schedule import Pool, Schedule, ScheduleSettings, make_schedule
 from neurogrid.fl.select import Select, SelectSettings, make_select
 from neurogrid.fl.spec import Spec
@@ -102,9 +103,12 @@ class _Run:
     inbox: Inbox
     panel: tuple[AgentId, ...]
     truth: Truth | None
+    leaving: Leaving
 
 
-def _prepared(federation: Federation, settings: RoundSettings, backend: Backend, truth: Truth | None) -> _Run:
+def _prepared(
+    federation: Federation, settings: RoundSettings, backend: Backend, truth: Truth | None, leaving: Leaving
+) -> _Run:
     select = make_select(settings.select, federation.seed, settings.aggregation.byzantine_share)
     inbox = Inbox(backend)
     pool = Pool(
@@ -119,6 +123,7 @@ def _prepared(federation: Federation, settings: RoundSettings, backend: Backend,
         inbox,
         choose_panel(federation, settings),
         truth,
+        leaving,
     )
 
 
@@ -129,6 +134,7 @@ def federate(
     backend: Backend,
     observers: Iterable[Observer],
     truth: Truth | None = None,
+    leaving: Leaving = nobody,
 ) -> Finish:
     """Runs rounds from `state` until all are done or the run stops early.
 
@@ -139,13 +145,14 @@ def federate(
         backend: entered.
         observers: told after each round, in this order.
         truth: who is malicious, where that is known; no weight depends on it.
+        leaving: which agents are asked for nothing from a round on; it is on record.
 
     Raises:
         VoidRoundsError: three rounds in a row gave too few usable updates, or all rounds did.
         NothingToTrimError: the rule asks for f > 0 and there is none.
     """
     watchers = tuple(observers)
-    run = _prepared(federation, settings, backend, truth)
+    run = _prepared(federation, settings, backend, truth, leaving)
     record: Round | None = None
     while state.round < settings.rounds and not stop_reason(state, settings):
         state, record = _one_round(state, run)
@@ -185,6 +192,8 @@ def stop_reason(state: State, settings: RoundSettings) -> str:
 def _one_round(state: State, run: "_Run") -> tuple[State, Round]:
     began = time.perf_counter()
     federation, settings, number = run.federation, run.settings, state.round + 1
+    state = roster.with_left(state, run.leaving(number))
+    panel = roster.staying(run.panel, state)
     gathered = run.schedule.gather(state)
     result = gathered.result
     returned = time.perf_counter()
@@ -192,7 +201,7 @@ def _one_round(state: State, run: "_Run") -> tuple[State, Round]:
     outcome = run_stages(run.stages, result, asked, state)
     after = state.with_({**outcome.slots, **gathered.slots}, round=number)
     aggregated = time.perf_counter()
-    held_out = held_out_loss(score(run.inbox, run.panel, number, after.weights, settings.timeout_s), len(run.panel))
+    held_out = held_out_loss(score(run.inbox, panel, number, after.weights, settings.timeout_s), len(panel))
     ended = time.perf_counter()
 
     shared = federation.spec.columns("shared")
@@ -213,6 +222,7 @@ def _one_round(state: State, run: "_Run") -> tuple[State, Round]:
     )
     reports: dict[str, Figures] = {
         "asked": {"n_total_agents": len(asked.agents), "assumed_f": assumed_f(settings.aggregation, asked)},
+        **roster.report(state),
         **gathered.reports,
         "exchange": exchange_report(result),
         **outcome.reports,
