@@ -179,7 +179,7 @@ def remake(
     while last.state.round < len(record):
         # A run that stopped because nothing changed any more may have been gone on with.
         with suppress(VoidRoundsError):
-            watchers = [Comparison(record), last, *observers]
+            watchers: list[Observer] = [Comparison(record), last, *observers]
             federate(last.state, federation, settings, backend, watchers, leaving=lambda number: record[number].left)
     return last.state
 

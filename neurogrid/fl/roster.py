@@ -1,7 +1,7 @@
-"""Which agents have left a run for good: they are asked for nothing from the next round on, by no schedule and no panel.
+"""Which agents have left a run for good: from the next round on no schedule and no panel asks them for anything.
 
-Who left is in a slot of the state, so that a run that goes on leaves them alone too, and in each round's record, so that
-a replay draws from the same agents. An agent that has left does not come back within a run.
+Who left is in a slot of the state, so that a run that goes on leaves them alone too, and in each round's record, so
+that a replay draws from the same agents. An agent that has left does not come back within a run.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
