@@ -37,7 +37,7 @@ def test_a_name_that_leads_elsewhere_is_refused_and_nothing_is_written(warehouse
 
 
 def test_the_longest_name_that_a_household_can_have_can_opt_out(warehouse):
-    from neurogrid.data.household import LONGEST_NAME  # noqa: PLC0415
+    from neurogrid.data.household import LONGEST_NAME
 
     assert optout.opt_out(warehouse, ["x" * LONGEST_NAME], NOW)
     assert optout.opted_out(warehouse) == {"x" * LONGEST_NAME}
@@ -64,7 +64,7 @@ def agent(name, *households):
 
 
 def test_an_agent_that_holds_anything_of_theirs_is_left_out_held_out_ones_too(warehouse):
-    from neurogrid.data.manifest import Manifest  # noqa: PLC0415
+    from neurogrid.data.manifest import Manifest
 
     agents, held = (agent("A1", "a"), agent("A2", "b", "c"), agent("A3", "c")), (agent("H1", "b"), agent("H2", "d"))
     manifest = replace(
