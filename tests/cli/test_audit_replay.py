@@ -41,8 +41,8 @@ def stopped_after(rounds: int, monkeypatch: pytest.MonkeyPatch) -> None:
             if record.round_id == rounds:
                 raise KeyboardInterrupt
 
-    def federate(state: Any, federation: Any, settings: Any, backend: Any, observers: Any, truth: Any = None) -> Any:
-        return real(state, federation, settings, backend, [*observers, Stop()], truth)
+    def federate(state: Any, federation: Any, settings: Any, backend: Any, observers: Any, *further: Any) -> Any:
+        return real(state, federation, settings, backend, [*observers, Stop()], *further)
 
     monkeypatch.setattr(training, "federate", federate)
 
