@@ -25,6 +25,7 @@ from neurogrid.cli.config_commands import config_app
 from neurogrid.cli.forecast import export, forecast, personalise
 from neurogrid.cli.k8s import k8s_app
 from neurogrid.cli.listing import runs
+from neurogrid.cli.optout import optout_app
 from neurogrid.cli.readings import fetch, synth
 from neurogrid.cli.source_commands import source_app
 from neurogrid.cli.telemetry import exporter
@@ -46,6 +47,7 @@ app.add_typer(config_app, name="config")
 app.add_typer(bench_app, name="bench")
 app.add_typer(k8s_app, name="k8s")
 app.add_typer(source_app, name="source")
+app.add_typer(optout_app, name="optout")
 STEPS = (run, etl, sample, teach, train, evaluate, personalise, forecast, export, report, audit)
 for command in (*STEPS, synth, fetch, runs, compare, clean, watch, exporter):
     app.command()(command)

@@ -161,8 +161,8 @@ def _refuse_central(config: "Config") -> None:
         )
     if steps := [name for name in aggregation.stages if name in STEPS]:
         raise ValueError(
-            f"privacy adds one noise to the sum of all updates as they are clipped, and {steps[0]} changes them by what "
-            f"others sent; leave {steps[0]} out: aggregation.stages [{', '.join(STAGES)}]"
+            f"privacy adds one noise to the sum of all updates as they are clipped, and {steps[0]} changes them by "
+            f"what others sent; leave it out: aggregation.stages [{', '.join(STAGES)}]"
         )
     if aggregation.scope != "all":
         raise ValueError("privacy adds noise to one sum of all agents: use aggregation.scope all")

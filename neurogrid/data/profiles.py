@@ -19,8 +19,8 @@ from pydantic import TypeAdapter
 from pyspark.sql import SparkSession
 
 from neurogrid.data.household import METADATA_KEY, OBSERVED, HouseholdMeta, household_path
+from neurogrid.data.optout import tables_to_use
 from neurogrid.data.progress import unseen, watched
-from neurogrid.data.tables import current_tables
 from neurogrid.storage import Place
 from neurogrid.tasks import run_tasks
 
@@ -77,12 +77,12 @@ class Profile:
 def profile_households(
     spark: SparkSession, warehouse: Place, progress: Callable[[int, int], None] = unseen
 ) -> list[Profile]:
-    """Profiles of all current tables, by household id; `progress` is called with those done, and all.
+    """Profiles of current tables, but of those who opted out, by household id; `progress` is told those done, and all.
 
     Raises:
         InputError: there is no table.
     """
-    files = [(warehouse / table.path).path for table in current_tables(warehouse).values()]
+    files = [(warehouse / table.path).path for table in tables_to_use(warehouse).values()]
     context, root = spark.sparkContext, warehouse.path
     work, is_of = partial(_profile_file, warehouse.filesystem, root), partial(_is_of, root)
     tasks = min(max(context.defaultParallelism, len(files) // _FILES_A_TASK), len(files))

@@ -42,10 +42,11 @@ class Entry:
 
 @dataclass(frozen=True)
 class Recorded:
-    """What a round's record says: of its agents, and of the weights after it."""
+    """What a round's record says: of its agents, of the weights after it, and of those that had left by then."""
 
     entries: tuple[Entry, ...]
     w_global_sha256: str
+    left: frozenset[AgentId] = frozenset()
 
 
 class Replayed:
@@ -195,7 +196,8 @@ def remake(
     while last.state.round < len(record):
         # A run that stopped because nothing changed any more may have been gone on with.
         with suppress(VoidRoundsError):
-            federate(last.state, federation, settings, backend, [Comparison(record), last, *observers])
+            watchers: list[Observer] = [Comparison(record), last, *observers]
+            federate(last.state, federation, settings, backend, watchers, leaving=lambda number: record[number].left)
     return last.state
 
 

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from neurogrid.fl import lost
+from neurogrid.fl import lost, roster
 from neurogrid.fl.aggregate import length
 from neurogrid.fl.audit import (
     Truth,
@@ -29,6 +29,7 @@ from neurogrid.fl.pipeline import AggregationSettings, assumed_f, make_stages, r
 from neurogrid.fl.polling import Poll, poll
 from neurogrid.fl.privacy import Drawn, PrivacyPlan, Spending
 from neurogrid.fl.record import Figures, Round, weights_sha256
+from neurogrid.fl.roster import Leaving, nobody
 from neurogrid.fl.schedule import Pool, Schedule, ScheduleSettings, make_schedule
 from neurogrid.fl.select import Select, SelectSettings, make_select
 from neurogrid.fl.spec import Spec
@@ -107,10 +108,16 @@ class _Run:
     panel: tuple[AgentId, ...]
     truth: Truth | None
     spending: Spending | None
+    leaving: Leaving
 
 
 def _prepared(
-    federation: Federation, settings: RoundSettings, backend: Backend, truth: Truth | None, spending: Spending | None
+    federation: Federation,
+    settings: RoundSettings,
+    backend: Backend,
+    truth: Truth | None,
+    spending: Spending | None,
+    leaving: Leaving,
 ) -> _Run:
     privacy = settings.privacy
     if privacy and privacy.mode == "central" and privacy.sampling == "poisson":
@@ -133,6 +140,7 @@ def _prepared(
         choose_panel(federation, settings),
         truth,
         spending,
+        leaving,
     )
 
 
@@ -144,6 +152,7 @@ def federate(
     observers: Iterable[Observer],
     truth: Truth | None = None,
     spending: Spending | None = None,
+    leaving: Leaving = nobody,
 ) -> Finish:
     """Runs rounds from `state` until all are done or the run stops early.
 
@@ -155,13 +164,14 @@ def federate(
         observers: told after each round, in this order.
         truth: who is malicious, where that is known; no weight depends on it.
         spending: counts what rounds give away, and ends the run before its budget is crossed; None counts nothing.
+        leaving: which agents are asked for nothing from a round on; it is on record.
 
     Raises:
         VoidRoundsError: three rounds in a row gave too few usable updates, or all rounds did.
         NothingToTrimError: the rule asks for f > 0 and there is none.
     """
     watchers = tuple(observers)
-    run = _prepared(federation, settings, backend, truth, spending)
+    run = _prepared(federation, settings, backend, truth, spending, leaving)
     record: Round | None = None
     while state.round < settings.rounds and not _stop(state, run):
         state, record = _one_round(state, run)
@@ -212,6 +222,8 @@ def _server_adds_noise(settings: RoundSettings) -> bool:
 def _one_round(state: State, run: "_Run") -> tuple[State, Round]:
     began = time.perf_counter()
     federation, settings, number = run.federation, run.settings, state.round + 1
+    state = roster.with_left(state, run.leaving(number))
+    panel = roster.staying(run.panel, state)
     # What agents make noisy themselves leaves them as they answer; the server's noise is of use only once it is added.
     spent = run.spending.release() if run.spending and not _server_adds_noise(settings) else {}
     gathered = run.schedule.gather(state)
@@ -230,7 +242,7 @@ def _one_round(state: State, run: "_Run") -> tuple[State, Round]:
     result = replace(result, risky=result.risky | outcome.risky)
     after = state.with_({**outcome.slots, **gathered.slots}, round=number)
     aggregated = time.perf_counter()
-    held_out = held_out_loss(score(run.inbox, run.panel, number, after.weights, settings.timeout_s), len(run.panel))
+    held_out = held_out_loss(score(run.inbox, panel, number, after.weights, settings.timeout_s), len(panel))
     ended = time.perf_counter()
 
     shared = federation.spec.columns("shared")
@@ -251,6 +263,7 @@ def _one_round(state: State, run: "_Run") -> tuple[State, Round]:
     )
     reports: dict[str, Figures] = {
         "asked": {"n_total_agents": len(asked.agents), "assumed_f": assumed_f(settings.aggregation, asked)},
+        **roster.report(state),
         **gathered.reports,
         "exchange": exchange_report(result),
         **outcome.reports,

@@ -19,7 +19,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from neurogrid.fl import lost
+from neurogrid.fl import lost, roster
 from neurogrid.fl.collect import Inbox, Rows, gather, run_round
 from neurogrid.fl.order import Order, orders
 from neurogrid.fl.record import Figures
@@ -108,7 +108,7 @@ class Sync:
     def gather(self, state: State) -> Gathered:
         """See Schedule."""
         number, before = state.round + 1, state.json("lost/agents")
-        chosen = self._pool.select.choose(self._pool.everyone, self._pool.at_work, state)
+        chosen = self._pool.select.choose(roster.staying(self._pool.everyone, state), self._pool.at_work, state)
         agents = chosen.agents
         plan = RoundPlan(
             round=number,
@@ -147,12 +147,13 @@ class Buffered:
 
     def gather(self, state: State) -> Gathered:
         """See Schedule."""
-        flight = _flight(state)["agents"]
+        gone, everyone = roster.left(state), roster.staying(self._pool.everyone, state)
+        flight = {a: v for a, v in _flight(state)["agents"].items() if a not in gone}
         stale = {a: v for a, v in flight.items() if state.round - v > self._max_staleness}
         going_on = {a: v for a, v in flight.items() if a not in stale}
-        self._inbox.cancel([self._open.pop(agent)[0] for agent in stale if agent in self._open])
+        self._inbox.cancel([self._open.pop(agent)[0] for agent in (*stale, *gone) if agent in self._open])
         self._ask_again({a: v for a, v in going_on.items() if a not in self._open}, state)
-        free = [agent for agent in self._pool.everyone if agent not in flight]
+        free = [agent for agent in everyone if agent not in flight]
         chosen = self._pool.select.choose(free, max(0, self._pool.at_work - len(going_on)), state)
         plan = self._plan(state, {*flight, *chosen.agents}, chosen.agents, stale)
         asked = [agent for agent in plan.asked if agent not in flight]
@@ -175,7 +176,7 @@ class Buffered:
             agents,
             tuple(agent for agent in agents if agent not in plan.left_alone),
             result,
-            min(self._pool.at_work, len(self._pool.everyone)),
+            min(self._pool.at_work, len(everyone)),
             self._slots(state),
             {"schedule": report, **({"select": chosen.figures} if chosen.figures else {})},
         )

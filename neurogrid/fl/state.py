@@ -9,6 +9,7 @@ something of the rounds before keeps it in a slot of its own; nobody who saves o
     lost/agents      {agent: [round, ...]}, who took down or held up their tasks, see lost.py
     select/history   of adaptive selection, see select.py
     schedule/...     of a buffered schedule, see schedule.py
+    roster/left      [agent, ...], who has left the run, see roster.py; missing where nobody has
 """
 
 import json

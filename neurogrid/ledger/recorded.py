@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 
 from neurogrid.errors import UsageError
+from neurogrid.fl.record import flat
 from neurogrid.fl.replay import Entry, Recorded
+from neurogrid.fl.roster import recorded_left
 from neurogrid.ledger.chain import Record
 from neurogrid.ledger.table import read_agent_audit
 from neurogrid.storage import Place
@@ -30,4 +32,7 @@ def read_recorded(run: Place, records: Sequence[Record]) -> dict[int, Recorded]:
     for row in rows:
         entry = Entry(row["agent_id"], row["answered"], row["reason"], row["staleness"], row["risky"], row["voted"])
         entries[row["round_id"]].append(entry)
-    return {r["round_id"]: Recorded(tuple(entries[r["round_id"]]), r["w_global_sha256"]) for r in records[1:]}
+    return {
+        r["round_id"]: Recorded(tuple(entries[r["round_id"]]), r["w_global_sha256"], recorded_left(flat(r)))
+        for r in records[1:]
+    }

@@ -1,5 +1,6 @@
 """After the rounds: each agent makes the last weights its own, where its readings are, on the tasks that are there."""
 
+from neurogrid.fl import roster
 from neurogrid.fl.adapt import adapt as ask
 from neurogrid.fl.collect import Inbox
 from neurogrid.fl.order import Backend
@@ -13,7 +14,7 @@ from neurogrid.workloads.meters.personal import PersonalSettings
 def adapt(
     plan: TrainPlan, own: PersonalSettings, backend: Backend, state: State, observer: Observer
 ) -> PersonalAnswers:
-    """Asks every agent; one that fails, hangs or is lost has no model of its own, and that is on record.
+    """Asks every agent that has not left; one that fails, hangs or is lost has no model of its own, which is on record.
 
     Args:
         plan: of the run.
@@ -25,8 +26,8 @@ def adapt(
     Raises:
         RunError: nobody is left to adapt them.
     """
-    agents, rounds = plan.federation.agents, plan.rounds
-    at_once = min(rounds.agents_per_round, len(agents))
+    agents, rounds = roster.staying(plan.federation.agents, state), plan.rounds
+    at_once = max(1, min(rounds.agents_per_round, len(agents)))
     # As long as a round has that trains them on so many windows.
     longer = own.windows / (plan.training.local.steps * plan.training.local.batch_size)
     with observer.during(Adapting()) as progress:

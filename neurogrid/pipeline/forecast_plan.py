@@ -10,7 +10,8 @@ from neurogrid.config import Config
 from neurogrid.data.cleaning import Cleaning
 from neurogrid.data.household import FEATURES
 from neurogrid.data.manifest import Manifest, few
-from neurogrid.data.tables import INDEX, CurrentTable, current_tables, read_tables
+from neurogrid.data.optout import refuse_opted_out, tables_to_use
+from neurogrid.data.tables import INDEX, CurrentTable, read_tables
 from neurogrid.errors import InputError, UsageError
 from neurogrid.ledger import read_final
 from neurogrid.ledger.checkpoint import pack_weights
@@ -68,13 +69,14 @@ def plan_forecasts(
         out: a file that ends with .parquet or .csv.
 
     Raises:
-        UsageError: the run has not ended; `at`, `horizon`, `out` or a household cannot be.
+        UsageError: the run has not ended; `at`, `horizon`, `out` or a household cannot be, or one opted out.
         InputError: there are no current tables, or their list does not say how they were made.
         RunError: the run is not what was written.
     """
     warehouse, run, training = place(config.warehouse), runs.folder(config, run_id), settings.training(config)
     weights = read_final(run, read_end(run), spec(training))
-    tables = chosen(current_tables(warehouse), households)
+    refuse_opted_out(warehouse, households)
+    tables = chosen(tables_to_use(warehouse), households)
     manifest = own_manifest(config, run_id)
     minutes = manifest.cadence_minutes
     target, kind = _out(out)

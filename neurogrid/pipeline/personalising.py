@@ -10,7 +10,8 @@ from pyspark.sql import SparkSession
 
 from neurogrid.config import Config
 from neurogrid.data.manifest import few
-from neurogrid.data.tables import CurrentTable, current_tables
+from neurogrid.data.optout import refuse_opted_out, tables_to_use
+from neurogrid.data.tables import CurrentTable
 from neurogrid.errors import RunError, UsageError
 from neurogrid.ledger import read_final
 from neurogrid.ledger.records import read_end
@@ -51,7 +52,7 @@ def plan_personal(config: Config, run_id: str, households: Sequence[str]) -> Per
         households: ids; none are all of the warehouse's current ones.
 
     Raises:
-        UsageError: the run has not ended, it makes no personal models, or there is no such household.
+        UsageError: the run has not ended, it makes no personal models, or there is no such household, or it opted out.
         InputError: there are no current tables.
         RunError: the run is not what was written.
     """
@@ -65,7 +66,8 @@ def plan_personal(config: Config, run_id: str, households: Sequence[str]) -> Per
             fix="train a run with personal.steps above 0, for instance from this one's weights: --from",
         )
     manifest = own_manifest(config, run_id)
-    tables = chosen(current_tables(warehouse), households)
+    refuse_opted_out(warehouse, households)
+    tables = chosen(tables_to_use(warehouse), households)
     own = NewcomerSettings(training, weights, manifest.cadence_minutes, files, owners(manifest.agents))
     return PersonalPlan(run, warehouse, tables, own)
 

@@ -13,6 +13,7 @@ from neurogrid.backends.registry import BACKENDS, BackendSpec
 from neurogrid.backends.spark import ExchangeSettings
 from neurogrid.config import Config, load, to_yaml
 from neurogrid.data.manifest import Manifest, read_manifest
+from neurogrid.data.optout import remaining
 from neurogrid.data.sampling import SamplingSettings
 from neurogrid.data.tables import current_tables, refuse_missing
 from neurogrid.errors import InputError, UsageError
@@ -95,7 +96,8 @@ class TrainPlan:
 
 @dataclass(frozen=True)
 class EvaluatePlan:
-    """All that an evaluation takes: the run, its manifest, its (d,) final weights and the hash of its last record."""
+    """All that an evaluation takes: the run, its manifest without those who opted out, its (d,) final weights and the
+    hash of its last record."""
 
     warehouse: Place
     run: Place
@@ -135,6 +137,7 @@ def plan_training(config: Config, manifest: Manifest, resume: str = "", *, accep
         # The config's own check knows what was wished for; a manifest may hold fewer agents.
         fewer = config.sampling.model_copy(update={"agents": len(manifest.agents)})
         load(to_yaml(config.model_copy(update={"sampling": fewer})), where="config with this manifest's agents")
+    remaining(manifest, place(config.warehouse))  # somebody has to be
     refuse_missing(manifest, place(config.warehouse))
     start_run = None if resume else earlier.find(config, manifest, spec(settings.training(config)))
     plan = _train_plan(config, manifest, run, start_run)
@@ -228,7 +231,8 @@ def plan_evaluation(config: Config, run_id: str) -> EvaluatePlan:
     """See EvaluatePlan; `config` is the run's own, in what its weights depend on.
 
     Raises:
-        UsageError: the run has no final weights yet, or a comparison needs a package that is not installed.
+        UsageError: the run has no final weights yet, a comparison needs a package that is not installed, or all agents
+            hold readings of households that opted out.
         InputError: the run's manifest is not there, the warehouse lacks tables that it names, or a folder lies where
             the evaluation goes.
         RunError: the run is not what was written.
@@ -246,6 +250,7 @@ def plan_evaluation(config: Config, run_id: str) -> EvaluatePlan:
     manifest = find_manifest(runs.with_own_manifest(config, run_id))
     runs.refuse_other_manifest(read_genesis(run), manifest)
     weights = read_final(run, end, spec(settings.training(config)))
+    manifest = remaining(manifest, warehouse)
     refuse_missing(manifest, warehouse)
     own = replace(settings.evaluation(config), personal=personal_files(config, run))
     return EvaluatePlan(warehouse, run, manifest, own, weights, str(end["sha256"]))

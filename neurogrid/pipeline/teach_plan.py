@@ -8,6 +8,7 @@ from typing import Literal
 
 from neurogrid.config import Config, load, to_yaml, values
 from neurogrid.data.manifest import Manifest
+from neurogrid.data.optout import opted_out, refuse_opted_out
 from neurogrid.data.tables import CurrentTable
 from neurogrid.errors import ConfigError, UsageError
 from neurogrid.pipeline import settings
@@ -60,7 +61,7 @@ def plan_teaching(config: Config, resume: str = "", *, go_on: bool = False) -> T
 
     Raises:
         UsageError: the teacher has ended; nobody is named or drawn, or there are too few for the ranks, or somebody who
-            is held out.
+            is held out or opted out; a teacher that is to go on learns from somebody who opted out.
         InputError: the manifest or a household's table is not there.
     """
     warehouse = place(config.warehouse)
@@ -73,7 +74,11 @@ def plan_teaching(config: Config, resume: str = "", *, go_on: bool = False) -> T
         )
     manifest, section = find_manifest(config), config.teacher
     consent = Consent(tuple(section.households), section.share, section.apart, config.seed)
-    households = choose(manifest, warehouse, consent)
+    refuse_opted_out(warehouse, section.households)
+    # A teacher that goes on has drawn already: without those who opted out it would draw others.
+    households = choose(manifest, warehouse, consent, () if resumes else opted_out(warehouse))
+    if not ended:
+        refuse_opted_out(warehouse, [table.household_id for table in households])
     devices: tuple[Device, ...] = ("cpu", "gpu")
     return TeachPlan(
         warehouse=warehouse,

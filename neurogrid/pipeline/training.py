@@ -11,15 +11,17 @@ from pyspark.sql import SparkSession
 import neurogrid
 from neurogrid.backends.pods import LostPods
 from neurogrid.backends.registry import Training
-from neurogrid.data.manifest import keep
+from neurogrid.data.manifest import Manifest, keep
+from neurogrid.data.optout import holders, opted_out
 from neurogrid.errors import RunError
+from neurogrid.fl import roster
 from neurogrid.fl.attack import Attacked
 from neurogrid.fl.order import Backend
 from neurogrid.fl.record import Round
 from neurogrid.fl.rounds import Observer as RoundObserver
 from neurogrid.fl.rounds import federate
 from neurogrid.fl.state import State
-from neurogrid.fl.update import Vector
+from neurogrid.fl.update import AgentId, Vector
 from neurogrid.fl.void import VoidRoundsError
 from neurogrid.ledger import Genesis, Ledger
 from neurogrid.ledger.made_with import differences, made_with
@@ -36,6 +38,7 @@ from neurogrid.pipeline.events import (
     TrainingResumed,
 )
 from neurogrid.pipeline.plan import TrainPlan
+from neurogrid.storage import Place
 
 
 def train(
@@ -56,7 +59,7 @@ def train(
         # The run's first record names its manifest by id, and this one may lie elsewhere.
         keep(plan.manifest, plan.warehouse)
     observer.tell(TrainingBegins(plan, spark.sparkContext.master if spark and plan.backend.needs_spark else ""))
-    backend = _backend(plan, spark, pods)
+    backend, leaving = _backend(plan, spark, pods), _OptedOut(plan.manifest, plan.warehouse)
     with observer.traces(plan.run.name) as traces, open_ledger(plan, observer) as (ledger, state, started_from):
         ledger.traced_by(traces)
         private = plan.rounds.privacy
@@ -74,11 +77,12 @@ def train(
                 federation = replace(plan.federation, start=started_from)
                 with observer.during(Rounds(plan.rounds.rounds, state.round)):
                     finish = federate(
-                        state, federation, plan.rounds, backend, watchers, plan.attackers, spending=spending
+                        state, federation, plan.rounds, backend, watchers, plan.attackers, spending, leaving
                     )
                 ledger.flush()  # whoever is killed in what comes now loses no round
                 keeps = plan.factory.personal
-                personal = adapt(plan, keeps.settings, backend, finish.state, observer) if keeps else None
+                stay = roster.with_left(finish.state, leaving(finish.state.round + 1))
+                personal = adapt(plan, keeps.settings, backend, stay, observer) if keeps else None
         except VoidRoundsError as error:
             raise RunError(str(error), found=error.found, fix=error.fix) from error
         facts: dict[str, Any] = {"manifest_sha256": plan.manifest.sha256}
@@ -97,6 +101,18 @@ def _backend(plan: TrainPlan, spark: SparkSession | None, pods: LostPods | None)
     made_for = Training(plan.factory, plan.federation.spec.size, plan.exchange, spark, pods)
     backend = plan.backend.load()(made_for)
     return Attacked(backend, plan.attackers) if plan.attackers else backend
+
+
+@dataclass(frozen=True)
+class _OptedOut:
+    """Looks before each round who opted out meanwhile."""
+
+    manifest: Manifest
+    warehouse: Place
+
+    def __call__(self, number: int) -> frozenset[AgentId]:
+        """Agents of the manifest that hold readings of somebody who opted out; see `roster.Leaving`."""
+        return holders(self.manifest, opted_out(self.warehouse))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Whose readings a teacher learns from, and which rank reads them: never a held-out household, each file one rank's."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -29,8 +29,10 @@ class Consent:
     seed: int
 
 
-def choose(manifest: Manifest, warehouse: Place, consent: Consent) -> tuple[CurrentTable, ...]:
-    """The tables of the households to teach, by name.
+def choose(
+    manifest: Manifest, warehouse: Place, consent: Consent, without: Collection[str] = ()
+) -> tuple[CurrentTable, ...]:
+    """The tables of the households to teach, by name; those `without` which a share is drawn are never among them.
 
     Raises:
         UsageError: nobody is named and no share given; a household is held out, unknown, or named twice; the share
@@ -43,7 +45,7 @@ def choose(manifest: Manifest, warehouse: Place, consent: Consent) -> tuple[Curr
             found="both teacher.households and teacher.share" if consent.households else "neither list nor share",
             fix="list those who consented in teacher.households, or set teacher.share where all of them did",
         )
-    known = _known(warehouse, manifest)
+    known = {name: table for name, table in _known(warehouse, manifest).items() if name not in without}
     held_out = {part.household_id for agent in manifest.held_out for part in agent.parts}
     if consent.households:
         names = list(consent.households)

@@ -72,7 +72,7 @@ def test_the_noise_has_the_standard_deviation_that_is_accounted_for_and_is_anoth
 
 @pytest.mark.parametrize("n", [0, 1])
 def test_a_round_of_few_or_no_answers_is_a_round_like_any_other(n):
-    stages = make_stages(replace(SETTINGS.aggregation, min_agents=1), PLAN)
+    stages = make_stages(replace(SETTINGS.aggregation, min_agents=1), 1, PLAN)
     outcome = run_stages(stages, result(np.ones((n, D))), asked(), State.start(np.zeros(D, np.float32)))
     assert not outcome.void
     assert np.isfinite(outcome.slots["model"]).all()
@@ -83,7 +83,7 @@ def test_what_is_not_finite_never_reaches_the_sum():
     bad = np.ones((2, D))
     bad[0, 3] = np.nan
     start = State.start(np.zeros(D, np.float32))
-    with_bad = run_stages(make_stages(SETTINGS.aggregation, PLAN), result(bad), asked(), start)
+    with_bad = run_stages(make_stages(SETTINGS.aggregation, 1, PLAN), result(bad), asked(), start)
     assert with_bad.findings["reason"][AGENTS[0]] == "not finite"
     assert np.isfinite(with_bad.slots["model"]).all()
 

@@ -46,7 +46,7 @@ def scores(plan: PrivacyPlan, random: np.random.Generator, send: float = 1e3) ->
     went = np.zeros((RUNS, CANARIES))
     for run in range(RUNS):
         # A seed for each run, so that the test does not fail once in a hundred times.
-        stages = make_stages(SETTINGS, replace(plan, test_seed=run))
+        stages = make_stages(SETTINGS, 1, replace(plan, test_seed=run))
         state = State.start(np.zeros(D, np.float32))
         for number in range(1, ROUNDS + 1):
             deltas = np.zeros((len(AGENTS), D), np.float32)

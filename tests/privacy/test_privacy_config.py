@@ -71,7 +71,7 @@ def test_a_budget_that_pays_for_no_round_is_refused_in_words() -> None:
     ("text", "reason"),
     [
         ("{privacy: {level: light}}", "leave weigh out"),
-        ("{privacy: {level: light}, aggregation: {stages: [admit, rule, mean, server_step]}}", "trimmed_mean makes"),
+        ("{privacy: {level: light}, aggregation: {stages: [admit, rule, mean, server_step]}}", "caf makes"),
         (
             "{privacy: {level: light}, aggregation: {rule: mean, stages: [admit, clip, rule, mean, server_step]}}",
             "leave clip",

@@ -43,6 +43,11 @@ def test_a_share_is_never_drawn_of_held_out_households_and_apart_of_no_agents(wa
     assert some == {("house3",), ("house4",)}
 
 
+def test_a_share_is_drawn_of_those_who_have_not_opted_out(warehouse: Place) -> None:
+    found = choose(MANIFEST, warehouse, consent(share=1.0, apart=False), without={"house1", "house4"})
+    assert names(found) == ["house0", "house3"]
+
+
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
