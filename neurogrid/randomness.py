@@ -35,6 +35,8 @@ Purpose = Literal[
     "batches",
     "private batches",
     "dropout",
+    "uplink",
+    "sent places",
     "validation",
     # evaluation
     "central",

@@ -17,6 +17,7 @@ from neurogrid.config.learning import (
 )
 from neurogrid.config.section import Name, Section, Share, name_of
 from neurogrid.config.source import SourceSection
+from neurogrid.config.uplink import UplinkSection, refuse_uplink
 from neurogrid.fl.registry import RULES, RuleSpec, at_least, count
 
 
@@ -143,6 +144,7 @@ class Config(Section):
     local: LocalSection = Field(LocalSection(), description="what an agent does in a round")
     rounds: RoundsSection = Field(RoundsSection(), description="the rounds")
     aggregation: AggregationSection = Field(AggregationSection(), description="how updates are combined")
+    uplink: UplinkSection = Field(UplinkSection(), description="how updates travel from agents to the server")
     attack: AttackSection = Field(AttackSection(), description="malicious agents, for experiments")
     personal: PersonalSection = Field(
         PersonalSection(), description="what each agent makes of the run's last weights for itself"
@@ -182,6 +184,7 @@ class Config(Section):
         if "parity" in self.evaluation.comparisons and not self.personal.steps:
             raise ValueError("evaluation.comparisons parity is about personal models: personal.steps is 0")
         self._refuse_schedule(asked)
+        refuse_uplink(self.uplink, self._rules)
         if self.model.quantiles and self.local.loss != "l1":
             raise ValueError(
                 "model.quantiles are trained by the pinball loss, which is l1 for the median: local.loss "

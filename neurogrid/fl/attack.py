@@ -11,8 +11,10 @@ from typing import Literal
 import numpy as np
 
 from neurogrid.fl.order import Answer, Backend, Order, Traffic, Update
+from neurogrid.fl.payload import PayloadError
 from neurogrid.fl.registry import count
 from neurogrid.fl.update import AgentId, Vector
+from neurogrid.fl.uplink import Uplink
 from neurogrid.randomness import generator
 
 
@@ -95,10 +97,10 @@ class Attackers:
 
 
 class Attacked:
-    """A backend some of whose agents are malicious."""
+    """A backend some of whose agents are malicious; with an `uplink` they send what its codec can say."""
 
-    def __init__(self, backend: Backend, attackers: Attackers) -> None:
-        self._backend, self._attackers = backend, attackers
+    def __init__(self, backend: Backend, attackers: Attackers, uplink: Uplink | None = None) -> None:
+        self._backend, self._attackers, self._uplink = backend, attackers, uplink
         self._malicious: set[int] = set()
 
     def publish(self, version: int, weights: Vector) -> None:
@@ -120,10 +122,21 @@ class Attacked:
             if answer.order.id in self._malicious:
                 self._malicious.discard(answer.order.id)
                 if isinstance(answer, Update):
-                    delta = self._attackers.spoilt(answer.order.round, answer.order.agent, answer.delta)
-                    yield replace(answer, delta=delta)
+                    yield replace(answer, delta=self._spoilt(answer.order, answer.delta))
                     continue
             yield answer
+
+    def _spoilt(self, order: Order, sent: Vector | bytes) -> Vector | bytes:
+        if not isinstance(sent, bytes):
+            return self._attackers.spoilt(order.round, order.agent, sent)
+        if self._uplink is None:
+            return sent
+        try:
+            honest = self._uplink.received(sent)
+        except PayloadError:
+            return sent
+        spoilt = self._attackers.spoilt(order.round, order.agent, honest)
+        return self._uplink.without_memory(order.agent, order.round, spoilt)
 
     def cancel(self, order_ids: Iterable[int]) -> None:
         """See Backend."""

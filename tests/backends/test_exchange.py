@@ -105,7 +105,7 @@ REFUSED = [
     b"[]",
     b"not json",
     b"[" * 100_000,
-    HELLO.to_json().replace(b'"protocol": 2', b'"protocol": 1'),
+    HELLO.to_json().replace(b'"protocol": 3', b'"protocol": 1'),
     Hello(0, -1, "host").to_json(),
     Hello(0, 1, "x/../../services/api").to_json(),
     Hello(0, 1, "x" * 300).to_json(),
