@@ -63,13 +63,15 @@ class Uplink:
         codec: of parameters. Statistics of a model (BatchNorm's) travel as float32.
         spec: what the vector holds.
         seed: of the run.
-        memory: None where the codec needs none.
+        memory: None where agents remember nothing.
+        remember: share of what was not sent that they remember. 1 is error feedback as published.
     """
 
     codec: Codec
     spec: Spec
     seed: int
     memory: Memory | None = None
+    remember: float = 1.0
 
     @property
     def payload_bytes(self) -> int:
@@ -87,12 +89,12 @@ class Uplink:
         """
         shared = self.spec.columns("shared")
         whole = delta[shared]
-        feedback = self.memory if self.codec.feedback else None
-        if feedback and remembers:
-            whole = whole + feedback.read(agent, remembers, whole.size)
+        if self.memory and remembers:
+            whole = whole + self.memory.read(agent, remembers, whole.size)
         body = self.codec.encode(whole, self._sizes, generator(self.seed, "uplink", round_number, agent))
-        if feedback:
-            feedback.write(agent, round_number, remembers, whole - self.codec.decode(body, self._sizes))
+        if self.memory:
+            rest = np.float32(self.remember) * (whole - self.codec.decode(body, self._sizes))
+            self.memory.write(agent, round_number, remembers, rest)
         return self._packed(body, delta)
 
     def without_memory(self, agent: AgentId, round_number: int, delta: Vector) -> bytes:
@@ -111,7 +113,7 @@ class Uplink:
 
     def after_round(self, state: State, result: RoundResult, round_number: int) -> dict[str, Slot]:
         """The slots that change: what was taken was asked for in the round after that of its weights."""
-        if not self.codec.feedback:
+        if self.memory is None:
             return {}
         taken = {u.agent: round_number - result.staleness.get(u.agent, 0) for u in result.updates}
         return {MEMORY: dict(sorted({**remembered(state), **taken}.items()))}

@@ -18,9 +18,9 @@ def uplink(config: Config, run: Place, spec: Spec) -> Uplink | None:
     codec = settings.codec(config)
     if codec is None:
         return None
-    if not codec.feedback:
+    if not codec.feedback or not config.uplink.remember:
         return Uplink(codec, spec, config.seed)
-    made_of = json.dumps([run.name, config.seed, spec.size, codec.name, repr(codec)], sort_keys=True)
+    made_of = json.dumps([run.name, config.seed, spec.size, config.uplink.model_dump()], sort_keys=True)
     back = _BACK + (config.rounds.max_staleness if config.rounds.schedule == "buffered" else 0)
     memory = MemoryFiles(run / "memory", hashlib.sha256(made_of.encode()).hexdigest(), back)
-    return Uplink(codec, spec, config.seed, memory)
+    return Uplink(codec, spec, config.seed, memory, config.uplink.remember)

@@ -26,6 +26,7 @@ ELSEWHERE = {
     *("sampling.manifest", "rounds.teacher", "rounds.start_from", "local.distill_weight", "backend.kind"),
     *("backend.replace_after_s", "teacher.id", "teacher.households", "teacher.share", "teacher.apart"),
     *("teacher.device", "model.params", "uplink.share", "uplink.values"),
+    "uplink.remember",
 }
 OTHERS: dict[str, Any] = {
     "model.name": "linear",
