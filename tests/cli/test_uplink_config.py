@@ -52,6 +52,9 @@ def test_agents_keep_a_memory_only_where_they_are_to_remember(tmp_path) -> None:
     plain, remembering, other = (
         uplink(load("", [*given, f"uplink.remember={share}"]), run, SPEC) for share in (0, 0.5, 1)
     )
-    assert plain is not None and plain.memory is None
-    assert remembering is not None and remembering.remember == 0.5
-    assert other is not None and other.memory != remembering.memory
+    assert plain is not None
+    assert plain.memory is None
+    assert remembering is not None
+    assert remembering.remember == 0.5
+    assert other is not None
+    assert other.memory != remembering.memory
