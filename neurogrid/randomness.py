@@ -37,6 +37,8 @@ Purpose = Literal[
     "batches",
     "private batches",
     "dropout",
+    "uplink",
+    "sent places",
     "validation",
     "votes",
     # differential privacy: of tests, and of tasks with a secret key

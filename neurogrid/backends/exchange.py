@@ -45,11 +45,20 @@ class Exchange:
         lease_s: see Leases.
         empty_after_s: how long orders wait for a task when none is there.
         replace: called with the stream of a task that is given up, without the lock.
+        coded: whether updates travel as payloads of a codec.
     """
 
     def __init__(
-        self, n_weights: int, rows: int, lease_s: float, empty_after_s: float, replace: Callable[[Stream], None]
+        self,
+        n_weights: int,
+        rows: int,
+        lease_s: float,
+        empty_after_s: float,
+        replace: Callable[[Stream], None],
+        *,
+        coded: bool = False,
     ) -> None:
+        self._coded = coded
         self._n_weights = n_weights
         self._rows = rows
         self._lease_s = lease_s
@@ -100,13 +109,16 @@ class Exchange:
     def received(self, stream: Stream, message: Message, batch: pa.RecordBatch | None) -> None:
         """A message of a task. Raises ValueError when the task may not say this."""
         said = message.get("say")
-        found = answers(message, batch, self._n_weights, self._rows) if said == "answers" else []
+        found = answers(message, batch, self._n_weights, self._rows, coded=self._coded) if said == "answers" else []
         with self._changed:
             task = self._tasks.get(stream)
             if task is None:
                 raise ValueError("a task that was given up has come back")
             if said == "answers":
-                self._traffic["bytes_up"] += 0 if batch is None else batch.nbytes
+                if self._coded:
+                    self._traffic["bytes_up"] += sum(len(e.delta) for e in found if e.delta is not None)
+                elif batch is not None:
+                    self._traffic["bytes_up"] += batch.nbytes
                 now = time.monotonic()
                 for each in found:
                     self._take(task, each, now)

@@ -10,13 +10,14 @@ from neurogrid.fl.claims import Refusal
 from neurogrid.fl.order import LATE, Answer, Missing, Order, Scores, Traffic, Update
 from neurogrid.fl.perform import perform
 from neurogrid.fl.update import Matrix, Trainer, TrainerFactory, Vector, Worked
+from neurogrid.fl.uplink import Uplink
 
 
 class InlineBackend:
     """Carries out orders in this process, in the order in which they were submitted, while answers are asked for."""
 
-    def __init__(self, factory: TrainerFactory) -> None:
-        self._factory = factory
+    def __init__(self, factory: TrainerFactory, uplink: Uplink | None = None) -> None:
+        self._factory, self._uplink = factory, uplink
         self._trainer: Trainer | None = None
         self._weights: dict[int, Vector | Matrix] = {}
         self._open: dict[int, tuple[Order, float, float]] = {}  # with when it was submitted, and its deadline
@@ -64,7 +65,8 @@ class InlineBackend:
     def _answer(self, trainer: Trainer, order: Order, submitted: float, deadline: float) -> Answer:
         if time.perf_counter() >= deadline:
             return Missing(order, LATE)
-        done = perform(trainer, order.kind, order.agent, order.round, self._weights[order.version])
+        weights = self._weights[order.version]
+        done = perform(trainer, order.kind, order.agent, order.round, weights, self._uplink, order.remembers)
         if order.kind == "train":
             self._train_s += done.took_s
         if isinstance(done.outcome, Refusal):

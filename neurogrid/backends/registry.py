@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from neurogrid.backends.spark import ExchangeSettings
     from neurogrid.fl.order import Backend
     from neurogrid.fl.update import TrainerFactory
+    from neurogrid.fl.uplink import Uplink
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Training:
         exchange: how the driver and others exchange weights and updates.
         spark: an open session; None where the backend needs none.
         pods: on Kubernetes, what replaces executors that are lost for good.
+        uplink: how updates travel; None is as float32.
     """
 
     factory: "TrainerFactory"
@@ -35,6 +37,7 @@ class Training:
     exchange: "ExchangeSettings"
     spark: "SparkSession | None" = None
     pods: "LostPods | None" = None
+    uplink: "Uplink | None" = None
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class BackendSpec:
 def _inline() -> "Callable[[Training], Backend]":
     from neurogrid.backends.inline import InlineBackend  # noqa: PLC0415 - numpy only where agents run
 
-    return lambda training: InlineBackend(training.factory)
+    return lambda training: InlineBackend(training.factory, training.uplink)
 
 
 def _spark() -> "Callable[[Training], Backend]":
@@ -66,7 +69,9 @@ def _spark() -> "Callable[[Training], Backend]":
     def made(training: Training) -> SparkBackend:
         if training.spark is None:
             raise ValueError("the spark backend needs a session")
-        return SparkBackend(training.spark, training.factory, training.n_weights, training.exchange, training.pods)
+        return SparkBackend(
+            training.spark, training.factory, training.n_weights, training.exchange, training.pods, training.uplink
+        )
 
     return made
 

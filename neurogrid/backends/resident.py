@@ -29,6 +29,7 @@ from neurogrid.backends.wire import Hello, Message, down_schema, parse, rows_bat
 from neurogrid.fl.claims import MOST_CANDIDATES, Claims, reason
 from neurogrid.fl.perform import Done, perform
 from neurogrid.fl.update import Matrix, Trainer, TrainerFactory, Vector
+from neurogrid.fl.uplink import Uplink
 
 _LINGER_S = 0.1
 """What is finished is handed in after so long at the latest, though others could share its message."""
@@ -51,6 +52,7 @@ class Invitation:
         return_s: how long a task whose stream broke tries to come back.
         leaving: a file that is there when the executor is to leave: the task hands in what it has done, and ends.
             Empty is none.
+        uplink: how updates travel; None is as float32.
     """
 
     location: str
@@ -59,6 +61,7 @@ class Invitation:
     rows: int
     return_s: float
     leaving: str = ""
+    uplink: Uplink | None = None
 
 
 class StreamBroken(Exception):  # noqa: N818 - not an error of the user's
@@ -107,7 +110,7 @@ class TaskStream:
         self._token = token
         self._hello = hello
         self._changed = threading.Condition()
-        self._orders: deque[list[Any]] = deque()  # id, agent, kind, round, version
+        self._orders: deque[list[Any]] = deque()  # id, agent, kind, round, version, remembers
         self._dropped: set[int] = set()
         self._weights: dict[int, Vector | Matrix] = {}
         self._finished: list[tuple[int, Done | None]] = []  # None is dropped
@@ -123,7 +126,7 @@ class TaskStream:
             options = flight.FlightCallOptions(headers=[(b"authorization", f"Bearer {self._token}".encode())])
             descriptor = flight.FlightDescriptor.for_command(self._hello.to_json())
             self._writer, self._reader = self._client.do_exchange(descriptor, options)
-            self._writer.begin(up_schema(invitation.n_weights))
+            self._writer.begin(up_schema(invitation.n_weights, coded=invitation.uplink is not None))
         except BaseException:
             self._client.close()
             raise
@@ -168,14 +171,16 @@ class TaskStream:
                 self._changed.wait_for(lambda: self._orders or self._ended)
                 if self._ended:
                     break
-                number, agent, kind, round_number, version = self._orders.popleft()
+                number, agent, kind, round_number, version, remembers = self._orders.popleft()
                 weights = self._weights.get(version)
                 if number in self._dropped:
                     self._dropped.discard(number)
                     weights = None
                 # Nothing behind it: while it is trained, the driver hears what is finished, and hands us more.
                 self._ripen()
-            done = None if weights is None else perform(trainer, kind, agent, round_number, weights)
+            done = None
+            if weights is not None:
+                done = perform(trainer, kind, agent, round_number, weights, self._invitation.uplink, remembers)
             with self._changed:
                 self._finished.append((number, done))
                 self._ripen()
@@ -244,7 +249,7 @@ def _message(finished: list[tuple[int, Done | None]], n_weights: int) -> tuple[M
     """What came of orders, as one message, which says how old each answer is by now; deltas in one column."""
     now = time.perf_counter()
     answers: list[list[Any]] = []
-    deltas: list[Vector] = []
+    deltas: list[Vector | bytes] = []
     for number, done in finished:
         if done is None:
             answers.append([number, "dropped"])
@@ -263,6 +268,9 @@ def _message(finished: list[tuple[int, Done | None]], n_weights: int) -> tuple[M
     message: Message = {"say": "answers", "answers": answers}
     if not deltas:
         return message, None
+    if isinstance(deltas[0], bytes):
+        schema = up_schema(n_weights, coded=True)
+        return message, pa.RecordBatch.from_arrays([pa.array(deltas, pa.binary())], schema=schema)
     # Fresh memory for each message: gRPC may still read the last one's.
     rows = np.empty((len(deltas), n_weights), np.float32)
     for row, delta in zip(rows, deltas, strict=True):

@@ -149,10 +149,20 @@ class ExchangeServer(flight.FlightServerBase):  # type: ignore[misc]
         certificate: its names are those under which tasks reach it; None is no TLS, for the loopback interface only.
         n_weights: d.
         host: what to do with the streams.
+        coded: whether updates travel as payloads of a codec.
     """
 
-    def __init__(self, address: tuple[str, int], certificate: Certificate | None, n_weights: int, host: Host) -> None:
+    def __init__(
+        self,
+        address: tuple[str, int],
+        certificate: Certificate | None,
+        n_weights: int,
+        host: Host,
+        *,
+        coded: bool = False,
+    ) -> None:
         self._host = host
+        self._schema = up_schema(n_weights, coded=coded)
         self._n_weights = n_weights
         self._streams: set[Stream] = set()
         self._lock = threading.Lock()
@@ -187,7 +197,7 @@ class ExchangeServer(flight.FlightServerBase):  # type: ignore[misc]
             self._streams.add(stream)
         try:
             stream.hello = Hello.from_json(descriptor.command)
-            if self._closing or reader.schema != up_schema(self._n_weights):
+            if self._closing or reader.schema != self._schema:
                 raise ValueError("another schema")
             stream.greeted = True
             self._host.arrived(stream)

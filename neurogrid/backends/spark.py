@@ -32,6 +32,7 @@ from neurogrid.backends.server import ExchangeServer, Stream
 from neurogrid.errors import RunError, UsageError
 from neurogrid.fl.order import Answer, Order, Traffic
 from neurogrid.fl.update import Matrix, TrainerFactory, Vector
+from neurogrid.fl.uplink import Uplink
 from neurogrid.plural import plural
 
 _LOOKS = 6  # within lost_after_s
@@ -80,6 +81,7 @@ class SparkBackend:
         n_weights: d.
         settings: how driver and tasks work together.
         pods: on Kubernetes, what replaces executors that are lost for good.
+        uplink: how updates travel; None is as float32.
     """
 
     def __init__(
@@ -89,7 +91,9 @@ class SparkBackend:
         n_weights: int,
         settings: ExchangeSettings,
         pods: LostPods | None = None,
+        uplink: Uplink | None = None,
     ) -> None:
+        self._uplink = uplink
         self._context = spark.sparkContext
         self._factory = factory
         self._n_weights = n_weights
@@ -115,7 +119,14 @@ class SparkBackend:
         tasks = self._tasks()
         self._closing.clear()
         rows = int(max(1, min(_MAX_ROWS, settings.batch_bytes // (4 * self._n_weights))))
-        exchange = Exchange(self._n_weights, rows, settings.lost_after_s, settings.join_timeout_s, self._replace)
+        exchange = Exchange(
+            self._n_weights,
+            rows,
+            settings.lost_after_s,
+            settings.join_timeout_s,
+            self._replace,
+            coded=self._uplink is not None,
+        )
         self._exchange = exchange
         try:
             self._server, invitation = self._listen(exchange, rows)
@@ -203,7 +214,9 @@ class SparkBackend:
         encrypted = settings.loopback_tls or not (local and bind == "127.0.0.1")
         certificate = certificate_for([host, "127.0.0.1", "localhost"]) if encrypted else None
         watched = _Watched(exchange, self._streams, self._pods)
-        server = ExchangeServer((bind, settings.port), certificate, self._n_weights, watched)
+        server = ExchangeServer(
+            (bind, settings.port), certificate, self._n_weights, watched, coded=self._uplink is not None
+        )
         return server, Invitation(
             location=f"{'grpc+tls' if encrypted else 'grpc'}://{host}:{server.port}",
             certificate=certificate.pem if certificate else None,
@@ -211,6 +224,7 @@ class SparkBackend:
             rows=rows,
             return_s=settings.join_timeout_s,
             leaving="" if self._pods is None else LEAVING,
+            uplink=self._uplink,
         )
 
     def _watch(self, exchange: Exchange, server: ExchangeServer) -> None:

@@ -10,12 +10,12 @@ Driver to task, schema {weights: fixed_size_list<float32>[d]}:
     {"do": "publish", "version", "keep": [version, ...]}
                         a batch of one row, the weights of this version, or of one for each candidate to vote on;
                         forget all others that are not to be kept
-    {"do": "work", "orders": [[id, agent, kind, round, version], ...]}
+    {"do": "work", "orders": [[id, agent, kind, round, version, remembers], ...]}
                         carry these out, in this order, after those before
     {"do": "drop", "orders": [id, ...]}    nobody needs these any more: leave them out, and say so
     {"do": "stop"}      end the task, the training is over
 
-Task to driver, schema {delta: fixed_size_list<float32>[d]}:
+Task to driver, schema {delta: fixed_size_list<float32>[d]}, or {payload: binary} where updates travel in a codec:
 
     {"say": "ready"}    the trainer is made, work may come
     {"say": "unfit", "reason"}  the trainer cannot be made here
@@ -29,7 +29,7 @@ Task to driver, schema {delta: fixed_size_list<float32>[d]}:
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,7 +88,7 @@ class Said:
 
     order_id: int
     outcome: Claims | Refusal | None
-    delta: Vector | None = None
+    delta: Vector | bytes | None = None
     took_s: float = 0.0
     age_s: float = 0.0
     held: bool = False
@@ -113,8 +113,10 @@ def down_schema(n_weights: int) -> pa.Schema:
     return pa.schema([("weights", pa.list_(pa.float32(), n_weights))])
 
 
-def up_schema(n_weights: int) -> pa.Schema:
+def up_schema(n_weights: int, *, coded: bool = False) -> pa.Schema:
     """Schema of what a task sends."""
+    if coded:
+        return pa.schema([("payload", pa.binary())])
     return pa.schema([("delta", pa.list_(pa.float32(), n_weights))])
 
 
@@ -144,17 +146,32 @@ def rows_of(batch: pa.RecordBatch | None, n_weights: int, most: int) -> Matrix:
     return flat.reshape(len(column), n_weights)
 
 
+def payloads_of(batch: pa.RecordBatch | None, most: int) -> list[bytes]:
+    """Inverse of a batch of payloads: at most `most` of them, whatever is in them. Raises ValueError on any other."""
+    if batch is None:
+        return []
+    if batch.num_columns != 1 or not 0 <= batch.num_rows <= most:
+        raise ValueError(f"a batch of {batch.num_rows} rows, at most {most} are taken")
+    batch.validate(full=True)
+    column = batch.column(0)
+    if column.null_count or not pa.types.is_binary(column.type):
+        raise ValueError("payloads with nulls or of another type")
+    return [value.as_py() for value in column]
+
+
 def work(orders: Iterable[Order], serials: Mapping[int, int]) -> Message:
     """The message that hands out orders; `serials` says what versions are called on the wire."""
-    return {"do": "work", "orders": [[o.id, o.agent, o.kind, o.round, serials[o.version]] for o in orders]}
+    return {"do": "work", "orders": [[o.id, o.agent, o.kind, o.round, serials[o.version], o.remembers] for o in orders]}
 
 
-def answers(message: Mapping[str, Any], batch: pa.RecordBatch | None, n_weights: int, most: int) -> list[Said]:
+def answers(
+    message: Mapping[str, Any], batch: pa.RecordBatch | None, n_weights: int, most: int, *, coded: bool = False
+) -> list[Said]:
     """What a message of answers says, at most `most` of them. Raises ValueError when it is not one, as a whole."""
     raw = message.get("answers")
     if not isinstance(raw, list) or len(raw) > most:
         raise ValueError(f"answers that are not a list of at most {most}")
-    rows = iter(rows_of(batch, n_weights, most))
+    rows: Iterator[Any] = iter(payloads_of(batch, most) if coded else rows_of(batch, n_weights, most))
     said = [_said(item, rows) for item in raw]
     if next(rows, None) is not None:
         raise ValueError("a batch of more rows than agents that trained")

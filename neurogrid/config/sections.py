@@ -20,6 +20,7 @@ from neurogrid.config.section import Name, Section, Share, name_of
 from neurogrid.config.source import SourceSection
 from neurogrid.config.steps import refuse_steps
 from neurogrid.config.trust import refuse_trust
+from neurogrid.config.uplink import UplinkSection, refuse_uplink
 from neurogrid.fl.registry import RULES, RuleSpec, at_least, count
 
 
@@ -147,6 +148,7 @@ class Config(Section):
     rounds: RoundsSection = Field(RoundsSection(), description="the rounds")
     aggregation: AggregationSection = Field(AggregationSection(), description="how updates are combined")
     privacy: PrivacySection = Field(PrivacySection(), description="differential privacy of the run's weights")
+    uplink: UplinkSection = Field(UplinkSection(), description="how updates travel from agents to the server")
     attack: AttackSection = Field(AttackSection(), description="malicious agents, for experiments")
     personal: PersonalSection = Field(
         PersonalSection(), description="what each agent makes of the run's last weights for itself"
@@ -188,6 +190,7 @@ class Config(Section):
         self._refuse_schedule(asked)
         refuse_trust(self)
         refuse_impossible(self)
+        refuse_uplink(self.uplink, self._rules)
         if self.model.quantiles and self.local.loss != "l1":
             raise ValueError(
                 "model.quantiles are trained by the pinball loss, which is l1 for the median: local.loss "

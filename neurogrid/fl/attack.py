@@ -12,8 +12,10 @@ import numpy as np
 
 from neurogrid.fl.claims import MOST_FIGURE
 from neurogrid.fl.order import Answer, Backend, Order, Scores, Traffic, Update
+from neurogrid.fl.payload import PayloadError
 from neurogrid.fl.registry import count
 from neurogrid.fl.update import AgentId, Matrix, Vector
+from neurogrid.fl.uplink import Uplink
 from neurogrid.randomness import generator
 
 
@@ -99,10 +101,13 @@ class Attackers:
 
 
 class Attacked:
-    """A backend some of whose agents are malicious: they send spoilt updates, and vote for what is worst."""
+    """A backend some of whose agents are malicious: they send spoilt updates, and vote for what is worst.
 
-    def __init__(self, backend: Backend, attackers: Attackers) -> None:
-        self._backend, self._attackers = backend, attackers
+    With an `uplink` they send what its codec can say.
+    """
+
+    def __init__(self, backend: Backend, attackers: Attackers, uplink: Uplink | None = None) -> None:
+        self._backend, self._attackers, self._uplink = backend, attackers, uplink
         self._malicious: set[int] = set()
         self._drawn: dict[AgentId, bool] = {}  # of the last who were asked to train together
 
@@ -128,14 +133,25 @@ class Attacked:
             if answer.order.id in self._malicious:
                 self._malicious.discard(answer.order.id)
                 if isinstance(answer, Update):
-                    delta = self._attackers.spoilt(answer.order.round, answer.order.agent, answer.delta)
-                    yield replace(answer, delta=delta)
+                    yield replace(answer, delta=self._spoilt(answer.order, answer.delta))
                     continue
                 if isinstance(answer, Scores):
                     turned = tuple(-min(loss, MOST_FIGURE) for loss in answer.claims.losses)
                     yield replace(answer, claims=replace(answer.claims, losses=turned))
                     continue
             yield answer
+
+    def _spoilt(self, order: Order, sent: Vector | bytes) -> Vector | bytes:
+        if not isinstance(sent, bytes):
+            return self._attackers.spoilt(order.round, order.agent, sent)
+        if self._uplink is None:
+            return sent
+        try:
+            honest = self._uplink.received(sent)
+        except PayloadError:
+            return sent
+        spoilt = self._attackers.spoilt(order.round, order.agent, honest)
+        return self._uplink.without_memory(order.agent, order.round, spoilt)
 
     def cancel(self, order_ids: Iterable[int]) -> None:
         """See Backend."""

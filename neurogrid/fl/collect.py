@@ -10,9 +10,11 @@ import numpy as np
 from neurogrid.fl.aggregate import length
 from neurogrid.fl.claims import Claims
 from neurogrid.fl.order import LATE, LOST, Answer, Backend, Missing, Order, Scores, Update, orders
+from neurogrid.fl.payload import PayloadError
 from neurogrid.fl.stages import refusal
 from neurogrid.fl.update import AgentId, Matrix, Phases, RoundPlan, RoundResult, Vector, Worked
 from neurogrid.fl.update import Update as AgentUpdate
+from neurogrid.fl.uplink import Uplink
 
 
 class Rows:
@@ -34,8 +36,8 @@ class Inbox:
     While one of them is waited for, what comes for others is kept; what comes for nobody is dropped.
     """
 
-    def __init__(self, backend: Backend) -> None:
-        self.backend = backend
+    def __init__(self, backend: Backend, uplink: Uplink | None = None) -> None:
+        self.backend, self.uplink = backend, uplink
         self._open: set[int] = set()
         self._kept: dict[int, Answer] = {}
 
@@ -81,9 +83,11 @@ class Inbox:
                     return
             elif number in self._open:
                 # A delta is the backend's memory, and readable only until the next answer.
-                self._kept[number] = (
-                    replace(answer, delta=answer.delta.copy()) if isinstance(answer, Update) else answer
-                )
+                self._kept[number] = _own(answer) if isinstance(answer, Update) else answer
+
+
+def _own(update: Update) -> Update:
+    return update if isinstance(update.delta, bytes) else replace(update, delta=update.delta.copy())
 
 
 def run_round(inbox: Inbox, plan: RoundPlan, rows: Rows) -> RoundResult:
@@ -92,7 +96,7 @@ def run_round(inbox: Inbox, plan: RoundPlan, rows: Rows) -> RoundResult:
     Raises:
         RunError: nobody is left to train them.
     """
-    asked = orders(plan.asked, "train", plan.round, plan.round - 1, plan.attempts)
+    asked = orders(plan.asked, "train", plan.round, plan.round - 1, plan.attempts, plan.remembers)
     result = gather(inbox, plan, asked, {}, rows)
     inbox.cancel(asked)
     answered = {update.agent for update in result.updates}
@@ -127,9 +131,14 @@ def gather(
     for answer in inbox.answers((*waiting, *new)):
         agent = answer.order.agent
         if isinstance(answer, Update):
-            np.copyto(deltas[place[agent]], answer.delta)
+            row = deltas[place[agent]]
+            try:
+                np.copyto(row, decoded(answer.delta, inbox.uplink))
+            except PayloadError as error:
+                missing[agent] = f"wrong shape: {error}"
+                continue
             came[place[agent]] = answer
-            fit += plan.closes_at is not None and _is_fit(answer)
+            fit += plan.closes_at is not None and _is_fit(answer, row)
             if fit == plan.closes_at:
                 break
         elif isinstance(answer, Missing):
@@ -138,12 +147,12 @@ def gather(
                 risky.add(agent)
     updates = []
     worked: dict[AgentId, Worked] = {}
-    for row, index in enumerate(sorted(came)):
-        if row != index:  # somebody before it is missing: close the gap
-            deltas[row] = deltas[index]
+    for number, index in enumerate(sorted(came)):
+        if number != index:  # somebody before it is missing: close the gap
+            deltas[number] = deltas[index]
         answer = came[index]
         agent, claims = answer.order.agent, answer.claims
-        updates.append(AgentUpdate(agent, deltas[row], claims.windows, claims.metrics))
+        updates.append(AgentUpdate(agent, deltas[number], claims.windows, claims.metrics))
         worked[agent] = answer.worked
         if answer.order in waiting:  # seconds into this round, not into the one in which it was asked
             into_s = waiting[answer.order] - began
@@ -167,10 +176,21 @@ def gather(
     )
 
 
-def _is_fit(update: Update) -> bool:
+def decoded(sent: Vector | bytes, uplink: Uplink | None) -> Vector:
+    """(d,) float32 of what an agent sent; raises PayloadError where that is not what was asked for."""
+    if uplink is not None:
+        if not isinstance(sent, bytes):
+            raise PayloadError(f"an update without the codec {uplink.codec.name}")
+        return uplink.received(sent)
+    if isinstance(sent, bytes):
+        raise PayloadError("a payload where float32 was asked for")
+    return sent
+
+
+def _is_fit(update: Update, delta: Vector) -> bool:
     """Whether the first stage will admit it: a round does not close on what no rule will see."""
     with np.errstate(over="ignore", invalid="ignore"):
-        return not refusal(update.claims.windows, np.array([length(update.delta)]))
+        return not refusal(update.claims.windows, np.array([length(delta)]))
 
 
 def score(

@@ -30,6 +30,8 @@ class Order:
         version: of the published weights.
         attempt: 1 for an agent that took down or held up its task in the last round it was in: it is tried after all
             others, alone and once.
+        remembers: the last round of which the server took its update, where agents remember what they did not send
+            (see uplink.py); 0 is none.
     """
 
     id: int
@@ -38,13 +40,20 @@ class Order:
     round: int
     version: int
     attempt: int = 0
+    remembers: int = 0
 
 
 def orders(
-    agents: Iterable[AgentId], kind: Kind, round_number: int, version: int, attempts: Mapping[AgentId, int]
+    agents: Iterable[AgentId],
+    kind: Kind,
+    round_number: int,
+    version: int,
+    attempts: Mapping[AgentId, int],
+    remembers: Mapping[AgentId, int] | None = None,
 ) -> tuple[Order, ...]:
     """One order an agent, with new ids."""
-    return tuple(Order(next(_IDS), a, kind, round_number, version, attempts.get(a, 0)) for a in agents)
+    known = remembers or {}
+    return tuple(Order(next(_IDS), a, kind, round_number, version, attempts.get(a, 0), known.get(a, 0)) for a in agents)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +62,13 @@ class Update:
 
     Attributes:
         order: the order.
-        delta: (d,) float32, readable until the next answer is asked for.
+        delta: (d,) float32, readable until the next answer is asked for; or the payload of a codec, see payload.py.
         claims: what the agent says of its training.
         worked: where and when.
     """
 
     order: Order
-    delta: Vector
+    delta: Vector | bytes
     claims: Claims
     worked: Worked
 

@@ -8,6 +8,7 @@ import numpy as np
 from neurogrid.fl.claims import Claims, Refusal, ballot, claims, reason
 from neurogrid.fl.order import Kind
 from neurogrid.fl.update import Adapting, AgentId, Matrix, Trainer, Update, Vector, Voting
+from neurogrid.fl.uplink import Uplink
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,14 +16,14 @@ class Done:
     """What came of an order, and how long it took.
 
     Attributes:
-        delta: (d,) float32 of an agent that trained; None of one that scored, or failed.
+        delta: (d,) float32 of an agent that trained, or its payload; None of one that scored, or failed.
         outcome: what the agent claims, or why there is no answer.
         held: whether its shard is in memory now.
         retry: whether somebody else should try.
         took_s, ended_s: how long it took and when it ended, by time.perf_counter.
     """
 
-    delta: Vector | None
+    delta: Vector | bytes | None
     outcome: Claims | Refusal
     held: bool
     retry: bool
@@ -30,16 +31,31 @@ class Done:
     ended_s: float
 
 
-def perform(trainer: Trainer, kind: Kind, agent: AgentId, round_number: int, weights: Vector | Matrix) -> Done:
-    """Trains, scores, votes or adapts; whatever the agent's code raises or returns is an answer."""
+def perform(
+    trainer: Trainer,
+    kind: Kind,
+    agent: AgentId,
+    round_number: int,
+    weights: Vector | Matrix,
+    uplink: Uplink | None = None,
+    remembers: int = 0,
+) -> Done:
+    """Trains, scores, votes or adapts; whatever the agent's code raises or returns is an answer.
+
+    Where there is an `uplink`, an update is what it makes of it; `remembers` is that of the order.
+    """
     began = time.perf_counter()
-    delta, held, retry = None, False, False
+    delta: Vector | bytes | None = None
+    held = retry = False
     outcome: Claims | Refusal
     try:
         if kind == "train":
             update = trainer.train(agent, round_number, weights)
             outcome = _refused(update, agent, weights.size) or claims(update.windows, update.metrics)
-            delta = update.delta if isinstance(outcome, Claims) else None
+            if uplink and isinstance(outcome, Claims) and not np.isfinite(update.delta).all():
+                outcome = Refusal("failed: the update is not finite, so no codec can hold it")
+            if isinstance(outcome, Claims):
+                delta = uplink.send(agent, round_number, remembers, update.delta) if uplink else update.delta
         elif kind == "vote":
             outcome = ballot(list(_voting(trainer).vote(agent, round_number, np.atleast_2d(weights))))
         else:

@@ -37,6 +37,7 @@ from neurogrid.fl.stages import Asked, Batch, Stage
 from neurogrid.fl.state import State
 from neurogrid.fl.trust import Always
 from neurogrid.fl.update import AgentId, Vector
+from neurogrid.fl.uplink import Uplink
 from neurogrid.fl.void import VoidRoundsError
 from neurogrid.randomness import generator
 
@@ -70,6 +71,7 @@ class Federation:
         spec: what the model's vector holds.
         start: (d,) the weights before round 1, from which drift is measured.
         seed: of everything drawn in the run.
+        uplink: how updates travel; None is as float32.
     """
 
     agents: tuple[AgentId, ...]
@@ -77,6 +79,7 @@ class Federation:
     spec: Spec
     start: Vector
     seed: int
+    uplink: Uplink | None = None
 
 
 class Observer(Protocol):
@@ -126,7 +129,7 @@ def _prepared(
         select = make_select(settings.select, federation.seed, settings.aggregation.byzantine_share)
     if settings.aggregation.trusted:
         select = Always(select, settings.aggregation.trusted)
-    inbox = Inbox(backend)
+    inbox = Inbox(backend, federation.uplink)
     pool = Pool(
         federation.agents, settings.agents_per_round, settings.timeout_s, select, federation.spec.columns("buffer")
     )
@@ -259,6 +262,7 @@ def _one_round(state: State, run: "_Run") -> tuple[State, Round]:
             "progress": progress.to_json(),
             "lost/agents": lost.after_round(state.json("lost/agents"), result, number),
             **run.select.after_round(state, agents, asked.among),
+            **(federation.uplink.after_round(state, result, number) if federation.uplink else {}),
         }
     )
     reports: dict[str, Figures] = {
@@ -266,6 +270,7 @@ def _one_round(state: State, run: "_Run") -> tuple[State, Round]:
         **roster.report(state),
         **gathered.reports,
         "exchange": exchange_report(result),
+        **({"uplink": {"update_bytes": federation.uplink.payload_bytes}} if federation.uplink else {}),
         **outcome.reports,
         "server": {"aggregate_s": aggregated - returned, "evaluate_s": ended - aggregated},
         "audit": audit_report(agents),

@@ -27,6 +27,7 @@ from neurogrid.fl.registry import at_least
 from neurogrid.fl.select import Select
 from neurogrid.fl.state import Slot, State
 from neurogrid.fl.update import AgentId, RoundPlan, RoundResult
+from neurogrid.fl.uplink import remembered
 
 FLIGHT, VERSIONS = "schedule/flight", "schedule/versions"
 
@@ -118,6 +119,7 @@ class Sync:
             attempts=lost.attempts(before),
             left_alone=lost.left_alone(before, number),
             closes_at=None if self._quorum >= 1 else at_least(self._quorum, len(agents)),
+            remembers=remembered(state),
         )
         result = run_round(self._inbox, plan, self._rows)
         reports = {"select": chosen.figures} if chosen.figures else {}
@@ -157,7 +159,7 @@ class Buffered:
         chosen = self._pool.select.choose(free, max(0, self._pool.at_work - len(going_on)), state)
         plan = self._plan(state, {*flight, *chosen.agents}, chosen.agents, stale)
         asked = [agent for agent in plan.asked if agent not in flight]
-        new = orders(asked, "train", plan.round, state.round, plan.attempts)
+        new = orders(asked, "train", plan.round, state.round, plan.attempts, remembered(state))
         now = time.perf_counter()
         result = gather(self._inbox, plan, new, dict(self._open.values()), self._rows)
         self._rebase(result, state)
@@ -203,7 +205,7 @@ class Buffered:
         for row, version in enumerate(_flight(state)["versions"]):
             own = [agent for agent in self._pool.everyone if agents.get(agent) == version]
             if own:
-                asked = orders(own, "train", version + 1, version, attempts)
+                asked = orders(own, "train", version + 1, version, attempts, remembered(state))
                 self._inbox.backend.publish(version, state.array(VERSIONS)[row])
                 self._open |= {order.agent: (order, time.perf_counter()) for order in asked}
                 self._inbox.submit(asked, self._pool.timeout_s)

@@ -48,6 +48,7 @@ class RoundPlan:
         left_alone: agents that are not asked, and missing as lost ones are.
         closes_at: so many usable updates close the round; None waits for all that are asked.
         missing: agents from whom no answer is taken any more, each with the reason.
+        remembers: see `Order.remembers`.
     """
 
     round: int
@@ -58,6 +59,7 @@ class RoundPlan:
     left_alone: frozenset[AgentId] = frozenset()
     closes_at: int | None = None
     missing: Mapping[AgentId, str] = field(default_factory=dict)
+    remembers: Mapping[AgentId, int] = field(default_factory=dict)
 
     @property
     def asked(self) -> tuple[AgentId, ...]:

@@ -25,6 +25,7 @@ from neurogrid.ledger import read_final, read_weights
 from neurogrid.ledger.records import read_end, read_genesis, refuse_begun, refuse_ended
 from neurogrid.pipeline import earlier, privacy, runs, settings, teachers
 from neurogrid.pipeline.earlier import Earlier
+from neurogrid.pipeline.uplinks import uplink
 from neurogrid.plural import plural
 from neurogrid.storage import Place, place
 from neurogrid.teacher.store import Teacher
@@ -179,6 +180,7 @@ def _train_plan(config: Config, manifest: Manifest, run: Place, start_run: Earli
     rounds = replace(rounds, aggregation=replace(rounds.aggregation, trusted=trusted))
     teacher = teachers.find(config, manifest)
     agents, attack = tuple(agent.agent_id for agent in manifest.agents), settings.attack(config)
+    holds = spec(training)
     return TrainPlan(
         run=run,
         config_yaml=to_yaml(config),
@@ -188,9 +190,10 @@ def _train_plan(config: Config, manifest: Manifest, run: Place, start_run: Earli
         federation=Federation(
             agents=agents,
             districts={agent.agent_id: agent.district for agent in manifest.agents},
-            spec=spec(training),
+            spec=holds,
             start=start_run.weights if start_run else teachers.start(teacher, training),
             seed=config.seed,
+            uplink=uplink(config, run, holds),
         ),
         factory=AgentTrainerFactory(
             warehouse, manifest, training, teachers.distillation(config, teacher), personal_files(config, run)

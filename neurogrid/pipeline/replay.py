@@ -1,7 +1,7 @@
 """A run made again from its records: the same weights must come of its own config, start, manifest and answers."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from neurogrid.backends.inline import InlineBackend
 from neurogrid.data.manifest import Manifest
@@ -11,6 +11,7 @@ from neurogrid.fl.order import Backend
 from neurogrid.fl.record import Round
 from neurogrid.fl.replay import ReplayDiffersError, Replayed, remake
 from neurogrid.fl.state import State
+from neurogrid.fl.uplink import MemoryHere
 from neurogrid.ledger.chain import Record, sha256
 from neurogrid.ledger.made_with import breaks, differences, made_with, newest
 from neurogrid.ledger.recorded import read_recorded
@@ -45,12 +46,15 @@ def replay(plan: TrainPlan, moved: Moved) -> int:
     _refuse_other_software(plan.run, records)
     _refuse_other_readings(plan.warehouse, plan.manifest)
     recorded = read_recorded(plan.run, records)
-    backend: Backend = Replayed(InlineBackend(plan.factory), recorded)
+    federation = plan.federation
+    if federation.uplink and federation.uplink.memory:  # a replay begins with the first round, and writes nothing
+        federation = replace(federation, uplink=replace(federation.uplink, memory=MemoryHere()))
+    backend: Backend = Replayed(InlineBackend(plan.factory, federation.uplink), recorded)
     if plan.attackers:
-        backend = Attacked(backend, plan.attackers)
+        backend = Attacked(backend, plan.attackers, federation.uplink)
     try:
         with backend:
-            remake(backend, plan.federation, plan.rounds, recorded, [_Moved(moved, len(recorded))])
+            remake(backend, federation, plan.rounds, recorded, [_Moved(moved, len(recorded))])
     except ReplayDiffersError as error:
         raise RunError(
             f"run {plan.run.name} cannot be made again from its records",

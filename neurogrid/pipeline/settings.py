@@ -8,6 +8,7 @@ from neurogrid.config import Config
 from neurogrid.data.sampling import SamplingSettings
 from neurogrid.fl.attack import AttackSettings
 from neurogrid.fl.clip import ClipSettings
+from neurogrid.fl.codecs import Codec, Quantised, RandK, Sign, TopK
 from neurogrid.fl.local import LocalSettings
 from neurogrid.fl.pipeline import AggregationSettings
 from neurogrid.fl.rounds import RoundSettings
@@ -98,6 +99,22 @@ def rounds(config: Config) -> RoundSettings:
         select=SelectSettings(section.select, section.select_floor),
         schedule=ScheduleSettings(section.schedule, section.quorum, section.buffer, section.max_staleness),
     )
+
+
+def codec(config: Config) -> Codec | None:
+    """How updates travel; None is as float32."""
+    section = config.uplink
+    match section.codec:
+        case "f32":
+            return None
+        case "q8":
+            return Quantised()
+        case "sign":
+            return Sign()
+        case "topk":
+            return TopK(section.share, section.values)
+        case "randk":
+            return RandK(section.share, section.values)
 
 
 def attack(config: Config) -> AttackSettings | None:

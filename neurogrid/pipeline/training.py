@@ -98,9 +98,10 @@ def train(
 
 
 def _backend(plan: TrainPlan, spark: SparkSession | None, pods: LostPods | None) -> Backend:
-    made_for = Training(plan.factory, plan.federation.spec.size, plan.exchange, spark, pods)
+    uplink = plan.federation.uplink
+    made_for = Training(plan.factory, plan.federation.spec.size, plan.exchange, spark, pods, uplink)
     backend = plan.backend.load()(made_for)
-    return Attacked(backend, plan.attackers) if plan.attackers else backend
+    return Attacked(backend, plan.attackers, uplink) if plan.attackers else backend
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,8 @@ class ScriptedDriver(flight.FlightServerBase):
         writer.write_with_metadata(
             rows_batch(np.ones((1, D), np.float32), down_schema(D)), json.dumps(publish).encode()
         )
-        orders = [[0, "A", "train", 1, 1], [1, "B", "train", 1, 1], [2, "C", "train", 1, 1], [3, "E", "train", 1, 0]]
+        agents = (("A", 1), ("B", 1), ("C", 1), ("E", 0))
+        orders = [[i, agent, "train", 1, version, 0] for i, (agent, version) in enumerate(agents)]
         writer.write_metadata(json.dumps({"do": "work", "orders": orders}).encode())
         while sum(count for count, _ in self.handed_in) < 3:
             chunk = reader.read_chunk()

@@ -14,6 +14,7 @@ SECTIONS = (
     "local",
     "rounds",
     "aggregation",
+    "uplink",
     "attack",
     "backend",
     "teacher",
@@ -25,6 +26,7 @@ ELSEWHERE = {
     *("sampling.manifest", "rounds.teacher", "rounds.start_from", "local.distill_weight", "backend.kind"),
     *("backend.replace_after_s", "teacher.id", "teacher.households", "teacher.share", "teacher.apart"),
     *("teacher.device", "model.params", "aggregation.trusted_households"),
+    *("uplink.share", "uplink.values", "uplink.remember"),
 }
 OTHERS: dict[str, Any] = {
     "model.name": "linear",
@@ -32,6 +34,7 @@ OTHERS: dict[str, Any] = {
     "aggregation.rule": "krum",
     "aggregation.stages": ["admit", "weigh", "rule", "mean", "server_step"],
     "attack.kind": "scale",
+    "uplink.codec": "q8",
     "backend.driver_host": "here",
     "backend.bind_address": "0.0.0.0",
     "evaluation.comparisons": ["alone"],
@@ -61,6 +64,7 @@ def resolved(config: Config) -> list[Any]:
         *(make(config) for make in made),
         settings.evaluation(config),
         settings.personal(config),
+        settings.codec(config),
         settings.teacher(config, "cpu"),
     ]
 

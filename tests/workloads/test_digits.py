@@ -9,10 +9,14 @@ from digits import AGENTS, OWN_NAMES, ROUNDS, SEED, Digits, accuracy, new_model,
 from neurogrid.backends.inline import InlineBackend
 from neurogrid.backends.spark import SparkBackend
 from neurogrid.fl.clip import ClipSettings
+from neurogrid.fl.codecs import TopK
 from neurogrid.fl.pipeline import AggregationSettings
 from neurogrid.fl.rounds import Federation, RoundSettings, federate
 from neurogrid.fl.state import State
+from neurogrid.fl.uplink import Uplink
 from neurogrid.fl.weights import flatten, spec_of
+from neurogrid.storage import place
+from neurogrid.workloads.memory_files import MemoryFiles
 
 MODEL = new_model()
 SPEC = spec_of(MODEL)
@@ -36,7 +40,7 @@ def folder(tmp_path_factory):
     return folder
 
 
-def run(backend, federation=FEDERATION):
+def run(backend, federation=FEDERATION, settings=SETTINGS):
     records = []
 
     class Watch:
@@ -44,7 +48,7 @@ def run(backend, federation=FEDERATION):
             records.append(record)
 
     with backend:
-        finish = federate(State.start(federation.start), federation, SETTINGS, backend, [Watch()])
+        finish = federate(State.start(federation.start), federation, settings, backend, [Watch()])
     return finish.state.weights, records
 
 
@@ -76,6 +80,31 @@ def test_digits_have_the_same_bits_on_spark_whatever_the_number_of_tasks_and_whi
     assert [[(a.agent_id, a.reason, a.norm, a.train_loss) for a in r.agents] for r in records] == [
         [(a.agent_id, a.reason, a.norm, a.train_loss) for a in r.agents] for r in inline[1]
     ]
+
+
+@pytest.mark.slow
+def test_what_agents_remember_has_the_same_bits_on_spark_though_a_task_is_killed(
+    spark, exchange, folder, inline, tmp_path
+):
+    settings = replace(SETTINGS, aggregation=replace(SETTINGS.aggregation, rule="mean"))
+    found = []
+    for name in ("inline", "spark"):
+        uplink = Uplink(TopK(0.1), SPEC, 1, MemoryFiles(place(str(tmp_path / name)), "s", 4))
+        backend = InlineBackend(Digits(folder), uplink)
+        if name == "spark":
+            trainers = Digits(folder, tmp_path / "killed")
+            backend = SparkBackend(spark, trainers, SPEC.size, replace(exchange, tasks=2), uplink=uplink)
+        weights, records = run(backend, replace(FEDERATION, uplink=uplink), settings)
+        found.append((weights.tobytes(), [[(a.agent_id, a.reason, a.norm) for a in r.agents] for r in records]))
+    assert (tmp_path / "killed").exists()
+    assert found[0] == found[1]
+    # Bytes on record are those of payloads, and of updates that were sent twice.
+    for record in records:
+        each = record.reports["uplink"]["update_bytes"]
+        sent = record.reports["exchange"]["bytes_up"]
+        assert sent % each == 0
+        assert sent >= each * sum(a.answered for a in record.agents)
+    assert accuracy(weights, folder) > 0.8
 
 
 @pytest.mark.slow
