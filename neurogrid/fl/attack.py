@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from neurogrid.fl.collusion import COLLUSIONS
 from neurogrid.fl.order import Answer, Backend, Order, Traffic, Update
 from neurogrid.fl.registry import count
 from neurogrid.fl.update import AgentId, Vector
@@ -21,7 +22,7 @@ class AttackSettings:
     """Who attacks, and how.
 
     Attributes:
-        kind: of ATTACKS, or `none`.
+        kind: of ATTACKS or COLLUSIONS, or `none`.
         fraction: share of agents that are malicious.
         placement: `fixed` makes the same agents malicious throughout; since a round draws some of all agents, their
             number in a round varies. `per_round` draws that share of each round's agents anew: always as many; so all
@@ -100,6 +101,10 @@ class Attacked:
     def __init__(self, backend: Backend, attackers: Attackers) -> None:
         self._backend, self._attackers = backend, attackers
         self._malicious: set[int] = set()
+        self._colluding = attackers.settings.kind in COLLUSIONS
+        self._open: set[int] = set()
+        self._seen: dict[AgentId, Vector] = {}
+        self._held: list[Update] = []
 
     def publish(self, version: int, weights: Vector) -> None:
         """See Backend."""
@@ -112,10 +117,15 @@ class Attacked:
             asked = tuple(order.agent for order in training)
             malicious = self._attackers.malicious(training[0].round, asked)
             self._malicious |= {order.id for order in training if malicious[order.agent]}
+            if self._colluding:
+                self._open, self._seen, self._held = {order.id for order in training}, {}, []
         self._backend.submit(orders, deadline_s)
 
     def answers(self, until_s: float) -> Iterator[Answer]:
-        """See Backend."""
+        """See Backend. Those who collude answer when all others of their round have."""
+        if self._colluding:
+            yield from self._together(until_s)
+            return
         for answer in self._backend.answers(until_s):
             if answer.order.id in self._malicious:
                 self._malicious.discard(answer.order.id)
@@ -125,8 +135,37 @@ class Attacked:
                     continue
             yield answer
 
+    def _together(self, until_s: float) -> Iterator[Answer]:
+        yield from self._sent()
+        for answer in self._backend.answers(until_s):
+            self._open.discard(answer.order.id)
+            malicious = answer.order.id in self._malicious
+            self._malicious.discard(answer.order.id)
+            if isinstance(answer, Update) and malicious:
+                self._held.append(replace(answer, delta=answer.delta.copy()))
+            else:
+                if isinstance(answer, Update) and np.isfinite(answer.delta).all():
+                    self._seen[answer.order.agent] = answer.delta.copy()
+                yield answer
+            yield from self._sent()
+
+    def _sent(self) -> Iterator[Update]:
+        """What attackers send, once nobody of the round is waited for. Sums are in the order of names."""
+        if self._open or not self._held:
+            return
+        held, self._held = self._held, []
+        honest = [self._seen[agent] for agent in sorted(self._seen)]
+        if honest:  # with nobody to look at they send what they computed
+            with np.errstate(over="ignore", invalid="ignore"):
+                delta = COLLUSIONS[self._attackers.settings.kind](np.stack(honest), len(held))
+            held = [replace(answer, delta=delta) for answer in held]
+        yield from held
+
     def cancel(self, order_ids: Iterable[int]) -> None:
         """See Backend."""
+        order_ids = set(order_ids)
+        self._open -= order_ids
+        self._held = [answer for answer in self._held if answer.order.id not in order_ids]
         self._backend.cancel(order_ids)
 
     def traffic(self) -> Traffic:
