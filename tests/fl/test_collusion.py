@@ -8,10 +8,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from racing import Racing, recorded, replay
 from test_attack import NONE, Honest, These, honest
+from test_rounds import FEDERATION, SETTINGS, Trainer, run
 
 from neurogrid.config import Config
-from neurogrid.fl.attack import Attacked
+from neurogrid.fl.attack import Attacked, Attackers
 from neurogrid.fl.collect import Inbox, Rows, run_round
 from neurogrid.fl.collusion import COLLUSIONS, FOE_FACTOR, alie, foe, hidden, min_max, min_sum
 from neurogrid.fl.update import RoundPlan
@@ -59,3 +61,13 @@ def test_all_attackers_of_a_round_send_what_follows_from_the_honest_updates_alon
 def test_a_round_that_does_not_wait_for_all_is_refused_with_the_reason(kind):
     with pytest.raises(ValueError, match=r"all honest updates of a round.*quorum of 1"):
         Config.model_validate({"attack": {"kind": kind}, "rounds": {"quorum": 0.8}})
+
+
+@pytest.mark.parametrize("kind", sorted(COLLUSIONS))
+def test_an_attacked_run_is_made_again_from_its_record_with_the_same_bits_and_is_another_than_an_honest_one(kind):
+    attackers = Attackers(FEDERATION.agents, 7, replace(NONE, kind=kind))
+    assert any(attackers.malicious(1, FEDERATION.agents).values())
+    finish, seen = run(SETTINGS, Attacked(Racing(Trainer, 1), attackers))
+    made_again = replay(recorded(seen.records), FEDERATION, SETTINGS, Trainer, lambda own: Attacked(own, attackers))
+    assert made_again.weights.tobytes() == finish.state.weights.tobytes()
+    assert finish.state.weights.tobytes() != run(SETTINGS, Racing(Trainer, 1))[0].state.weights.tobytes()
