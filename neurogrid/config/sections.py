@@ -246,6 +246,11 @@ class Config(Section):
         buffered = rounds.schedule == "buffered"
         if not buffered and rounds.quorum == 1:
             return
+        if self.attack.kind in ("alie", "foe", "min_max", "min_sum"):
+            raise ValueError(
+                f"attack.kind {self.attack.kind} is made of all honest updates of a round, and a round here closes "
+                "before all have answered; use rounds.schedule sync with a rounds.quorum of 1"
+            )
         key = f"rounds.buffer {rounds.buffer}" if buffered else f"rounds.quorum {rounds.quorum:g}"
         updates = rounds.buffer if buffered else at_least(rounds.quorum, asked)
         f, rule = count(section.byzantine_share, asked), self._rules[0]

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from neurogrid.fl.claims import MOST_FIGURE
+from neurogrid.fl.collusion import COLLUSIONS
 from neurogrid.fl.order import Answer, Backend, Order, Scores, Traffic, Update
 from neurogrid.fl.payload import PayloadError
 from neurogrid.fl.registry import count
@@ -24,7 +25,7 @@ class AttackSettings:
     """Who attacks, and how.
 
     Attributes:
-        kind: of ATTACKS, or `none`.
+        kind: of ATTACKS or COLLUSIONS, or `none`.
         fraction: share of agents that are malicious.
         placement: `fixed` makes the same agents malicious throughout; since a round draws some of all agents, their
             number in a round varies. `per_round` draws that share of each round's agents anew: always as many; so all
@@ -110,6 +111,10 @@ class Attacked:
         self._backend, self._attackers, self._uplink = backend, attackers, uplink
         self._malicious: set[int] = set()
         self._drawn: dict[AgentId, bool] = {}  # of the last who were asked to train together
+        self._colluding = attackers.settings.kind in COLLUSIONS
+        self._open: set[int] = set()
+        self._seen: dict[AgentId, Vector] = {}
+        self._held: list[Update] = []
 
     def publish(self, version: int, weights: Vector | Matrix) -> None:
         """See Backend."""
@@ -122,13 +127,18 @@ class Attacked:
             asked = tuple(order.agent for order in training)
             self._drawn = self._attackers.malicious(training[0].round, asked)
             self._malicious |= {order.id for order in training if self._drawn[order.agent]}
+            if self._colluding:
+                self._open, self._seen, self._held = {order.id for order in training}, {}, []
         if self._attackers.settings.placement == "fixed":
             self._drawn = self._attackers.malicious(0, tuple(order.agent for order in orders))
         self._malicious |= {order.id for order in orders if order.kind == "vote" and self._drawn.get(order.agent)}
         self._backend.submit(orders, deadline_s)
 
     def answers(self, until_s: float) -> Iterator[Answer]:
-        """See Backend."""
+        """See Backend. Those who collude answer when all others of their round have."""
+        if self._colluding:
+            yield from self._together(until_s)
+            return
         for answer in self._backend.answers(until_s):
             if answer.order.id in self._malicious:
                 self._malicious.discard(answer.order.id)
@@ -136,25 +146,67 @@ class Attacked:
                     yield replace(answer, delta=self._spoilt(answer.order, answer.delta))
                     continue
                 if isinstance(answer, Scores):
-                    turned = tuple(-min(loss, MOST_FIGURE) for loss in answer.claims.losses)
-                    yield replace(answer, claims=replace(answer.claims, losses=turned))
+                    yield self._voted(answer)
                     continue
             yield answer
 
-    def _spoilt(self, order: Order, sent: Vector | bytes) -> Vector | bytes:
+    def _clear(self, sent: Vector | bytes) -> Vector | None:
+        """An update as the server will see it; None of one that it will not take."""
         if not isinstance(sent, bytes):
-            return self._attackers.spoilt(order.round, order.agent, sent)
-        if self._uplink is None:
             return sent
         try:
-            honest = self._uplink.received(sent)
+            return self._uplink.received(sent) if self._uplink else None
         except PayloadError:
-            return sent
-        spoilt = self._attackers.spoilt(order.round, order.agent, honest)
-        return self._uplink.without_memory(order.agent, order.round, spoilt)
+            return None
+
+    def _spoilt(self, order: Order, sent: Vector | bytes) -> Vector | bytes:
+        honest = self._clear(sent)
+        return sent if honest is None else self._said(order, self._attackers.spoilt(order.round, order.agent, honest))
+
+    def _said(self, order: Order, delta: Vector) -> Vector | bytes:
+        """An attacker's update as it travels."""
+        return self._uplink.without_memory(order.agent, order.round, delta) if self._uplink else delta
+
+    def _together(self, until_s: float) -> Iterator[Answer]:
+        yield from self._sent()
+        for answer in self._backend.answers(until_s):
+            self._open.discard(answer.order.id)
+            malicious = answer.order.id in self._malicious
+            self._malicious.discard(answer.order.id)
+            if isinstance(answer, Update):
+                clear = self._clear(answer.delta)
+                if malicious and clear is not None:
+                    # What the backend shows is its own memory, and held only until the next answer.
+                    own = answer.delta if isinstance(answer.delta, bytes) else answer.delta.copy()
+                    self._held.append(replace(answer, delta=own))
+                    yield from self._sent()
+                    continue
+                if clear is not None and np.isfinite(clear).all():
+                    self._seen[answer.order.agent] = clear.copy()
+            yield self._voted(answer) if malicious and isinstance(answer, Scores) else answer
+            yield from self._sent()
+
+    def _voted(self, answer: Scores) -> Scores:
+        turned = tuple(-min(loss, MOST_FIGURE) for loss in answer.claims.losses)
+        return replace(answer, claims=replace(answer.claims, losses=turned))
+
+    def _sent(self) -> Iterator[Update]:
+        """What attackers send, once nobody of the round is waited for. Sums are in the order of names."""
+        if self._open or not self._held:
+            return
+        held, self._held = self._held, []
+        honest = [self._seen[agent] for agent in sorted(self._seen)]
+        if honest:  # with nobody to look at they send what they computed
+            with np.errstate(over="ignore", invalid="ignore"):
+                delta = COLLUSIONS[self._attackers.settings.kind](np.stack(honest), len(held))
+            held = [replace(answer, delta=self._said(answer.order, delta)) for answer in held]
+        yield from held
 
     def cancel(self, order_ids: Iterable[int]) -> None:
         """See Backend."""
+        order_ids = set(order_ids)
+        self._open -= order_ids
+        self._held = [answer for answer in self._held if answer.order.id not in order_ids]
         self._backend.cancel(order_ids)
 
     def traffic(self) -> Traffic:
