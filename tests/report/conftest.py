@@ -84,7 +84,7 @@ def runs_under(folder: Path) -> MakeRun:
         agents: int = 15,
         done: int | None = None,
         attack: str = "sign_flip",
-        rule: str = "nnm_trimmed_mean",
+        rule: str = "trimmed_mean",
         evaluated: bool = True,
         known: bool = True,
         run_id: str = "2026-demo",
