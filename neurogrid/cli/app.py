@@ -22,6 +22,7 @@ from neurogrid.cli.clean import clean
 from neurogrid.cli.commands import audit, etl, evaluate, report, run, sample, teach, train
 from neurogrid.cli.compare import compare
 from neurogrid.cli.config_commands import config_app
+from neurogrid.cli.evidence import evidence
 from neurogrid.cli.forecast import export, forecast, personalise
 from neurogrid.cli.k8s import k8s_app
 from neurogrid.cli.listing import runs
@@ -48,7 +49,7 @@ app.add_typer(bench_app, name="bench")
 app.add_typer(k8s_app, name="k8s")
 app.add_typer(source_app, name="source")
 app.add_typer(optout_app, name="optout")
-STEPS = (run, etl, sample, teach, train, evaluate, personalise, forecast, export, report, audit)
+STEPS = (run, etl, sample, teach, train, evaluate, personalise, forecast, export, report, audit, evidence)
 for command in (*STEPS, synth, fetch, runs, compare, clean, watch, exporter):
     app.command()(command)
 

@@ -17,7 +17,10 @@ SPEC = Spec((Span("a", (3,), 0, 3),))
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        (["uplink.codec=topk", "aggregation.rule=trimmed_mean"], "aggregation.rule trimmed_mean judges each weight by itself"),
+        (
+            ["uplink.codec=topk", "aggregation.rule=trimmed_mean"],
+            "aggregation.rule trimmed_mean judges each weight by itself",
+        ),
         (["uplink.codec=randk", "aggregation.rule=median"], "aggregation.rule median judges each weight by itself"),
         (["uplink.codec=q8", "uplink.remember=0.5"], "q8 leaves nothing out"),
         ([MEAN, "uplink.codec=topk", "uplink.share=0"], "uplink.share"),
