@@ -24,6 +24,7 @@ Households = Annotated[
     typer.Option("--households", metavar="ID", help="A household; may be repeated. Without it, all."),
 ]
 ROWS_SHOWN = 12
+NAMED = 3
 REFUSED_SHOWN = 10
 
 
@@ -152,11 +153,17 @@ def _say(found: "Forecasts") -> None:
 
 
 def _say_refused(what: str, refused: dict[str, str]) -> None:
-    for name, reason in list(refused.items())[:REFUSED_SHOWN]:
-        show.say(f"  no {what} of {name}: {reason}")
-    more = len(refused) - REFUSED_SHOWN
-    if more > 0:
-        show.say(f"  and none of {plural(more, 'more household')}; --json names all")
+    """Each reason once, with the first of those that it holds for."""
+    whose: dict[str, list[str]] = {}
+    for name, reason in refused.items():
+        whose.setdefault(reason, []).append(name)
+    for reason, names in list(whose.items())[:REFUSED_SHOWN]:
+        more = len(names) - NAMED
+        others = f" and {plural(more, 'more household')}" if more > 0 else ""
+        show.say(f"  no {what} of {', '.join(names[:NAMED])}{others}: {reason}")
+    hidden = sum(len(names) for names in list(whose.values())[REFUSED_SHOWN:])
+    if hidden:
+        show.say(f"  and none of {plural(hidden, 'more household')}; --json names all")
 
 
 def _print(found: "Forecasts") -> None:

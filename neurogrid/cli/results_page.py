@@ -26,6 +26,7 @@ from neurogrid.cli.results_goals import (
     words,
 )
 from neurogrid.config import Config
+from neurogrid.data.layouts.registry import SOURCES
 from neurogrid.plural import plural
 from neurogrid.storage import place
 
@@ -68,12 +69,19 @@ def page(config: Config, found: Measured, goals: Mapping[str, Sequence[Goal]], n
         yield (place(config.warehouse) / "runs" / run_id / "evaluation.md").read_text().rstrip()
 
 
+def _readings(config: Config) -> str:
+    """Whose homes they are, by the source's own words, and how long a slot is."""
+    kind, minutes = config.source.kind, config.etl.cadence_minutes
+    words = SOURCES.find(kind).words if kind in SOURCES.names() else f"readings of the source {kind}"
+    return f"{words}, {f'in slots of {minutes} min' if minutes else 'in the slots of the source'}"
+
+
 def _head(config: Config, found: Measured) -> Iterator[str]:
     test = found.main[0].test
     agents = min(config.rounds.agents_per_round, config.sampling.agents)
     yield (
         f"{len(test['trained']['households'])} trained and {len(test['held_out']['households'])} held-out households"
-        f"{_without(test)} of the Smart-Grid Smart-City trial, half-hourly; {plural(config.rounds.count, 'round')} of "
+        f"{_without(test)} of {_readings(config)}; {plural(config.rounds.count, 'round')} of "
         f"{plural(agents, 'agent')}; {'seed' if len(found.seeds) == 1 else 'seeds'} "
         f"{', '.join(map(str, found.seeds))}. Made by `make results` in {found.minutes:.0f} minutes on "
         f"{psutil.cpu_count()} cores, {platform.machine()}{_earlier(found)}. Each figure is of test time that nothing "
@@ -82,7 +90,7 @@ def _head(config: Config, found: Measured) -> Iterator[str]:
     if len(found.seeds) > 1:
         yield (
             "Where several figures stand in a cell or a line, they are of the seeds in turn. Each seed draws its own "
-            "homes from the same trial, so many homes are in several draws."
+            "homes from the same readings, so many homes are in several draws."
         )
 
 

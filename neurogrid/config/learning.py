@@ -114,7 +114,7 @@ class PersonalSection(Section):
     @classmethod
     def _has_federated(cls, names: list[str]) -> list[str]:
         if "federated" not in names or len(set(names)) < len(names):
-            raise ValueError("names each candidate once, and federated among them, which every agent has")
+            raise ValueError("should name each candidate once, and federated among them: every agent has that")
         return names
 
 

@@ -37,6 +37,10 @@ class PersonalAnswers:
         """As Parquet, a row an agent."""
         return to_parquet(map(_row, self.answers.items()), _SCHEMA)
 
+    def missing(self) -> list[AgentId]:
+        """Who has no model of its own."""
+        return [agent for agent, answer in self.answers.items() if isinstance(answer, Missing)]
+
     def summary(self) -> dict[str, Any]:
         """Figures of all agents together; None where nobody has one.
 

@@ -89,7 +89,9 @@ def train(
         files = {}
         if spending:
             facts |= privacy.end(plan.warehouse, spending)
-        if personal:
+        if personal and keeps:
+            for agent in personal.missing():
+                keeps.remove(agent)
             facts["personal"], files[PERSONAL] = personal.summary(), personal.table()
         end = ledger.finish(finish.state, finish.reason, facts, files)
     summary = runs.summary(plan.run, end)

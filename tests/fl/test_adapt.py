@@ -5,8 +5,9 @@ import pytest
 
 from neurogrid.backends.inline import InlineBackend
 from neurogrid.fl.adapt import adapt
+from neurogrid.fl.claims import Claims
 from neurogrid.fl.collect import Inbox
-from neurogrid.fl.order import LOST, Missing, Scores
+from neurogrid.fl.order import LATE, LOST, Missing, Scores
 from neurogrid.fl.state import State
 
 WEIGHTS = np.arange(4, dtype=np.float32)
@@ -84,3 +85,34 @@ def test_whom_rounds_leave_alone_is_not_asked() -> None:
 def test_a_workload_without_personal_models_says_so() -> None:
     found, _ = run(["A1"], 1, trainer=WithoutPersonalModels)
     assert "makes no personal models" in found["A1"].reason
+
+
+class Hanging:
+    """A backend on a clock of its own: agents called H... never answer, all others do at once."""
+
+    def __init__(self):
+        self.now, self.open = 0.0, {}
+
+    def publish(self, version, weights): ...
+
+    def submit(self, orders, deadline_s):
+        self.open |= dict.fromkeys(orders, self.now + deadline_s)
+
+    def answers(self, until_s):
+        while self.open:
+            order = next((o for o in self.open if not o.agent.startswith("H")), None)
+            if order is None:
+                order = min(self.open, key=self.open.__getitem__)
+                self.now = self.open.pop(order)
+                yield Missing(order, LATE)
+            else:
+                del self.open[order]
+                yield Scores(order, Claims(1, {}))
+
+
+def test_agents_that_hang_in_different_places_cost_one_deadline_together() -> None:
+    backend = Hanging()
+    agents = [f"{'H' if i % 4 == 0 else 'A'}{i}" for i in range(12)]
+    found = adapt(Inbox(backend), State.start(WEIGHTS), agents, 4, 30.0, lambda done, total: None)
+    assert backend.now == 30.0
+    assert [agent for agent in agents if isinstance(found[agent], Missing)] == ["H0", "H4", "H8"]

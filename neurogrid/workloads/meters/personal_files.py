@@ -62,6 +62,11 @@ class PersonalFiles:
         text = json.dumps(said, sort_keys=True, allow_nan=False)
         self.place(agent).write(pack_tensors(dict(personal.weights), {_METADATA: text}))
 
+    def remove(self, agent: AgentId) -> None:
+        """Takes an agent's away, if there is one: of an agent that was too late the run's record says it has none."""
+        if (file := self.place(agent)).exists():
+            file.remove()
+
     def find(
         self, agent: AgentId, federated_sha256: str, n_weights: int, readings_sha256: str | None = None
     ) -> Personal | None:

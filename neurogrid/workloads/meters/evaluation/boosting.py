@@ -6,6 +6,7 @@ number as an input. The package is optional: it is needed only where these compa
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -94,6 +95,7 @@ def boost_pooled(households: Iterator[Household], count: int, settings: Boosting
     return _boost(table, watched, settings.seed, leaves=63)
 
 
+@lru_cache(maxsize=2)  # the pooled trees are asked for with every household of a task
 def forecaster(text: str) -> Forecast:
     """What the trees in LightGBM's text forecast."""
     from lightgbm import Booster  # noqa: PLC0415 - optional
