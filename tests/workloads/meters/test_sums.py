@@ -146,6 +146,8 @@ def test_what_cannot_be_a_groups_sums_is_told(street) -> None:
     assert not found.is_of(first, stop, 4, 0)
     assert not found.is_of(first, stop, 3, 2)
     assert not dataclasses.replace(found, kwh={**found.kwh, "more": found.kwh[OWN]}).is_of(first, stop, 3, 0)
+    hollow = {**found.kwh, OWN: np.full_like(found.kwh[OWN], np.nan)}
+    assert not dataclasses.replace(found, kwh=hollow).is_of(first, stop, 3, 0)
     assert not dataclasses.replace(found, households=found.households[None]).is_of(first, stop, 3, 0)
 
 

@@ -73,6 +73,7 @@ class QuantileScore:
                 methods.keys() == set(METHODS)
                 and all(
                     found.pinball.shape == (len(levels),)
+                    and bool(np.isfinite(found.pinball).all())
                     and found.covered.shape == found.width.shape == shape
                     and found.corrected_covered.shape == found.corrected_width.shape == shape
                     for found in methods.values()

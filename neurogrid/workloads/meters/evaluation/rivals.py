@@ -124,13 +124,14 @@ def _is_sum(horizon: int, inputs: int, files: Sequence[HouseholdFile], sums: _Gr
     wanted = ((horizon, inputs, inputs), (horizon, inputs), (horizon,))
     return (
         all((gram.xx.shape, gram.xy.shape, gram.yy.shape) == wanted for gram in grams)
+        and all(bool(np.isfinite(part).all()) for gram in grams for part in (gram.xx, gram.xy, gram.yy))
         and own.keys() == {file.household_id for file in files}
-        and all(local.shape == (horizon, inputs) for local in own.values())
+        and all(local.shape == (horizon, inputs) and bool(np.isfinite(local).all()) for local in own.values())
     )
 
 
 def _is_model(shape: tuple[int, ...], _item: object, weights: Vector | None) -> bool:
-    return weights is None or weights.shape == shape
+    return weights is None or (weights.shape == shape and bool(np.isfinite(weights).all()))
 
 
 def _is_text(inputs: int, _item: object, text: str) -> bool:

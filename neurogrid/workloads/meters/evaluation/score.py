@@ -72,14 +72,14 @@ class PartScore:
     persistence: Counts
 
     def has(self, horizon: int, forecasting: Names, telling: Names) -> bool:
-        """Whether it has windows, and sums of these methods in the shapes above."""
+        """Whether it has windows, and sums of these methods in the shapes above, with finite errors."""
         errors = (self.load, *self.absolute.values(), *self.squared.values(), *self.signed.values())
         return (
             self.windows > 0
             and self.absolute.keys() == self.squared.keys() == self.signed.keys() == forecasting
             and self.scores.keys() == self.average_precision.keys() == telling
             and all(found.shape == (horizon + 2,) for found in self.average_precision.values())
-            and all(error.shape == (horizon,) for error in errors)
+            and all(error.shape == (horizon,) and bool(np.isfinite(error).all()) for error in errors)
             and all(counts.shape == (horizon + 1, 2, SCORE_BINS) for counts in self.scores.values())
             and self.persistence.shape == (horizon + 1, 4)
         )

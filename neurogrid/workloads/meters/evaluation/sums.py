@@ -76,8 +76,11 @@ class Sums:
             first <= self.first <= self.first + windows <= stop
             and self.households.shape == (windows,)
             and self.kwh.keys() == set(names(levels > 0))
-            and all(values.shape == (windows, horizon) for values in self.kwh.values())
+            and all(
+                values.shape == (windows, horizon) and bool(np.isfinite(values).all()) for values in self.kwh.values()
+            )
             and self.quantiles.shape == (windows, horizon, levels)
+            and bool(np.isfinite(self.quantiles).all())
         )
 
 
