@@ -42,6 +42,6 @@ def refuse_uplink(section: UplinkSection, rules: Sequence[RuleSpec]) -> None:
         raise ValueError(
             f"uplink.codec {section.codec} sends {section.share:g} of an agent's weights, and the rest are 0: "
             f"aggregation.rule {entries[0].name} judges each weight by itself and would take the 0 of most agents, so "
-            "that the model hardly changes; use a rule that judges whole updates, such as multi_krum, or mean where "
+            "that the model hardly changes; use a rule that judges whole updates, such as caf, or mean where "
             "all agents are trusted, or the codec q8"
         )

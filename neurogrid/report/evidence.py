@@ -15,6 +15,7 @@ import yaml
 
 from neurogrid.errors import RunError, UsageError
 from neurogrid.fl.record import flat
+from neurogrid.fl.registry import known_rule
 from neurogrid.ledger.chain import Record
 from neurogrid.ledger.records import command, read_chain, read_end, read_named
 from neurogrid.ledger.verify import Verification, verify
@@ -169,9 +170,14 @@ def _privacy(genesis: Record, last: Mapping[str, Any]) -> list[str]:
 
 def _defence(config: Mapping[str, Any], genesis: Record, summary: Mapping[str, Any]) -> list[str]:
     own = config.get("aggregation", {})
+    rule = known_rule(str(genesis["rule"]))
+    borne = (
+        f"a share of {own.get('byzantine_share', 0):g} of a round's agents was taken into account as malicious"
+        if rule is None or rule.tolerates
+        else "it is no defence against malicious agents"
+    )
     lines = [
-        f"Rule {genesis['rule']}, stages {', '.join(own.get('stages', []))}; a share of "
-        f"{own.get('byzantine_share', 0):g} of a round's agents was taken into account as malicious.",
+        f"Rule {genesis['rule']}, stages {', '.join(own.get('stages', []))}; {borne}.",
         f"{summary['updates_accepted']:,} of {summary['updates_asked']:,} updates asked for came into the model.",
     ]
     if genesis["attack"] == "none":
