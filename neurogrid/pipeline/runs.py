@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from neurogrid.config import Config, load, values
+from neurogrid.config import Config, load, of_its_time, values
 from neurogrid.data.manifest import Manifest, read_manifest
 from neurogrid.errors import ConfigError, NeuroGridError, UsageError
 from neurogrid.ledger.chain import Record
@@ -57,8 +57,9 @@ def run_config(warehouse_uri: str, run_id: str, overrides: Sequence[str]) -> Con
         read_genesis(run)  # raises: it never began
     genesis = read_genesis(run)
     text, here = read_named(run, genesis, "config.yaml").decode(), f"warehouse={json.dumps(warehouse_uri)}"
-    asked = load(text, [*overrides, here], where=f"{run}/config.yaml")
-    changing = differing(asked, load(text, [here]), _FREE, genesis)
+    then = of_its_time(text)
+    asked = load(text, [*then, *overrides, here], where=f"{run}/config.yaml")
+    changing = differing(asked, load(text, [*then, here]), _FREE, genesis)
     if changing:
         raise ConfigError(
             f"run {run_id} keeps the config that it began with",

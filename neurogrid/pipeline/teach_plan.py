@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from neurogrid.config import Config, load, to_yaml, values
+from neurogrid.config import Config, load, of_its_time, to_yaml, values
 from neurogrid.data.manifest import Manifest
 from neurogrid.data.optout import opted_out, refuse_opted_out
 from neurogrid.data.tables import CurrentTable
@@ -112,9 +112,10 @@ def own_config(warehouse_uri: str, teacher_id: str, overrides: Sequence[str]) ->
         )
     first = records.read(folder).first
     text, where = records.read_named(folder, first, "config.yaml").decode(), f"{folder}/config.yaml"
-    own = [f"warehouse={json.dumps(warehouse_uri)}", f"sampling.manifest={first['manifest_id']}"]
-    kept, began = (values(load(text, more, where=where, teacher_follows=True)) for more in (own, ()))
-    asked = values(load(text, [own[0], *overrides], where=where, teacher_follows=True))
+    then = of_its_time(text)
+    own = [*then, f"warehouse={json.dumps(warehouse_uri)}", f"sampling.manifest={first['manifest_id']}"]
+    kept, began = (values(load(text, more, where=where, teacher_follows=True)) for more in (own, then))
+    asked = values(load(text, [*own[:-1], *overrides], where=where, teacher_follows=True))
     changing = [
         f"{key} is {value!r}, was {kept[key]!r}"
         for key, value in asked.items()
