@@ -1,4 +1,4 @@
-"""What the config of a run meant that an earlier version wrote: defaults that changed since must not change that run."""
+"""What a config of an earlier version meant: defaults that changed since must not change the run that has it."""
 
 from neurogrid.config.reading import given
 
