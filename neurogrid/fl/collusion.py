@@ -48,7 +48,8 @@ def min_sum(honest: Matrix, attackers: int) -> Vector:
 
 def mimic(honest: Matrix, attackers: int) -> Vector:
     """What the first honest agent sends, which then counts for several (Karimireddy et al. 2020, arXiv:2006.09365)."""
-    return honest[0].copy()
+    sent: Vector = honest[0].copy()
+    return sent
 
 
 COLLUSIONS: dict[str, Collusion] = {
