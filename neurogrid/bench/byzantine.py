@@ -120,18 +120,24 @@ class _Watch:
 
 
 def _model(seed: int) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+    rng, model = (
+        generator(seed, "bench byzantine", "model"),
+        nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10)),
+    )
+    with torch.no_grad():
+        for weights in model.parameters():
+            widest = weights.shape[-1] ** -0.5 if weights.ndim > 1 else 0.0
+            weights.copy_(torch.from_numpy(rng.uniform(-widest, widest, tuple(weights.shape))))
+    return model
 
 
 def _dealt(alpha: float, seed: int) -> tuple[Shards, Tensor, Tensor]:
     """Each agent's images and labels, and those that are tested on."""
     pixels, digits = load_digits(return_X_y=True)
-    order = generator(seed, "iid").permutation(len(digits))
+    order = generator(seed, "bench byzantine", "iid").permutation(len(digits))
     images = torch.from_numpy((pixels[order] / 16).astype(np.float32))
     labels = torch.from_numpy(digits[order].astype(np.int64))
-    rng, trained = generator(seed, "dirichlet"), labels[TESTED:].numpy()
+    rng, trained = generator(seed, "bench byzantine", "dirichlet"), labels[TESTED:].numpy()
     owner = np.zeros(len(trained), np.int64)
     while np.bincount(owner, minlength=len(AGENTS)).min() < LEAST_IMAGES:
         for digit in range(10):
@@ -155,7 +161,7 @@ class _Trainer:
             self._loss,
             settings=LOCAL,
             rates=repeat(local.learning_rate(LOCAL, round_number, self._rounds)),
-            random=generator(self._seed, "dropout", round_number, agent),
+            random=generator(self._seed, "bench byzantine", "dropout", round_number, agent),
         )
         windows = len(self._shards[agent][1])
         return Update(agent, result.delta, windows, {"loss": result.loss, "train_s": result.seconds})
@@ -174,6 +180,6 @@ class _Trainer:
 
     def _batches(self, agent: AgentId, round_number: int) -> Iterator[tuple[Tensor, Tensor]]:
         images, labels = self._shards[agent]
-        rng = generator(self._seed, "batches", round_number, agent)
+        rng = generator(self._seed, "bench byzantine", "batches", round_number, agent)
         for rows in rng.integers(0, len(labels), (LOCAL.steps, LOCAL.batch_size)):
             yield images[rows], labels[rows]
