@@ -63,6 +63,7 @@ Purpose = Literal[
     "bench dropout",
     "bench delta",
     "bench rules",
+    "bench byzantine",
 ]
 
 

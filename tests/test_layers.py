@@ -68,7 +68,7 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "bench": (
         {"errors", "plural", "randomness", "storage", "session", "data", "fl", "backends", "ledger"}
         | {"teacher", "workloads"},
-        {"numpy", "pyarrow", "pyspark", "torch", "duckdb", "polars", "psutil", "threadpoolctl", "byzfl"},
+        {"numpy", "pyarrow", "pyspark", "torch", "duckdb", "polars", "psutil", "threadpoolctl", "byzfl", "sklearn"},
     ),
     "cluster": ({"errors", "plural"}, {"kubernetes", "urllib3", "yaml"}),
     "telemetry": ({"errors", "storage", "fl", "data"}, {"pyarrow", "prometheus_client", "opentelemetry"}),

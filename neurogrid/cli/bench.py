@@ -35,6 +35,16 @@ def _numbers(text: str, flag: str, least: int = 1) -> list[int]:
     return numbers
 
 
+def _shares(text: str, flag: str) -> list[float]:
+    try:
+        shares = [float(part) for part in text.split(",")]
+    except ValueError:
+        shares = []
+    if not shares or not all(0.05 <= share <= 1000 for share in shares):
+        raise UsageError(f"{flag} takes numbers from 0.05 to 1000, separated by commas", found=text, fix=f"{flag} 0.5")
+    return shares
+
+
 @contextmanager
 def _needing_dev(command: str) -> Iterator[None]:
     """Says which package a benchmark lacks, of those that only development needs."""
@@ -92,6 +102,38 @@ def bench_rules(
     from neurogrid.bench.rules import bench_rules as measure  # noqa: PLC0415
 
     _bench("Robust rules", lambda: measure(counts, weights, repeats), out, as_json=as_json)
+
+
+@bench_app.command("byzantine")
+def bench_byzantine(
+    rules: Annotated[str, typer.Option(help="mean (not clipped), trimmed_mean, caf.")] = "mean,trimmed_mean,caf",
+    attacks: Annotated[str, typer.Option(help="Kinds of attack, as attack.kind takes them.")] = "",
+    alphas: Annotated[str, typer.Option(help="Dirichlet alphas; the smaller, the more agents differ.")] = "",
+    seeds: Annotated[str, typer.Option(help="Seeds, separated by commas.")] = "1",
+    rounds: Annotated[int, typer.Option(min=0, help="Rounds of each training; 0: 60, or 20 with --quick.")] = 0,
+    quick: Annotated[bool, typer.Option("--quick", help="One alpha, fewer attacks and rounds.")] = False,
+    out: Out = None,
+    as_json: Json = False,
+) -> None:
+    """Measure rules against attacks on handwritten digits: accuracy, and who was rejected."""
+    attacks = attacks or ("none,sign_flip,alie" if quick else "none,sign_flip,alie,foe,mimic")
+    kinds, numbers = attacks.split(","), _numbers(seeds, "--seeds", 0)
+    shares = _shares(alphas or ("0.1" if quick else "0.5,0.1"), "--alphas")
+    with _needing_dev("byzantine"):
+        from neurogrid.bench import byzantine  # noqa: PLC0415
+    for flag, given, known in (
+        ("--rules", rules.split(","), [*byzantine.CASES]),
+        ("--attacks", kinds, [*byzantine.KINDS]),
+    ):
+        if not set(given) <= set(known):
+            raise UsageError(f"{flag} takes {', '.join(known)}", found=",".join(given), fix=f"{flag} {known[0]}")
+    length = rounds or (20 if quick else 60)
+    _bench(
+        "Rules against attacks",
+        lambda: byzantine.bench_byzantine(rules.split(","), kinds, shares, numbers, length),
+        out,
+        as_json=as_json,
+    )
 
 
 @bench_app.command("etl")

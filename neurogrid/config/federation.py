@@ -127,9 +127,11 @@ class AggregationSection(Section):
 class AttackSection(Section):
     """Malicious agents, for experiments."""
 
-    kind: Literal["none", "scale", "sign_flip", "noise", "alie", "foe", "min_max", "min_sum"] = Field(
-        "none",
-        description="attack to simulate (--byzantine-attack); in the last four all honest updates are seen",
+    kind: Literal["none", "scale", "sign_flip", "noise", "free_rider", "alie", "foe", "min_max", "min_sum", "mimic"] = (
+        Field(
+            "none",
+            description="attack to simulate (--byzantine-attack); in the last five all honest updates are seen",
+        )
     )
     fraction: float = Field(0.2, ge=0, lt=1, description="share of agents that attack (--byzantine-fraction)")
     placement: Literal["fixed", "per_round"] = Field(

@@ -246,7 +246,7 @@ class Config(Section):
         buffered = rounds.schedule == "buffered"
         if not buffered and rounds.quorum == 1:
             return
-        if self.attack.kind in ("alie", "foe", "min_max", "min_sum"):
+        if self.attack.kind in ("alie", "foe", "min_max", "min_sum", "mimic"):
             raise ValueError(
                 f"attack.kind {self.attack.kind} is made of all honest updates of a round, and a round here closes "
                 "before all have answered; use rounds.schedule sync with a rounds.quorum of 1"

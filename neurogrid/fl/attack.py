@@ -60,7 +60,12 @@ def noise(honest: Vector, settings: AttackSettings, rng: np.random.Generator) ->
     return honest + rng.normal(0, settings.noise_std, len(honest)).astype(np.float32)
 
 
-ATTACKS: dict[str, Attack] = {"scale": scale, "sign_flip": sign_flip, "noise": noise}
+def free_rider(honest: Vector, settings: AttackSettings, rng: np.random.Generator) -> Vector:
+    """Sends no change, to have the model without the work (Lin et al. 2019, arXiv:1911.12560)."""
+    return np.zeros_like(honest)
+
+
+ATTACKS: dict[str, Attack] = {"scale": scale, "sign_flip": sign_flip, "noise": noise, "free_rider": free_rider}
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,19 @@ def min_sum(honest: Matrix, attackers: int) -> Vector:
     return _furthest(honest, lambda to: float(to.sum()) <= most)
 
 
-COLLUSIONS: dict[str, Collusion] = {"alie": alie, "foe": foe, "min_max": min_max, "min_sum": min_sum}
+def mimic(honest: Matrix, attackers: int) -> Vector:
+    """What the first honest agent sends, which then counts for several (Karimireddy et al. 2020, arXiv:2006.09365)."""
+    sent: Vector = honest[0].copy()
+    return sent
+
+
+COLLUSIONS: dict[str, Collusion] = {
+    "alie": alie,
+    "foe": foe,
+    "min_max": min_max,
+    "min_sum": min_sum,
+    "mimic": mimic,
+}
 
 
 def _mean(honest: Matrix) -> Floats:

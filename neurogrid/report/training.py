@@ -23,10 +23,12 @@ ATTACKS = {
     "scale": "they send a multiple of their update",
     "sign_flip": "they reverse the sign of their update",
     "noise": "they add noise to their update",
+    "free_rider": "they send no change",
     "alie": "they hide together within the spread of honest updates",
     "foe": "they send a small share of the honest mean, reversed",
     "min_max": "they send together the worst that is no further away than honest updates are",
     "min_sum": "they send together the worst that is no further away in sum than honest updates are",
+    "mimic": "they all send what one honest agent sends",
 }
 _MOST_ROWS = 64
 NO_ROUNDS = "No round has been finished yet, so there is nothing to show here."

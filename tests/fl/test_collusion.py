@@ -15,7 +15,7 @@ from test_rounds import FEDERATION, SETTINGS, Trainer, run
 from neurogrid.config import Config
 from neurogrid.fl.attack import Attacked, Attackers
 from neurogrid.fl.collect import Inbox, Rows, run_round
-from neurogrid.fl.collusion import COLLUSIONS, FOE_FACTOR, alie, foe, hidden, min_max, min_sum
+from neurogrid.fl.collusion import COLLUSIONS, FOE_FACTOR, alie, foe, hidden, mimic, min_max, min_sum
 from neurogrid.fl.update import RoundPlan
 
 
@@ -32,10 +32,11 @@ def byzfl():
         yield importlib.import_module("byzfl.attacks.attacks")
 
 
-def test_alie_and_foe_are_those_of_byzfl(byzfl):
+def test_alie_foe_and_mimic_are_those_of_byzfl(byzfl):
     rows = honest(12, 200)
     np.testing.assert_allclose(alie(rows, 3), byzfl.ALittleIsEnough(tau=-hidden(15, 3))(rows), atol=1e-5)
     np.testing.assert_allclose(foe(rows, 3), byzfl.InnerProductManipulation(tau=FOE_FACTOR)(rows), atol=1e-5)
+    np.testing.assert_array_equal(mimic(rows, 3), byzfl.Mimic(epsilon=0)(rows))
 
 
 def test_min_max_and_min_sum_go_to_their_limit_and_not_beyond():
