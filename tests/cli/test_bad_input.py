@@ -133,6 +133,11 @@ CASES = [
     ),
     ("bench rounds --agents few", 2, ["--agents takes whole numbers", "few"]),
     ("bench rounds --backends ray", 2, ["--backends takes", "ray"]),
+    ("bench byzantine --rules best", 2, ["--rules takes", "best"]),
+    ("bench byzantine --attacks charm", 2, ["--attacks takes", "charm"]),
+    ("bench byzantine --alphas nan", 2, ["--alphas"]),
+    ("bench byzantine --alphas 0", 2, ["--alphas"]),
+    ("evidence nothing", 2, ['there is no run "nothing"']),
     ("bench etl --rows 3", 2, ["--rows", "96"]),
 ]
 
