@@ -77,7 +77,14 @@ def train(
                 federation = replace(plan.federation, start=started_from)
                 with observer.during(Rounds(plan.rounds.rounds, state.round)):
                     finish = federate(
-                        state, federation, plan.rounds, backend, watchers, plan.attackers, spending, leaving
+                        state,
+                        federation,
+                        plan.rounds,
+                        backend,
+                        watchers,
+                        plan.attackers,
+                        spending=spending,
+                        leaving=leaving,
                     )
                 ledger.flush()  # whoever is killed in what comes now loses no round
                 keeps = plan.factory.personal

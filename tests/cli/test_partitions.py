@@ -71,7 +71,8 @@ def test_more_agents_than_households_train_on_weeks_of_them_and_are_compared_wit
     assert held_out
     assert not held_out & {household for household, _ in weeks}
 
-    assert said["train"]["updates_accepted"] == said["train"]["updates_asked"] == 27
+    assert (said["train"]["updates_asked"], said["train"]["updates_late"], said["train"]["updates_lost"]) == (27, 0, 0)
+    assert said["train"]["updates_accepted"] > 27 / 2, "the rule may judge some that differ, and not most"
     assert said["train"]["held_out_loss_last"] is not None
     test = said["evaluate"]["parts"]["test"]
     assert set(test["trained"]["households"]) <= {household for household, _ in weeks}

@@ -93,6 +93,11 @@ def test_whoever_left_stays_away_when_a_run_goes_on_without_the_list():
     assert seen.states[-1].weights.tobytes() == whole.weights.tobytes()
 
 
+def test_who_left_before_is_gone_too_where_the_list_names_others_now():
+    state = roster.with_left(roster.with_left(State.start(START), {"A1"}), {"A2"})
+    assert roster.left(state) == {"A1", "A2"}
+
+
 def test_a_run_that_nobody_left_says_nothing_of_it():
     _, seen = run(replace(SETTINGS, rounds=2), roster.nobody)
     assert not any("roster" in record.reports for record in seen.records)

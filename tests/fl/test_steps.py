@@ -141,6 +141,7 @@ def test_before_a_rule_that_is_no_defence_nothing_is_cut():
         ("stages: [admit, nnm, arc, rule, mean, server_step]", "arc before what mixes it"),
         ("stages: [admit, arc, 'rule:krum', rule, mean, server_step]", "come before arc"),
         ("stages: [admit, 'rule:caf', rule, mean, server_step]", "rule:caf weighs updates"),
+        ("rule: vote\n  stages: [admit, nnm, rule, mean, server_step]", "says something of each by itself"),
         ("rule: mean\n  stages: [admit, nnm, rule, mean, server_step]", "the rule mean judges nothing"),
         ("rule: median\n  byzantine_share: 0.01\n  stages: [admit, nnm, rule, mean, server_step]", "the mean of all"),
         ("rule: krum\n  stages: [admit, bucketing, rule, mean, server_step]", r"8 means of 15 .* 2f \+ 3 = 9"),

@@ -87,6 +87,9 @@ def test_no_more_than_twice_f_voters_that_are_heard_decide_nothing():
     with pytest.raises(TooFewVotesError, match=r"f = 3 malicious voters needs more than 6 voters, got 5"):
         vote(np.zeros((7, 2), np.float32), 3, votes)
     assert sum(of(votes, 2)[0]) == 5
+    votes[2] = np.nan  # four are heard, of whom two may lie
+    with pytest.raises(TooFewVotesError, match="needs more than 4 voters, got 4"):
+        vote(np.zeros((7, 2), np.float32), 2, votes)
 
 
 @pytest.mark.parametrize("told", [None, "1", [], [1.0, "2"], [True], [1.0] * (MOST_CANDIDATES + 1), {"loss": 1}])

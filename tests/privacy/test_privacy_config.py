@@ -86,6 +86,10 @@ def test_a_budget_that_pays_for_no_round_is_refused_in_words() -> None:
         (AGENTS % "{level: light, mode: example, household_epsilon: 3}", "mode example promises nothing"),
         (AGENTS.replace("panel_agents: 0", "panel_agents: 1") % "{level: light, mode: local}", "a panel says its loss"),
         (AGENTS.replace("steps: 0", "steps: 1") % "{level: light, mode: example}", "set personal.steps to 0"),
+        (
+            AGENTS.replace("{stages", "{rule: vote, stages") % "{level: light, mode: local}",
+            "the rule vote asks for losses",
+        ),
     ],
 )
 def test_what_cannot_be_promised_is_refused(text: str, reason: str) -> None:
@@ -103,6 +107,7 @@ def test_what_cannot_be_promised_is_refused(text: str, reason: str) -> None:
         ("aggregation.scope=district", "one sum of all agents"),
         ("sampling.partition=iid", "with several agents"),
         ("aggregation.stages=[admit, 'rule:multi_krum', rule, mean, server_step]", "a rule before the mean"),
+        ("aggregation.stages=[admit, arc, rule, mean, server_step]", "arc changes them by what others sent"),
     ],
 )
 def test_what_would_let_one_agent_show_is_refused(override: str, reason: str) -> None:
