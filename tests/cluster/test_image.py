@@ -12,7 +12,7 @@ from strangers import Bystander, put
 
 pytestmark = pytest.mark.cluster
 
-LARGEST_MB = 1760
+LARGEST_MB = 1860
 """What docs/kubernetes.md says, unpacked."""
 
 
