@@ -80,16 +80,17 @@ def _is_of(run: Place, folder: Path) -> bool:
 
 
 def _write(folder: Path, files: Mapping[str, str]) -> None:
-    beside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
+    beside, before = (folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp") for _ in range(2))
     try:
         beside.mkdir(parents=True)
         for name, text in files.items():
             (beside / name).write_text(text)
         if folder.exists():
-            shutil.rmtree(folder)
+            folder.rename(before)
         beside.rename(folder)
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        for left in (beside, before):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _without_names(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,7 +104,7 @@ def _without_names(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _hashes(records: Sequence[Record]) -> Iterator[tuple[str, str]]:
-    """Of each file that a record names, and of the records themselves as they say it."""
+    """The name and the hash of each file that a record names."""
     for record in records:
         yield from dict(record.get("files") or {}).items()
 
