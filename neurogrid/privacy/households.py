@@ -44,6 +44,7 @@ class _File(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     version: int
+    key_check: str
     entries: dict[str, _Entry]
 
 
@@ -54,10 +55,12 @@ class Spent:
     Attributes:
         entries: by a name that no other reservation has.
         plans: the entries' own, checked.
+        key_check: by which the key that hashed the households is known again; empty where nothing is on file.
     """
 
     entries: Mapping[str, _Entry]
     plans: Mapping[str, PrivacyPlan]
+    key_check: str = ""
 
     @classmethod
     def read(cls, warehouse: Place) -> Self:
@@ -75,10 +78,10 @@ class Spent:
         except (ValidationError, ValueError, TypeError) as error:
             raise RunError(
                 "what households have spent of their privacy cannot be read",
-                found=f"{file}: {str(error).splitlines()[0]}",
+                found=f"{file}: {_cause(error)}",
                 fix="restore the file from a copy: without it nobody knows what may still be spent",
             ) from error
-        return cls(found.entries, plans)
+        return cls(found.entries, plans, found.key_check)
 
     def greatest(self, households: Iterable[str], plan: PrivacyPlan, releases: int) -> float:
         """The greatest epsilon of any of the households, at the plan's delta, after so many rounds of it as well."""
@@ -115,11 +118,12 @@ def reserve(
         spent = Spent.read(warehouse)
         if name in spent.entries:
             return name
-        hashes = _hashed(warehouse, households)
+        key = _key(warehouse, spent)
+        hashes = _hashed(key, households)
         refuse_over(spent, hashes, plan, limit)
         name = name or f"{run_id}:{secrets.token_hex(8)}"
         entry = _Entry(run=run_id, plan=asdict(plan), releases=plan.releases, households=hashes)
-        _write(warehouse, {**spent.entries, name: entry})
+        _write(warehouse, _check(key), {**spent.entries, name: entry})
     return name
 
 
@@ -129,7 +133,7 @@ def settle(warehouse: Place, name: str, releases: int) -> None:
         spent = Spent.read(warehouse)
         if name in spent.entries and releases < spent.entries[name].releases:
             entry = spent.entries[name].model_copy(update={"releases": releases})
-            _write(warehouse, {**spent.entries, name: entry})
+            _write(warehouse, spent.key_check, {**spent.entries, name: entry})
 
 
 def refuse_over(spent: Spent, hashes: Iterable[str], plan: PrivacyPlan, limit: float | None) -> None:
@@ -150,23 +154,56 @@ def refuse_over(spent: Spent, hashes: Iterable[str], plan: PrivacyPlan, limit: f
 
 def refuse_spent(warehouse: Place, plan: PrivacyPlan, households: Iterable[str], limit: float | None) -> None:
     """As `reserve` refuses, and writes nothing: for whoever only plans."""
-    if limit is not None and (warehouse / FOLDER / FILE).exists():
-        refuse_over(Spent.read(warehouse), _hashed(warehouse, households), plan, limit)
-    elif limit is not None:
-        refuse_over(Spent({}, {}), ["anybody"], plan, limit)
+    spent = Spent.read(warehouse)
+    hashes = _hashed(_key(warehouse, spent), households) if spent.entries else ["anybody"]
+    refuse_over(spent, hashes, plan, limit)
 
 
-def _hashed(warehouse: Place, households: Iterable[str]) -> list[str]:
-    """Keyed hashes: HMAC-SHA256 by the warehouse's own key, which is made when it is first needed."""
+def _cause(error: Exception) -> str:
+    """The first thing that is wrong, with where it is."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors()[0]
+    return ": ".join(filter(None, [".".join(map(str, first["loc"])), first["msg"]]))
+
+
+def _key(warehouse: Place, spent: Spent) -> bytes:
+    """The warehouse's own key, which is made when it is first needed.
+
+    Raises:
+        RunError: it is gone or another one: by it everybody would seem to have spent nothing.
+    """
     file = warehouse / FOLDER / KEY
-    if not file.exists():
+    if not file.exists() and not spent.entries:
         file.write(secrets.token_hex(32))
-    key = bytes.fromhex(file.read_text().strip())
+    try:
+        key = bytes.fromhex(file.read_text().strip())
+    except (FileNotFoundError, ValueError):
+        key = b""
+    if not key or (spent.key_check and _check(key) != spent.key_check):
+        raise RunError(
+            "what households have spent of their privacy cannot be told apart",
+            found=f"{file} is {'not the key' if key else 'no key, and not the one'} that {FILE} was written with",
+            fix="restore both files from one copy: with another key everybody would seem to have spent nothing",
+        )
+    return key
+
+
+def _check(key: bytes) -> str:
+    return hmac.new(key, FILE.encode(), hashlib.sha256).hexdigest()[:32]
+
+
+def _hashed(key: bytes, households: Iterable[str]) -> list[str]:
+    """Keyed hashes, HMAC-SHA256."""
     return sorted(hmac.new(key, household.encode(), hashlib.sha256).hexdigest()[:32] for household in households)
 
 
-def _write(warehouse: Place, entries: Mapping[str, _Entry]) -> None:
-    content = {"version": _VERSION, "entries": {name: entry.model_dump() for name, entry in entries.items()}}
+def _write(warehouse: Place, key_check: str, entries: Mapping[str, _Entry]) -> None:
+    content = {
+        "version": _VERSION,
+        "key_check": key_check,
+        "entries": {name: entry.model_dump() for name, entry in entries.items()},
+    }
     (warehouse / FOLDER / FILE).write(json.dumps(content, indent=1) + "\n")
 
 

@@ -68,11 +68,32 @@ def test_no_household_is_named_and_another_warehouses_hashes_are_others(warehous
     assert hashes[0] != hashes[1]
 
 
-@pytest.mark.parametrize("content", ["", "{}", '{"version": 2, "entries": {}}', '{"version": 1, "entries": {"a": 1}}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{}",
+        '{"version": 2, "key_check": "", "entries": {}}',
+        '{"version": 1, "key_check": "", "entries": {"a": 1}}',
+    ],
+)
 def test_a_ledger_that_cannot_be_read_is_not_taken_for_an_empty_one(warehouse, content):
     (warehouse / "privacy" / "households.json").write(content)
     with pytest.raises(RunError, match="cannot be read"):
         reserve(warehouse, "a", PLAN, ["h1"], None)
+
+
+@pytest.mark.parametrize("key", [None, "", "no hex", "00" * 32])
+def test_with_another_key_nobody_seems_to_have_spent_nothing(warehouse, key):
+    reserve(warehouse, "a", PLAN, ["h1"], None)
+    file, before = warehouse / "privacy" / "key", file_of(warehouse)
+    file.remove() if key is None else file.write(key)
+    for limit in (None, 100.0):
+        with pytest.raises(RunError, match="cannot be told apart"):
+            reserve(warehouse, "b", PLAN, ["h1"], limit)
+        with pytest.raises(RunError, match="cannot be told apart"):
+            refuse_spent(warehouse, PLAN, ["h1"], limit)
+    assert file_of(warehouse) == before
 
 
 def test_runs_that_begin_at_once_wait_for_one_another_and_are_all_counted(warehouse):
